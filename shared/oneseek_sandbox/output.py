@@ -1,0 +1,119 @@
+"""What a command printed, made into text for an answer. Pure."""
+
+from __future__ import annotations
+
+import base64
+import codecs
+from typing import Final
+
+__all__ = ["StreamDecoder", "hint_for", "joined", "to_text", "without_partial_end"]
+
+_NO_NETWORK: Final = (
+    "temporary failure in name resolution",
+    "name or service not known",
+    "could not resolve host",
+    "network is unreachable",
+    "failed to establish a new connection",
+    "no address associated with hostname",
+    "getaddrinfo",
+    "eai_again",
+    "temporary failure resolving",
+    "unable to resolve host",
+)
+
+
+def joined(head: bytes, tail: bytes, total: int) -> bytes:
+    """Join what was kept of an output; between head and tail a line says how much was left out.
+
+    UTF-8 characters that the cut divides are left out whole.
+    """
+    left_out = total - len(head) - len(tail)
+    if left_out <= 0:
+        return head + tail
+    head = without_partial_end(head)
+    tail = tail[_partial_start(tail) :]
+    left_out = total - len(head) - len(tail)
+    return head + f"\n[... {left_out} bytes left out ...]\n".encode() + tail
+
+
+def to_text(data: bytes, *, encoding: str) -> tuple[str, bool]:
+    r"""Return the text for an answer, and whether bytes were shown as `\xNN`."""
+    if encoding == "base64":
+        return base64.b64encode(data).decode("ascii"), False
+    try:
+        return data.decode("utf-8"), False
+    except UnicodeDecodeError:
+        return data.decode("utf-8", "backslashreplace"), True
+
+
+class StreamDecoder:
+    r"""Decodes output piece by piece; characters that a piece divides wait for the next one."""
+
+    def __init__(self, encoding: str) -> None:
+        self._base64 = encoding == "base64"
+        self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+
+    def feed(self, data: bytes) -> str:
+        """Return the text that `data` completes; may be empty."""
+        if self._base64:
+            return base64.b64encode(data).decode("ascii")
+        return self._decoder.decode(data)
+
+
+def hint_for(
+    *,
+    exit_code: int,
+    killed_by: str | None,
+    stderr: str,
+    network: bool,
+    memory_limit_mb: int,
+    timeout_seconds: float,
+    max_timeout_seconds: int,
+) -> str | None:
+    """Return a sentence on why a command failed and what to do, where that can be told."""
+    if killed_by == "timeout":
+        return (
+            f"The command was ended after {timeout_seconds:g} s with everything it had started. "
+            f"Raise timeout_seconds (up to {max_timeout_seconds}), or start it in the background: "
+            "'cmd > log 2>&1 &'."
+        )
+    if killed_by == "out_of_memory":
+        return (
+            f"The sandbox reached its memory limit ({memory_limit_mb} MB) and the kernel ended a "
+            "process. Work on less at once."
+        )
+    if killed_by == "monitor_killed":
+        return (
+            "The process that watches over the command was killed from inside the sandbox, so "
+            "the command was ended. Kill processes by their own id or name only."
+        )
+    if exit_code != 0 and not network and _speaks_of_network(stderr):
+        return (
+            "This sandbox has no network, on purpose. Put what the command needs into the "
+            "workspace with write_file, or ask the operator for a sandbox with network."
+        )
+    return None
+
+
+def _speaks_of_network(stderr: str) -> bool:
+    text = stderr[-20_000:].lower()
+    return any(phrase in text for phrase in _NO_NETWORK)
+
+
+def without_partial_end(data: bytes) -> bytes:
+    """Cut a character that lacks its last bytes; bytes that are no UTF-8 anyway stay."""
+    for length in range(1, min(4, len(data) + 1)):
+        byte = data[-length]
+        if byte & 0xC0 == 0x80:
+            continue
+        needed = 2 if byte & 0xE0 == 0xC0 else 3 if byte & 0xF0 == 0xE0 else 4
+        return data[:-length] if byte >= 0xC0 and length < needed else data
+    return data
+
+
+def _partial_start(data: bytes) -> int:
+    """Count the bytes at the start that continue a character whose first byte is missing."""
+    count = 0
+    while count < min(3, len(data)) and data[count] & 0xC0 == 0x80:
+        count += 1
+    return count

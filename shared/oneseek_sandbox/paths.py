@@ -1,0 +1,50 @@
+"""Paths in the workspace, as text. Pure; the worker checks again where symlinks can be seen."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import posixpath
+from typing import Final
+
+from oneseek_sandbox.errors import PathOutsideWorkspaceError
+
+__all__ = ["BASE64_PREFIX", "in_workspace"]
+
+BASE64_PREFIX: Final = "base64:"
+"""Begins a path that is not UTF-8; such paths come from `ls` and may be given back as they are."""
+
+
+def in_workspace(path: str, workspace: str) -> str:
+    """Return `path` normalised, when it is absolute and lies in the workspace as it is written.
+
+    Raises:
+        PathOutsideWorkspaceError: It is relative, has `..` or NUL, or lies elsewhere.
+    """
+    text = _decoded(path)
+    if "\0" in text:
+        raise PathOutsideWorkspaceError(f"Path {path!r} contains a NUL character.")
+    if not text.startswith("/"):
+        raise PathOutsideWorkspaceError(
+            f"Path {path!r} is not absolute; write {posixpath.join(workspace, text)!r}."
+        )
+    if ".." in text.split("/"):
+        raise PathOutsideWorkspaceError(f"Path {path!r} contains '..'; write the path without it.")
+    normal = posixpath.normpath("/" + text.lstrip("/"))
+    if normal != workspace and not normal.startswith(workspace + "/"):
+        raise PathOutsideWorkspaceError(
+            f"Path {path!r} is outside {workspace}; only paths in it can be used."
+        )
+    return path if path.startswith(BASE64_PREFIX) else normal
+
+
+def _decoded(path: str) -> str:
+    if not path.startswith(BASE64_PREFIX):
+        return path
+    try:
+        raw = base64.b64decode(path.removeprefix(BASE64_PREFIX), validate=True)
+    except (binascii.Error, ValueError):
+        raise PathOutsideWorkspaceError(
+            f"Path {path!r} begins with '{BASE64_PREFIX}' but is not base64 of an absolute path."
+        ) from None
+    return raw.decode("utf-8", "surrogateescape")

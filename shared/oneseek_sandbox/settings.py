@@ -1,0 +1,118 @@
+"""Every setting of the server side, read from `PROVISIONER_*` and checked at start.
+
+The only module that reads the environment. `docs/settings.md` has a line for each field; a test
+holds it complete.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+from oneseek_sandbox.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["PREFIX", "Settings"]
+
+PREFIX = "PROVISIONER_"
+_WITHOUT_PREFIX = {"port": "PORT"}  # PORT is Knative's own name for it
+
+
+def _default_home() -> Path:
+    """Return `/var/lib/oneseek-sandbox` for root, the XDG state folder for everybody else."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/oneseek-sandbox")
+    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")  # noqa: TID251
+    return Path(state) / "oneseek-sandbox"
+
+
+class Settings(BaseModel):
+    """The settings, validated. Field names are the environment's, lower case, without the prefix."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # Where and for whom
+    port: Annotated[int, Field(ge=0, le=65535)] = 8002
+    host: str = "127.0.0.1"
+    api_key: SecretStr = SecretStr("")
+    api_keys_file: Path | None = None
+    allow_no_key: bool = False
+    allowed_hosts: str = ""
+    home: Path = Field(default_factory=_default_home)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    # The lease store
+    redis_url: SecretStr = SecretStr("")
+    redis_prefix: Annotated[str, Field(min_length=1, pattern=r"^[^{}\s]+$")] = "oneseek"
+    token_key: SecretStr = SecretStr("")
+
+    # Sandboxes
+    runtime: Literal["auto", "local"] = "auto"
+    workspace_dir: Annotated[str, Field(pattern=r"^/[^/\x00]+(/[^/\x00]+)*$")] = "/workspace"
+    idle_timeout_seconds: Annotated[int, Field(ge=1, le=86_400)] = 900
+    max_lifetime_seconds: Annotated[int, Field(ge=0)] = 0
+    max_sandboxes: Annotated[int, Field(ge=0)] = 0
+    startup_timeout_seconds: Annotated[int, Field(ge=1, le=3600)] = 120
+    cleanup_interval_seconds: Annotated[int, Field(ge=1, le=86_400)] = 60
+    sweep_interval_seconds: Annotated[int, Field(ge=1, le=86_400)] = 180
+
+    # Operations
+    max_timeout_seconds: Annotated[int, Field(ge=1, le=86_400)] = 600
+    max_output_bytes: Annotated[int, Field(ge=1024, le=67_108_864)] = 1_000_000
+    max_request_bytes: Annotated[int, Field(ge=65_536, le=1_073_741_824)] = 16_777_216
+    max_file_bytes: Annotated[int, Field(ge=65_536)] = 268_435_456
+    max_commands: Annotated[int, Field(ge=1, le=1024)] = 64
+    shutdown_grace_seconds: Annotated[int, Field(ge=0, le=3600)] = 30
+
+    # Local sandboxes
+    network: Literal["off", "on"] = "off"
+    memory_limit_mb: Annotated[int, Field(ge=64)] = 2048
+    process_limit: Annotated[int, Field(ge=16)] = 512
+    cpu_limit: Annotated[float, Field(ge=0, le=1024)] = 0
+    tmp_limit_mb: Annotated[int, Field(ge=1)] = 256
+    min_free_disk_mb: Annotated[int, Field(ge=0)] = 512
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.max_lifetime_seconds and self.max_lifetime_seconds < self.idle_timeout_seconds:
+            raise ValueError("MAX_LIFETIME_SECONDS must be 0 or at least IDLE_TIMEOUT_SECONDS")
+        return self
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """Read the settings, by default from the process's environment.
+
+        Empty values count as not set, as Kubernetes manifests often leave them.
+
+        Raises:
+            ConfigurationError: A value is not acceptable; the message names the variable.
+        """
+        source = os.environ if environment is None else environment  # noqa: TID251
+        values = {
+            name: source[variable]
+            for name, variable in variables().items()
+            if source.get(variable, "") != ""
+        }
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            lines = "; ".join(_explain(detail) for detail in error.errors(include_input=False))
+            raise ConfigurationError(f"Settings: {lines}") from None
+
+
+def variables() -> dict[str, str]:
+    """Return the environment variable of every setting."""
+    return {
+        name: _WITHOUT_PREFIX.get(name, PREFIX + name.upper()) for name in Settings.model_fields
+    }
+
+
+def _explain(detail: object) -> str:
+    location, message = detail["loc"], detail["msg"]  # type: ignore[index]
+    name = variables().get(str(location[0]), "") if location else ""
+    return f"{name}: {message}" if name else str(message).removeprefix("Value error, ")

@@ -1,0 +1,55 @@
+"""The trace id that ties an answer, its log lines and its errors together (W3C traceparent)."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import secrets
+import sys
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Final
+
+__all__ = ["configure_logging", "current_trace_id", "start_trace"]
+
+_TRACEPARENT: Final = re.compile(r"^[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-")
+_trace_id: ContextVar[str] = ContextVar("trace_id", default="")
+
+
+def start_trace(traceparent: str | None) -> str:
+    """Take the caller's trace id, or make one, for everything this task does from here on."""
+    match = _TRACEPARENT.match(traceparent or "")
+    trace_id = match.group(1) if match else secrets.token_hex(16)
+    _trace_id.set(trace_id)
+    return trace_id
+
+
+def current_trace_id() -> str:
+    """Return the trace id of this task; empty outside of a call."""
+    return _trace_id.get()
+
+
+class _JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if trace_id := _trace_id.get():
+            line["trace_id"] = trace_id
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def configure_logging(level: str) -> None:
+    """Write this package's log lines to stderr, one JSON object each."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonLines())
+    logger = logging.getLogger("oneseek_sandbox")
+    logger.handlers = [handler]
+    logger.setLevel(level.upper())
+    logger.propagate = False

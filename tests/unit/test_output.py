@@ -1,0 +1,63 @@
+"""Output made into text."""
+
+from __future__ import annotations
+
+import pytest
+
+from oneseek_sandbox.output import StreamDecoder, hint_for, joined, to_text, without_partial_end
+
+
+def hint(**changes):
+    facts = {
+        "exit_code": 1,
+        "killed_by": None,
+        "stderr": "",
+        "network": False,
+        "memory_limit_mb": 64,
+        "timeout_seconds": 30,
+        "max_timeout_seconds": 600,
+    }
+    return hint_for(**{**facts, **changes})
+
+
+def test_whole_output_is_untouched():
+    assert joined(b"ab", b"", 2) == b"ab"
+    assert joined(b"a\xe2", b"\x82\xac", 4) == b"a\xe2\x82\xac"
+
+
+def test_what_was_left_out_is_counted():
+    assert joined(b"head", b"tail", 108) == b"head\n[... 100 bytes left out ...]\ntail"
+
+
+@pytest.mark.parametrize("cut", range(1, 12))
+def test_characters_at_the_cut_are_left_out_whole(cut):
+    data = "aé€😀".encode() * 3
+    text, shown = to_text(joined(data[:cut], data[-cut:], 1000), encoding="utf-8")
+    assert not shown
+    assert set(text.replace("bytes left out", "")) <= set("aé€😀\n[.] 0123456789")
+
+
+def test_only_partial_characters_are_cut_from_the_end():
+    assert without_partial_end("a€".encode()) == "a€".encode()
+    assert without_partial_end("a€".encode()[:-1]) == b"a"
+    assert without_partial_end(b"a\xff") == b"a"
+    assert without_partial_end(b"") == b""
+
+
+def test_bytes_that_are_no_text_are_shown():
+    assert to_text(b"a\xffb", encoding="utf-8") == ("a\\xffb", True)
+    assert to_text(b"a\xffb", encoding="base64") == ("Yf9i", False)
+
+
+def test_a_stream_waits_for_the_rest_of_a_character():
+    decoder = StreamDecoder("utf-8")
+    assert [decoder.feed(piece) for piece in (b"a\xe2", b"\x82", b"\xacb")] == ["a", "", "€b"]
+
+
+def test_hints_name_the_cause_and_the_way_out():
+    assert "up to 600" in hint(killed_by="timeout")
+    assert "64 MB" in hint(killed_by="out_of_memory")
+    assert "no network" in hint(stderr="curl: (6) Could not resolve host: x")
+    assert hint(stderr="Could not resolve host", network=True) is None
+    assert hint(stderr="Could not resolve host", exit_code=0) is None
+    assert hint(stderr="segfault") is None
