@@ -1,0 +1,320 @@
+"""The lease store: which sandbox belongs to which thread, and what every implementation promises.
+
+A thread has at most one lease. Its life (`state.py` has the table):
+
+    none ──acquire──▶ creating ──commit──▶ ready ──release/expire/lose──▶ none
+                         ▲                   │
+                         └──── restart ──────┘      (same sandbox_id, same generation)
+
+Every method is one atomic transition on the store's own clock and compares what it changes with
+what the caller believes: the `sandbox_id` of the lease, and for creations the random `attempt` of
+its creator. What ends leaves a *doomed* entry, which stays until the sandbox behind it is proved
+gone. Milliseconds everywhere; times are since 1970, UTC.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+__all__ = [
+    "Busy",
+    "Creation",
+    "Doomed",
+    "EndReason",
+    "Granted",
+    "Lease",
+    "LeaseStore",
+    "LeaseTerms",
+    "Placement",
+    "Released",
+    "Suspected",
+    "Thread",
+]
+
+EndReason = Literal["released", "expired", "lost"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Thread:
+    """A conversation thread of one scope (tenant or user)."""
+
+    scope: str
+    thread_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseTerms:
+    """What a store is told once.
+
+    Attributes:
+        creation_ms: Life of a creation lease that is not renewed.
+        ended_ms: How long the store can still tell why a `sandbox_id` ended.
+        idle_ms: Idle timeout of acquires that give none.
+        lifetime_ms: Longest life of a sandbox, used or not; 0 for none.
+        max_sandboxes: Leases and doomed entries together, at most; 0 for no limit.
+    """
+
+    creation_ms: int = 10_000
+    ended_ms: int = 86_400_000
+    idle_ms: int = 900_000
+    lifetime_ms: int = 0
+    max_sandboxes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a sandbox is and how to prove that it is the one: written at commit.
+
+    Attributes:
+        uid: The runtime's own identity of the sandbox; never used twice.
+        name: The runtime's name for it.
+        address: Where its worker listens: `unix:/path` or `tcp:ip:port`.
+        token: Shared secret with the worker.
+        key_id: Which token key made it.
+        boot_id: The worker process that was claimed.
+        warm: It came from a pool.
+        restarted: Its processes were lost and its files kept.
+    """
+
+    uid: str
+    name: str
+    address: str
+    token: str
+    key_id: str
+    boot_id: str
+    warm: bool = False
+    restarted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A live lease as the store had it in the last transition.
+
+    Attributes:
+        placement: None while `state` is `creating`.
+        ends_ms: Absolute end by the maximum lifetime; 0 for none.
+        suspect: A data verb got no answer from the sandbox; acquire or cleanup will look.
+        pins: Operations running now.
+    """
+
+    thread: Thread
+    sandbox_id: str
+    generation: int
+    state: Literal["creating", "ready"]
+    placement: Placement | None
+    idle_ms: int
+    created_ms: int
+    used_ms: int
+    expires_ms: int
+    ends_ms: int = 0
+    suspect: bool = False
+    pins: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """The right to make the sandbox of a thread, until `deadline_ms` unless renewed."""
+
+    thread: Thread
+    sandbox_id: str
+    generation: int
+    attempt: str
+    idle_ms: int
+    deadline_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """Acquire found a ready lease; its activity was counted."""
+
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class Suspected:
+    """Acquire found a lease under suspicion: ask the runtime, then `clear` it or acquire with `lost`."""
+
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """Somebody else creates; wait for a notice or until `deadline_ms` (store time), `wait_ms` from now."""
+
+    deadline_ms: int
+    wait_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Doomed:
+    """A sandbox that must be deleted; the entry stays until that is proved."""
+
+    uid: str
+    name: str
+    thread: Thread
+    sandbox_id: str
+    generation: int
+    reason: EndReason
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What a release did: `already` when the lease had ended before this call."""
+
+    already: bool
+    doomed: Doomed | None
+
+
+class LeaseStore(Protocol):
+    """The promises every store keeps (numbers are the design's lease promises).
+
+    Every method raises `StoreUnavailableError` when the store does not answer; then nothing may be
+    assumed (8: fail closed). Calls may be repeated after that with the same `attempt` or `pin_id`:
+    a repeat of a transition that had taken place answers as the first did.
+    """
+
+    async def open(self) -> None:
+        """Connect and check that the store can keep its promises.
+
+        Raises:
+            ConfigurationError: It could lose leases by itself (a Redis that evicts, promise 8).
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+    async def acquire(
+        self,
+        thread: Thread,
+        *,
+        attempt: str,
+        idle_ms: int | None = None,
+        lost: str | None = None,
+    ) -> Granted | Suspected | Creation | Busy:
+        """Take the thread's lease, or the right to create its sandbox (1, 2, 4, 5).
+
+        An expired lease is doomed and its successor begun in the same transition; so is the lease
+        whose `sandbox_id` is `lost`. A creation whose lease lapsed is taken over with a new
+        generation and `sandbox_id`.
+
+        Args:
+            attempt: Random, new for every try to acquire; fences the creation.
+            idle_ms: Replaces the lease's idle timeout; None leaves it (or takes the default).
+            lost: A `sandbox_id` that the runtime said is gone.
+
+        Raises:
+            CapacityError: A creation would exceed `max_sandboxes`.
+        """
+        ...
+
+    async def restart(self, thread: Thread, *, sandbox_id: str, attempt: str) -> Creation | Busy:
+        """Begin to start a ready lease's sandbox again: same `sandbox_id`, same generation.
+
+        Raises:
+            CreationLostError: The lease is no longer ready with this `sandbox_id`.
+        """
+        ...
+
+    async def renew(self, creation: Creation, *, above_generation: int = 0) -> Creation:
+        """Prolong a creation; its generation becomes greater than `above_generation` (2, 3).
+
+        Raises:
+            CreationLostError: Taken over, released, or committed.
+        """
+        ...
+
+    async def commit(self, creation: Creation, placement: Placement) -> Lease:
+        """Make the lease ready and wake who waits (2).
+
+        Raises:
+            CreationLostError: Taken over or released meanwhile; nothing was changed (3).
+        """
+        ...
+
+    async def abandon(self, creation: Creation, *, uid: str = "", name: str = "") -> None:
+        """Give up a creation and wake who waits; with `uid`, doom that sandbox in the same step.
+
+        Nothing happens to the lease when the creation is not the current one any more. The lease
+        of an abandoned restart ends as lost.
+        """
+        ...
+
+    async def wait(self, thread: Thread, timeout_ms: int) -> None:
+        """Return on a notice about the thread, or after `timeout_ms`; may return early (1)."""
+        ...
+
+    async def resolve(self, sandbox_id: str) -> Thread:
+        """Return the thread a live `sandbox_id` belongs to.
+
+        Raises:
+            LeaseNotFoundError: Never heard of.
+            SandboxGoneError: Ended; the class says how.
+        """
+        ...
+
+    async def pin(
+        self, thread: Thread, *, sandbox_id: str | None, pin_id: str, limit_ms: int
+    ) -> Lease:
+        """Count activity and keep the lease from expiring for `limit_ms` at most (5).
+
+        Raises:
+            LeaseNotFoundError: No ready lease for this thread (by thread only).
+            SandboxGoneError: `sandbox_id` is not the current one; the class says why.
+        """
+        ...
+
+    async def unpin(self, lease: Lease, *, pin_id: str) -> None:
+        """Count activity at the end of an operation and let its pin go; never an error if gone (5, 6)."""
+        ...
+
+    async def suspect(self, lease: Lease) -> None:
+        """Mark a ready lease whose sandbox did not answer (7)."""
+        ...
+
+    async def clear(self, lease: Lease) -> None:
+        """Take the mark of `suspect` away (7)."""
+        ...
+
+    async def release(self, thread: Thread, *, sandbox_id: str | None) -> Released:
+        """End a lease now, whatever runs under it; also one that is being created (6).
+
+        Raises:
+            LeaseNotFoundError: The thread has none and had none lately.
+            SandboxGoneError: `sandbox_id` expired or was lost; a released one is `already`.
+        """
+        ...
+
+    async def lose(self, lease: Lease) -> Doomed | None:
+        """End a ready lease whose sandbox is gone; None when it is not the current one any more (7)."""
+        ...
+
+    async def expire(self, limit: int) -> list[Doomed]:
+        """End at most `limit` leases that are over and not pinned; costs what is due (5, 9)."""
+        ...
+
+    async def doomed(self, limit: int) -> list[Doomed]:
+        """Return at most `limit` entries, oldest first (4)."""
+        ...
+
+    async def doomed_among(self, uids: list[str]) -> set[str]:
+        """Return which of these sandboxes are doomed (8: those are not adopted)."""
+        ...
+
+    async def forget(self, uid: str) -> None:
+        """Drop a doomed entry whose sandbox is proved gone (4)."""
+        ...
+
+    async def get(self, thread: Thread) -> Lease | None:
+        """Return the thread's lease, creating or ready, without counting activity."""
+        ...
+
+    async def leases(self) -> list[Lease]:
+        """Return all live leases, in no order; for operators and the sweep."""
+        ...
+
+    async def once(self, name: str, ttl_ms: int) -> bool:
+        """Return True for the first call with this name within `ttl_ms`, in all processes."""
+        ...
