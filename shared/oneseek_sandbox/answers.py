@@ -1,0 +1,172 @@
+"""What workers and the store say, made into the answers of the verbs. Pure."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from oneseek_sandbox import output
+from oneseek_sandbox.errors import InvalidRequestError, NotTextError
+from oneseek_sandbox.models import (
+    AcquireAnswer,
+    DirectoryEntry,
+    ExecuteAnswer,
+    ListedSandbox,
+    LsAnswer,
+    ReadFileAnswer,
+)
+
+if TYPE_CHECKING:
+    from oneseek_sandbox.leases.store import Lease
+    from oneseek_sandbox.models import ExecuteRequest, ReadFileRequest, WriteFileRequest
+    from oneseek_sandbox.settings import Settings
+    from oneseek_sandbox.worker.answers import Entries, Exit, ReadMeta
+
+__all__ = ["acquired", "content_bytes", "directory", "executed", "listed", "read"]
+
+
+def _time(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def acquired(lease: Lease, reused: bool, workspace: str) -> AcquireAnswer:
+    """Answer an acquire."""
+    placement = lease.placement
+    return AcquireAnswer(
+        sandbox_id=lease.sandbox_id,
+        thread_id=lease.thread.thread_id,
+        scope=lease.thread.scope,
+        generation=lease.generation,
+        reused=reused,
+        warm=placement is not None and placement.warm,
+        restarted=placement is not None and placement.restarted,
+        created_at=_time(lease.created_ms),
+        last_used_at=_time(lease.used_ms),
+        expires_at=_time(lease.expires_ms),
+        workspace=workspace,
+    )
+
+
+def listed(lease: Lease) -> ListedSandbox:
+    """Describe a live lease to an operator."""
+    return ListedSandbox(
+        sandbox_id=lease.sandbox_id,
+        thread_id=lease.thread.thread_id,
+        scope=lease.thread.scope,
+        generation=lease.generation,
+        state="suspect" if lease.suspect else lease.state,
+        running=lease.pins,
+        created_at=_time(lease.created_ms),
+        last_used_at=_time(lease.used_ms),
+        expires_at=_time(lease.expires_ms),
+    )
+
+
+def executed(end: Exit, request: ExecuteRequest, settings: Settings) -> ExecuteAnswer:
+    """Answer an execute."""
+    stdout, stdout_shown = output.to_text(
+        output.joined(end.stdout.head, end.stdout.tail, end.stdout.bytes),
+        encoding=request.encoding,
+    )
+    stderr, stderr_shown = output.to_text(
+        output.joined(end.stderr.head, end.stderr.tail, end.stderr.bytes),
+        encoding=request.encoding,
+    )
+    return ExecuteAnswer(
+        exit_code=end.exit_code,
+        stdout=stdout,
+        stderr=stderr,
+        encoding=request.encoding,
+        timed_out=end.timed_out,
+        killed_by=end.killed_by,
+        stdout_truncated=end.stdout.bytes > len(end.stdout.head) + len(end.stdout.tail),
+        stderr_truncated=end.stderr.bytes > len(end.stderr.head) + len(end.stderr.tail),
+        stdout_bytes=end.stdout.bytes,
+        stderr_bytes=end.stderr.bytes,
+        invalid_utf8=stdout_shown or stderr_shown,
+        duration_ms=end.duration_ms,
+        background=end.background,
+        hint=output.hint_for(
+            exit_code=end.exit_code,
+            killed_by=end.killed_by,
+            stderr=stderr,
+            network=settings.network == "on",
+            memory_limit_mb=settings.memory_limit_mb,
+            timeout_seconds=request.timeout_seconds,
+            max_timeout_seconds=settings.max_timeout_seconds,
+        ),
+    )
+
+
+def directory(found: Entries) -> LsAnswer:
+    """Answer an ls."""
+    entries = [
+        DirectoryEntry(
+            path=entry.path,
+            type=entry.type,
+            size=entry.size,
+            mode=entry.mode,
+            modified_at=_time(entry.mtime_ms),
+        )
+        for entry in found.entries
+    ]
+    return LsAnswer(entries=entries, truncated=found.truncated, cursor=found.cursor)
+
+
+def read(request: ReadFileRequest, content: bytes, meta: ReadMeta) -> ReadFileAnswer:
+    """Answer a read_file; a part of a text is cut between characters.
+
+    Raises:
+        NotTextError: `utf-8` was asked for and the content is not.
+    """
+    part = content if not meta.truncated else output.without_partial_end(content)
+    encoding = request.encoding
+    if encoding is None:
+        encoding = "utf-8" if _is_text(part) else "base64"
+    if encoding == "base64":
+        text = base64.b64encode(content).decode("ascii")
+    else:
+        try:
+            text = part.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise NotTextError(
+                f"{request.path} is not UTF-8 at byte {error.start} of what was read; ask with "
+                "encoding 'base64'."
+            ) from None
+    return ReadFileAnswer(
+        path=request.path,
+        content=text,
+        encoding=encoding,
+        size=meta.size,
+        sha256=meta.sha256,
+        total_lines=meta.total_lines,
+        truncated=meta.truncated,
+    )
+
+
+def content_bytes(request: WriteFileRequest) -> bytes:
+    """Return the bytes to write.
+
+    Raises:
+        InvalidRequestError: `content` is not base64 though `encoding` says so.
+    """
+    if request.encoding == "utf-8":
+        return request.content.encode()
+    try:
+        return base64.b64decode(request.content, validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidRequestError(
+            "content: not valid base64; send text with encoding 'utf-8', or mend the base64."
+        ) from None
+
+
+def _is_text(content: bytes) -> bool:
+    if b"\0" in content:
+        return False
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,108 @@
+"""Puts the parts together as the settings say: the only module that knows all implementations."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from typing import TYPE_CHECKING
+
+from oneseek_sandbox.clock import SystemClock
+from oneseek_sandbox.leases.redis import RedisLeaseStore
+from oneseek_sandbox.leases.store import LeaseTerms
+from oneseek_sandbox.pins import Pins
+from oneseek_sandbox.provisioner import Provisioner
+from oneseek_sandbox.worker.client import WorkerClient
+
+if TYPE_CHECKING:
+    from oneseek_sandbox.leases.store import LeaseStore
+    from oneseek_sandbox.runtimes.runtime import Runtime
+    from oneseek_sandbox.settings import Settings
+
+__all__ = ["build_provisioner", "build_runtime", "build_store", "open_provisioner"]
+
+
+def lease_terms(settings: Settings) -> LeaseTerms:
+    """Return what the settings say about leases."""
+    return LeaseTerms(
+        idle_ms=1000 * settings.idle_timeout_seconds,
+        lifetime_ms=1000 * settings.max_lifetime_seconds,
+        max_sandboxes=settings.max_sandboxes,
+    )
+
+
+def build_store(settings: Settings) -> LeaseStore:
+    """Return the lease store: the Redis of REDIS_URL, or the embedded server of the state folder."""
+    terms = lease_terms(settings)
+    if url := settings.redis_url.get_secret_value():
+        return RedisLeaseStore(url, terms, settings.redis_prefix)
+    # Imported here: a function with a Redis of its own never starts one.
+    from oneseek_sandbox.leases.embedded import EmbeddedServer
+
+    ensure = functools.partial(EmbeddedServer.ensure, settings.home)
+    return RedisLeaseStore(
+        ensure(), terms, settings.redis_prefix, revive=functools.partial(asyncio.to_thread, ensure)
+    )
+
+
+def build_runtime(settings: Settings) -> Runtime:
+    """Return the runtime. Imported here so that data verbs never load one."""
+    from oneseek_sandbox.runtimes.local.runtime import LocalRuntime
+
+    return LocalRuntime(settings)
+
+
+def build_provisioner(settings: Settings, *, control: bool = True) -> Provisioner:
+    """Return the provisioner, not yet connected.
+
+    Args:
+        control: Whether this process serves control verbs; if not, it gets neither the runtime
+            nor the token key.
+    """
+    store = build_store(settings)
+    workers = WorkerClient()
+    acquisition = None
+    if control:
+        from oneseek_sandbox.acquisition import Acquisition
+        from oneseek_sandbox.auth import TokenKey
+        from oneseek_sandbox.creation import Creator
+
+        runtime = build_runtime(settings)
+        creator = Creator(
+            store,
+            runtime,
+            workers,
+            TokenKey.from_settings(settings),
+            startup_seconds=settings.startup_timeout_seconds,
+            creation_ms=lease_terms(settings).creation_ms,
+        )
+        acquisition = Acquisition(
+            store,
+            runtime,
+            workers,
+            creator,
+            patience_seconds=settings.startup_timeout_seconds + 30,
+        )
+    return Provisioner(
+        settings=settings,
+        store=store,
+        workers=workers,
+        pins=Pins(store),
+        clock=SystemClock(),
+        acquisition=acquisition,
+    )
+
+
+async def open_provisioner(settings: Settings, *, control: bool = True) -> Provisioner:
+    """Return a provisioner whose store answers and whose sandboxes are isolated.
+
+    Raises:
+        ConfigurationError: One of the two is not so; the message has the mend.
+        StoreUnavailableError: The store does not answer.
+    """
+    provisioner = build_provisioner(settings, control=control)
+    try:
+        await provisioner.open()
+    except BaseException:
+        await provisioner.close()
+        raise
+    return provisioner

@@ -1,0 +1,152 @@
+"""What `cleanup_idle` does: end what is over, delete what is doomed, and now and then compare.
+
+Expiry costs what expired. The sweep that compares leases with the runtime's objects is rare: it
+finds sandboxes that lost their lease (the store was emptied) and leases that lost their sandbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from typing import TYPE_CHECKING, Final
+
+from oneseek_sandbox.errors import SandboxError, SandboxGoneError, UnavailableError
+from oneseek_sandbox.leases.store import Creation
+from oneseek_sandbox.models import CleanupIdleAnswer
+
+if TYPE_CHECKING:
+    from oneseek_sandbox.creation import Creator
+    from oneseek_sandbox.leases.store import Doomed, Lease, LeaseStore, Thread
+    from oneseek_sandbox.runtimes.runtime import Runtime, SandboxObject
+    from oneseek_sandbox.worker.client import WorkerClient
+
+__all__ = ["Cleanup"]
+
+log = logging.getLogger(__name__)
+
+_BATCH: Final = 100
+_AT_ONCE: Final = 8
+_UNCLAIMED_GRACE_MS: Final = 30_000
+
+
+class Cleanup:
+    """One round of cleaning; any number of processes may run rounds at the same time.
+
+    Args:
+        sweep_ms: The comparison with the runtime is done at most once in this time.
+        now_ms: The wall clock, to judge the age of objects that nobody claimed.
+    """
+
+    def __init__(
+        self,
+        store: LeaseStore,
+        runtime: Runtime,
+        workers: WorkerClient,
+        creator: Creator,
+        *,
+        sweep_ms: int,
+        now_ms: int,
+    ) -> None:
+        self._store = store
+        self._runtime = runtime
+        self._workers = workers
+        self._creator = creator
+        self._sweep_ms = sweep_ms
+        self._now_ms = now_ms
+
+    async def run(self) -> CleanupIdleAnswer:
+        """Expire, delete, and compare when it is time to."""
+        expired = await self._expire()
+        adopted = lost = orphans = 0
+        if await self._store.once("sweep", self._sweep_ms):
+            objects = await self._runtime.list()
+            leases = {lease.thread: lease for lease in await self._store.leases()}
+            adopted, orphans = await self._settle_objects(objects, leases)
+            lost = await self._settle_leases(leases, {sandbox.uid for sandbox in objects})
+        await self._delete_doomed()
+        await self._runtime.maintain()
+        return CleanupIdleAnswer(expired=expired, adopted=adopted, lost=lost, orphans=orphans)
+
+    async def _expire(self) -> int:
+        expired = 0
+        while ended := await self._store.expire(_BATCH):
+            expired += len(ended)
+        return expired
+
+    async def _delete_doomed(self) -> None:
+        doomed = await self._store.doomed(_BATCH)
+        places = asyncio.Semaphore(_AT_ONCE)
+
+        async def delete(entry: Doomed) -> None:
+            async with places:
+                await delete_doomed(self._store, self._runtime, entry)
+
+        await asyncio.gather(*(delete(entry) for entry in doomed))
+
+    async def _settle_objects(
+        self, objects: list[SandboxObject], leases: dict[Thread, Lease]
+    ) -> tuple[int, int]:
+        """Adopt objects without a lease; end those that a lease has replaced, or nobody claimed."""
+        doomed = await self._store.doomed_among([o.uid for o in objects]) if objects else set()
+        adopted = orphans = 0
+        for sandbox in objects:
+            if sandbox.labels is None or sandbox.uid in doomed:
+                continue
+            lease = leases.get(sandbox.labels.thread)
+            try:
+                if lease is None and sandbox.claimed:
+                    adopted += await self._adopt(sandbox.labels.thread)
+                elif _is_orphan(sandbox, lease, self._now_ms):
+                    limit = lease.generation if lease else sandbox.labels.generation
+                    orphans += await self._runtime.stop(sandbox.uid, sandbox.name, generation=limit)
+            except SandboxError as error:
+                log.warning("Sandbox %s is left for the next sweep: %s", sandbox.name, error)
+        return adopted, orphans
+
+    async def _adopt(self, thread: Thread) -> bool:
+        outcome = await self._store.acquire(thread, attempt=secrets.token_hex(16))
+        if not isinstance(outcome, Creation):
+            return False
+        return (await self._creator.create(outcome)).found
+
+    async def _settle_leases(self, leases: dict[Thread, Lease], seen: set[str]) -> int:
+        """Look at leases under suspicion or without an object in the list."""
+        lost = 0
+        for lease in leases.values():
+            placement = lease.placement
+            if lease.state != "ready" or placement is None:
+                continue
+            if placement.uid in seen and not lease.suspect:
+                continue
+            try:
+                if await self._runtime.inspect(placement.uid, placement.name) == "gone":
+                    lost += await self._store.lose(lease) is not None
+                elif lease.suspect:
+                    await self._workers.health(lease)
+                    await self._store.clear(lease)
+            except SandboxGoneError:
+                lost += await self._store.lose(lease) is not None
+            except UnavailableError as error:
+                log.warning("Sandbox %s stays under suspicion: %s", placement.name, error)
+        return lost
+
+
+def _is_orphan(sandbox: SandboxObject, lease: Lease | None, now_ms: int) -> bool:
+    if lease is None:
+        created_ms = sandbox.labels.created_ms if sandbox.labels else now_ms
+        return not sandbox.claimed and now_ms - created_ms > _UNCLAIMED_GRACE_MS
+    return (
+        lease.state == "ready"
+        and lease.placement is not None
+        and lease.placement.uid != sandbox.uid
+    )
+
+
+async def delete_doomed(store: LeaseStore, runtime: Runtime, entry: Doomed) -> None:
+    """End a doomed sandbox and drop its entry; what fails stays for the next round."""
+    try:
+        if await runtime.stop(entry.uid, entry.name):
+            await store.forget(entry.uid)
+    except SandboxError as error:
+        log.warning("Sandbox %s stays doomed until it can be ended: %s", entry.name, error)

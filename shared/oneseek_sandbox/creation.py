@@ -1,0 +1,232 @@
+"""Making the sandbox of a thread: the four steps, under a creation lease that is kept alive.
+
+    creating (store) → take, adopt or start an object (runtime) → claim its worker → commit (store)
+
+The process may die between any two lines. Whoever takes the creation over finds the object by its
+labels, labels it with a greater generation and goes on; a creator that was only slow then fails at
+its next step and must leave the object alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from oneseek_sandbox.errors import (
+    CreationLostError,
+    SandboxError,
+    SandboxLostError,
+    SandboxStartError,
+    UnavailableError,
+)
+from oneseek_sandbox.leases.store import Placement
+from oneseek_sandbox.runtimes.runtime import Labels
+from oneseek_sandbox.worker.client import ClaimConflictError, WorkerNotReadyError
+
+if TYPE_CHECKING:
+    from oneseek_sandbox.auth import TokenKey
+    from oneseek_sandbox.leases.store import Creation, Lease, LeaseStore
+    from oneseek_sandbox.runtimes.runtime import Runtime, SandboxObject
+    from oneseek_sandbox.worker.client import WorkerClient
+
+__all__ = ["Created", "Creator"]
+
+log = logging.getLogger(__name__)
+
+_FIRST_LOOK_SECONDS: Final = 0.002
+_SLOWEST_LOOK_SECONDS: Final = 0.1
+_STATE_LOOK_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A committed lease; `found` when its files had been there before."""
+
+    lease: Lease
+    found: bool
+
+
+class Creator:
+    """Turns the right to create into a ready lease.
+
+    Args:
+        startup_seconds: How long a sandbox may take until its worker answers.
+        creation_ms: Life of the creation lease; it is renewed three times in it.
+    """
+
+    def __init__(
+        self,
+        store: LeaseStore,
+        runtime: Runtime,
+        workers: WorkerClient,
+        token_key: TokenKey,
+        *,
+        startup_seconds: float,
+        creation_ms: int,
+    ) -> None:
+        self._store = store
+        self._runtime = runtime
+        self._workers = workers
+        self._token_key = token_key
+        self._startup_seconds = startup_seconds
+        self._creation_ms = creation_ms
+
+    async def create(self, creation: Creation, *, restart: bool = False) -> Created:
+        """Make the sandbox, or take over the one that is there.
+
+        Args:
+            restart: The lease had a sandbox that stopped: start that one again, make no other.
+
+        Raises:
+            CreationLostError: Somebody else took over, or the thread was released.
+            SandboxStartError: It did not start; nothing is left behind.
+            CapacityError: There is no room for another.
+        """
+        work = asyncio.ensure_future(self._steps(creation, restart=restart))
+        renewing = asyncio.ensure_future(self._keep_alive(creation, work))
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if work.cancelled() and renewing.done() and not renewing.cancelled():
+                raise CreationLostError(
+                    "Another acquire took this creation over. Acquire again."
+                ) from None
+            raise
+        finally:
+            renewing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await renewing
+
+    async def _keep_alive(self, creation: Creation, work: asyncio.Future[Created]) -> None:
+        """Renew the creation lease; end the work when it is lost, not when the store is away."""
+        while True:
+            await asyncio.sleep(self._creation_ms / 3000)
+            try:
+                await self._store.renew(creation)
+            except CreationLostError:
+                work.cancel()
+                return
+            except UnavailableError as error:
+                log.warning("Could not renew a creation lease, trying on: %s", error)
+
+    async def _steps(self, creation: Creation, *, restart: bool) -> Created:
+        sandbox: SandboxObject | None = None
+        try:
+            while True:
+                creation, sandbox, found = await self._obtain(creation, restart=restart)
+                try:
+                    boot_id = await self._claim(creation, sandbox)
+                except ClaimConflictError:
+                    log.warning("Sandbox %s belongs to another; taking the next", sandbox.name)
+                    await self._runtime.stop(sandbox.uid, sandbox.name)
+                    continue
+                break
+            await self._runtime.mark_claimed(sandbox)
+            lease = await self._store.commit(creation, self._placement(sandbox, boot_id))
+        except CreationLostError:
+            await self._let_go(creation, sandbox)
+            raise
+        except SandboxError:
+            await self._give_up(creation, sandbox)
+            raise
+        return Created(lease, found)
+
+    async def _obtain(
+        self, creation: Creation, *, restart: bool
+    ) -> tuple[Creation, SandboxObject, bool]:
+        """Adopt the thread's newest object that is not doomed, or make one."""
+        found = await self._runtime.find(creation.thread)
+        doomed = await self._store.doomed_among([o.uid for o in found]) if found else set()
+        candidates = [sandbox for sandbox in found if sandbox.uid not in doomed]
+        newest = max((o.labels.generation for o in candidates if o.labels), default=0)
+        if newest >= creation.generation and not restart:
+            creation = await self._store.renew(creation, above_generation=newest)
+        labels = Labels(
+            thread=creation.thread,
+            generation=creation.generation,
+            idle_ms=creation.idle_ms,
+            sandbox_id=creation.sandbox_id,
+        )
+        for candidate in candidates:
+            try:
+                adopted = await self._runtime.adopt(candidate, labels)
+            except SandboxLostError:
+                continue
+            return creation, adopted, candidate.claimed
+        if restart:
+            raise SandboxLostError("The sandbox's files are gone. Acquire again for a new one.")
+        return creation, await self._runtime.create(labels), False
+
+    async def _claim(self, creation: Creation, sandbox: SandboxObject) -> str:
+        """Ask the worker until it answers, and make it ours; the quickest sign of readiness."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self._startup_seconds
+        pause, next_look = _FIRST_LOOK_SECONDS, clock() + _STATE_LOOK_SECONDS
+        while True:
+            try:
+                claimed = await self._workers.claim(
+                    sandbox.address,
+                    token=self._token_key.token_for(sandbox.uid),
+                    generation=creation.generation,
+                    idle_ms=creation.idle_ms,
+                )
+            except WorkerNotReadyError:
+                if clock() >= next_look:
+                    next_look = clock() + _STATE_LOOK_SECONDS
+                    await self._refuse_dead(sandbox)
+                if clock() > deadline:
+                    raise await self._too_slow(sandbox) from None
+                await asyncio.sleep(pause)
+                pause = min(pause * 1.5, _SLOWEST_LOOK_SECONDS)
+            else:
+                return claimed.boot_id
+
+    async def _refuse_dead(self, sandbox: SandboxObject) -> None:
+        if await self._runtime.inspect(sandbox.uid, sandbox.name) != "running":
+            reason = await self._runtime.explain(sandbox.uid, sandbox.name)
+            raise SandboxStartError(
+                f"The new sandbox ended before it was ready. {reason or 'Try again.'}"
+            )
+
+    async def _too_slow(self, sandbox: SandboxObject) -> SandboxStartError:
+        reason = await self._runtime.explain(sandbox.uid, sandbox.name)
+        return SandboxStartError(
+            f"The new sandbox was not ready within {self._startup_seconds:g} s "
+            f"(STARTUP_TIMEOUT_SECONDS). {reason or 'Try again.'}"
+        )
+
+    def _placement(self, sandbox: SandboxObject, boot_id: str) -> Placement:
+        return Placement(
+            uid=sandbox.uid,
+            name=sandbox.name,
+            address=sandbox.address,
+            token=self._token_key.token_for(sandbox.uid),
+            key_id=self._token_key.key_id,
+            boot_id=boot_id,
+            warm=sandbox.warm,
+            restarted=sandbox.restarted,
+        )
+
+    async def _let_go(self, creation: Creation, sandbox: SandboxObject | None) -> None:
+        """After losing the creation: end our object, unless a successor has labelled it."""
+        if sandbox is None:
+            return
+        try:
+            await self._runtime.stop(sandbox.uid, sandbox.name, generation=creation.generation)
+        except SandboxError as error:
+            log.warning("Sandbox %s is left to the cleanup: %s", sandbox.name, error)
+
+    async def _give_up(self, creation: Creation, sandbox: SandboxObject | None) -> None:
+        """After a failure: free the thread and end what was made; the cleanup does what is left."""
+        try:
+            if sandbox is None:
+                await self._store.abandon(creation)
+                return
+            await self._store.abandon(creation, uid=sandbox.uid, name=sandbox.name)
+            if await self._runtime.stop(sandbox.uid, sandbox.name):
+                await self._store.forget(sandbox.uid)
+        except SandboxError as error:
+            log.warning("A failed creation is left to the cleanup: %s", error)

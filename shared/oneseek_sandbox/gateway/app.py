@@ -1,0 +1,146 @@
+"""The gateway as an ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.responses import HTMLResponse
+from starlette.routing import Route
+
+from oneseek_sandbox import __version__
+from oneseek_sandbox.auth import Caller
+from oneseek_sandbox.errors import MethodNotAllowedError, SandboxError, UnknownVerbError
+from oneseek_sandbox.gateway.guard import Guard
+from oneseek_sandbox.gateway.openapi import describe, docs_page
+from oneseek_sandbox.http.answering import error_response, json_response
+from oneseek_sandbox.http.service import Service
+from oneseek_sandbox.http.verbs import VERBS
+from oneseek_sandbox.models import CleanupIdleRequest
+from oneseek_sandbox.tracing import start_trace
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from oneseek_sandbox.settings import Settings
+
+__all__ = ["create_app"]
+
+log = logging.getLogger(__name__)
+
+
+def create_app(settings: Settings) -> Starlette:
+    """Return the application; its lifespan opens the provisioner and runs the cleanup timer."""
+    service = Service(settings, control=True)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        await service.provisioner()
+        cleaning = asyncio.create_task(_clean_up(service))
+        try:
+            yield
+        finally:
+            cleaning.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await cleaning
+            await service.close()
+
+    async def verb(request: Request) -> Response:
+        name = request.path_params["verb"]
+        if name not in VERBS:
+            return error_response(
+                UnknownVerbError(f"There is no verb {name!r}; there are: {', '.join(VERBS)}.")
+            )
+        return await service.answer(name, request)
+
+    async def sandboxes(request: Request) -> Response:
+        return await service.answer("acquire", request)
+
+    methods = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+    app = Starlette(
+        routes=[
+            Route("/v1/sandbox/{verb}", verb, methods=methods),
+            Route("/v1/sandbox", sandboxes, methods=["GET"]),
+            Route("/healthz", _healthz),
+            Route("/openapi.json", _openapi),
+            Route("/docs", _docs),
+        ],
+        lifespan=lifespan,
+        exception_handlers={404: _not_found, 405: _wrong_method},
+    )
+    app.add_middleware(_Guarded, guard=Guard(settings, any_host=bool(service.keys)))
+    app.state.service = service
+    return app
+
+
+class _Guarded:
+    """Lets the guard look at every request before anything else does."""
+
+    def __init__(self, app: ASGIApp, guard: Guard) -> None:
+        self._app = app
+        self._guard = guard
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            from starlette.datastructures import Headers
+
+            try:
+                self._guard.check(Headers(scope=scope))
+            except SandboxError as error:
+                start_trace(None)
+                await error_response(error)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+async def _healthz(_: Request) -> Response:
+    return json_response({"status": "ok", "service": "oneseek-sandbox", "version": __version__})
+
+
+async def _openapi(_: Request) -> Response:
+    return json_response(describe())
+
+
+async def _docs(_: Request) -> Response:
+    return HTMLResponse(docs_page())
+
+
+async def _not_found(request: Request, _: Exception) -> Response:
+    start_trace(request.headers.get("traceparent"))
+    return error_response(
+        UnknownVerbError(
+            f"Nothing is at {request.url.path!r}; call POST /v1/sandbox/VERB, or open /docs."
+        )
+    )
+
+
+async def _wrong_method(request: Request, _: Exception) -> Response:
+    start_trace(request.headers.get("traceparent"))
+    return error_response(
+        MethodNotAllowedError(f"{request.url.path!r} does not take {request.method}.")
+    )
+
+
+async def _clean_up(service: Service) -> None:
+    """Run `cleanup_idle` every CLEANUP_INTERVAL_SECONDS; a failed round is only logged."""
+    caller = Caller("timer")
+    while True:
+        await asyncio.sleep(service.settings.cleanup_interval_seconds)
+        start_trace(None)
+        try:
+            provisioner = await service.provisioner()
+            done = await provisioner.cleanup_idle(CleanupIdleRequest(), caller)
+        except SandboxError as error:
+            log.warning("A cleanup failed and is tried again: %s", error)
+        except Exception:
+            log.exception("A cleanup failed and is tried again")
+        else:
+            if any(done.model_dump().values()):
+                log.info("Cleaned up: %s", done.model_dump_json())

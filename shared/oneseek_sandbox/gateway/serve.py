@@ -1,0 +1,107 @@
+"""Runs the gateway under uvicorn, from the checks before the start to the orderly stop."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from oneseek_sandbox.auth import Keys
+from oneseek_sandbox.errors import ConfigurationError
+from oneseek_sandbox.gateway.app import create_app
+from oneseek_sandbox.gateway.guard import is_loopback
+from oneseek_sandbox.tracing import configure_logging
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from oneseek_sandbox.settings import Settings
+
+__all__ = ["serve"]
+
+log = logging.getLogger(__name__)
+
+
+def serve(settings: Settings, on_ready: Callable[[str], None] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT; running calls may end, for SHUTDOWN_GRACE_SECONDS at most.
+
+    Args:
+        on_ready: Called with the base URL once calls are answered.
+
+    Returns:
+        The process's exit code.
+
+    Raises:
+        ConfigurationError: No key where one is needed, or the sandboxes would not be isolated.
+        OSError: The address cannot be bound.
+    """
+    configure_logging(settings.log_level)
+    if not Keys.from_settings(settings) and not is_loopback(settings.host):
+        if not settings.allow_no_key:
+            raise ConfigurationError(
+                f"Without a key this server listens on loopback only, not on {settings.host}. Set "
+                "PROVISIONER_API_KEY, or PROVISIONER_ALLOW_NO_KEY=true if everybody who can reach "
+                "this address may run commands here."
+            )
+        log.warning("No key is set: whoever can reach %s may run commands.", settings.host)
+    listener = _listen(settings.host, settings.port)
+    try:
+        return asyncio.run(_serve(settings, listener, on_ready))
+    finally:
+        listener.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+async def _serve(
+    settings: Settings, listener: socket.socket, on_ready: Callable[[str], None] | None
+) -> int:
+    app = create_app(settings)
+    # Opened here and not by the lifespan alone, so that a refusal to start keeps its own words.
+    await app.state.service.provisioner()
+    server = _Server(
+        uvicorn.Config(
+            app,
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=settings.shutdown_grace_seconds,
+        )
+    )
+    if on_ready is not None:
+        host, port = listener.getsockname()[:2]
+        base_url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        server.on_started = functools.partial(on_ready, base_url)
+    try:
+        await server.serve(sockets=[listener])
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    return 0 if server.started else 1
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn's server, which says when it has started."""
+
+    on_started: Callable[[], None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        if self.started and self.on_started is not None:
+            self.on_started()

@@ -1,0 +1,84 @@
+"""Answers and errors as HTTP responses: one JSON shape, one table of headers."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.responses import Response, StreamingResponse
+
+from oneseek_sandbox.errors import ConfigurationError, InternalError, SandboxError
+from oneseek_sandbox.tracing import current_trace_id
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from pydantic import BaseModel
+
+__all__ = ["as_error", "error_body", "error_response", "event", "event_stream", "json_response"]
+
+log = logging.getLogger(__name__)
+
+_HEADERS: Final = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+
+
+def json_response(answer: BaseModel | dict[str, Any], status: int = 200) -> Response:
+    """Return an answer as JSON."""
+    body = json.dumps(answer) if isinstance(answer, dict) else answer.model_dump_json()
+    return Response(body, status, headers=_HEADERS, media_type="application/json")
+
+
+def as_error(error: Exception) -> SandboxError:
+    """Return the error to answer with; a fault of our own is logged and told by its trace id."""
+    if isinstance(error, ConfigurationError):
+        log.error("%s", error)
+        return ConfigurationError(
+            "This server is not set up right and serves nothing. Its log says how to mend it, "
+            f"under trace id {current_trace_id()}."
+        )
+    if isinstance(error, SandboxError):
+        return error
+    log.error("A call failed", exc_info=error)
+    return InternalError(
+        "The server made a mistake; nothing is known to have been changed. Its log has the details "
+        f"under trace id {current_trace_id()}."
+    )
+
+
+def error_body(error: SandboxError) -> dict[str, Any]:
+    """Return the error in the shape every caller gets."""
+    body: dict[str, Any] = {
+        "code": error.code,
+        "message": error.message,
+        "retryable": error.retryable,
+        "trace_id": current_trace_id(),
+    }
+    if error.may_have_run is not None:
+        body["may_have_run"] = error.may_have_run
+    return {"error": body}
+
+
+def error_response(error: Exception) -> Response:
+    """Return an error as JSON, with the headers that go with its status."""
+    known = as_error(error)
+    response = json_response(error_body(known), known.status)
+    if known.retry_after_seconds is not None:
+        response.headers["retry-after"] = str(known.retry_after_seconds)
+    if known.status == 401:
+        response.headers["www-authenticate"] = 'Bearer realm="oneseek-sandbox"'
+    return response
+
+
+def event(name: str, data: str) -> bytes:
+    """Return one server-sent event; `data` is JSON and so has no newline."""
+    return f"event: {name}\ndata: {data}\n\n".encode()
+
+
+def event_stream(events: AsyncIterator[bytes]) -> Response:
+    """Return server-sent events; proxies are asked not to hold them back."""
+    return StreamingResponse(
+        events,
+        headers={**_HEADERS, "x-accel-buffering": "no"},
+        media_type="text/event-stream",
+    )

@@ -1,0 +1,207 @@
+"""The eight verbs: what each reads from a request, calls, and answers.
+
+The rooms in `functions/` and the gateway both serve these; a verb is the same wherever it runs.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from pydantic import BaseModel
+from starlette.responses import Response, StreamingResponse
+
+from oneseek_sandbox import models
+from oneseek_sandbox.errors import InvalidRequestError, MethodNotAllowedError
+from oneseek_sandbox.http.answering import (
+    as_error,
+    error_body,
+    event,
+    event_stream,
+    json_response,
+)
+from oneseek_sandbox.http.cloud_events import is_cloud_event, read_cloud_event
+from oneseek_sandbox.http.disconnect import unless_disconnected
+from oneseek_sandbox.http.reading import (
+    accepts,
+    bounded_stream,
+    media_type,
+    read_body,
+    read_model,
+    read_query,
+)
+from oneseek_sandbox.output import StreamDecoder
+from oneseek_sandbox.worker.client import Piece
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from starlette.requests import Request
+
+    from oneseek_sandbox.auth import Caller
+    from oneseek_sandbox.provisioner import Provisioner
+    from oneseek_sandbox.settings import Settings
+
+__all__ = ["CONTROL_VERBS", "VERBS", "Call"]
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+_BINARY: Final = "application/octet-stream"
+
+
+class Call:
+    """One authenticated request on its way to the provisioner."""
+
+    def __init__(
+        self, request: Request, caller: Caller, provisioner: Provisioner, settings: Settings
+    ) -> None:
+        self.request = request
+        self.caller = caller
+        self.provisioner = provisioner
+        self.settings = settings
+
+    async def read(self, model: type[ModelT]) -> ModelT:
+        """Read the JSON body."""
+        return await read_model(self.request, model, self.settings.max_request_bytes)
+
+
+async def acquire(call: Call) -> Response:
+    """Answer an acquire, or the list of live sandboxes when it is a GET."""
+    if call.request.method == "GET":
+        return json_response(await call.provisioner.list_sandboxes(call.caller))
+    request = await call.read(models.AcquireRequest)
+    return json_response(await call.provisioner.acquire(request, call.caller))
+
+
+async def execute(call: Call) -> Response:
+    """Answer an execute: when the command has ended, or as it goes on (`text/event-stream`)."""
+    request = await call.read(models.ExecuteRequest)
+    if request.cancel is not None:
+        return json_response(await call.provisioner.cancel(request, call.caller))
+    if accepts(call.request, "text/event-stream"):
+        return event_stream(_execute_events(call, request))
+    answer = await unless_disconnected(call.request, _execute_answer(call, request))
+    return json_response(answer)
+
+
+async def _execute_answer(call: Call, request: models.ExecuteRequest) -> models.ExecuteAnswer:
+    async with aclosing(call.provisioner.execute(request, call.caller)) as events:
+        async for answer in events:
+            if not isinstance(answer, Piece):
+                return answer
+    raise AssertionError("execute ends with an answer or an error")
+
+
+async def _execute_events(call: Call, request: models.ExecuteRequest) -> AsyncIterator[bytes]:
+    decoders = {
+        "stdout": StreamDecoder(request.encoding),
+        "stderr": StreamDecoder(request.encoding),
+    }
+    try:
+        async with aclosing(call.provisioner.execute(request, call.caller, stream=True)) as events:
+            async for item in events:
+                if isinstance(item, Piece):
+                    if text := decoders[item.stream].feed(item.data):
+                        yield event(item.stream, json.dumps({"text": text}))
+                else:
+                    yield event("exit", item.model_dump_json())
+    except Exception as error:  # noqa: BLE001 - the status was sent; the error becomes an event
+        yield event("error", json.dumps(error_body(as_error(error))))
+
+
+async def ls(call: Call) -> Response:
+    """Answer an ls."""
+    request = await call.read(models.LsRequest)
+    return json_response(await call.provisioner.ls(request, call.caller))
+
+
+async def read_file(call: Call) -> Response:
+    """Answer a read_file: as JSON, or as the bytes alone (`application/octet-stream`)."""
+    request = await call.read(models.ReadFileRequest)
+    if not accepts(call.request, _BINARY):
+        return json_response(await call.provisioner.read_file(request, call.caller))
+    opened = call.provisioner.open_file(request, call.caller)
+    file = await opened.__aenter__()
+
+    async def body() -> AsyncIterator[bytes]:
+        try:
+            async for chunk in file.chunks:
+                yield chunk
+        finally:
+            await opened.__aexit__(None, None, None)
+
+    headers = {
+        "x-sandbox-size": str(file.meta.size),
+        "x-sandbox-sha256": file.meta.sha256,
+        "x-sandbox-total-lines": str(file.meta.total_lines),
+        "x-sandbox-truncated": "true" if file.meta.truncated else "false",
+        "cache-control": "no-store",
+        "x-content-type-options": "nosniff",
+    }
+    return StreamingResponse(body(), headers=headers, media_type=_BINARY)
+
+
+async def write_file(call: Call) -> Response:
+    """Answer a write_file: from JSON, or from the bytes alone with the rest in the query."""
+    if media_type(call.request) != _BINARY:
+        request = await call.read(models.WriteFileRequest)
+        return json_response(await call.provisioner.write_file(request, call.caller))
+    request = read_query(call.request.query_params, models.WriteFileRequest)
+    if request.content:
+        raise InvalidRequestError("content: goes into the body of an octet-stream request.")
+    body = bounded_stream(call.request, call.settings.max_file_bytes)
+    return json_response(await call.provisioner.write_file(request, call.caller, body=body))
+
+
+async def replace(call: Call) -> Response:
+    """Answer a replace."""
+    request = await call.read(models.ReplaceRequest)
+    return json_response(await call.provisioner.replace(request, call.caller))
+
+
+async def release(call: Call) -> Response:
+    """Answer a release."""
+    request = await call.read(models.ReleaseRequest)
+    return json_response(await call.provisioner.release(request, call.caller))
+
+
+async def cleanup_idle(call: Call) -> Response:
+    """Answer a cleanup_idle: a plain POST with JSON, a CloudEvent with 204 and nothing.
+
+    A broker takes any other body for a failed delivery.
+    """
+    nothing = models.CleanupIdleRequest()
+    if is_cloud_event(call.request):
+        read_cloud_event(
+            call.request, await read_body(call.request, call.settings.max_request_bytes)
+        )
+        await call.provisioner.cleanup_idle(nothing, call.caller)
+        return Response(status_code=204)
+    body = await read_body(call.request, call.settings.max_request_bytes)
+    if body.strip():
+        nothing = await call.read(models.CleanupIdleRequest)
+    return json_response(await call.provisioner.cleanup_idle(nothing, call.caller))
+
+
+VERBS: Final[dict[str, Callable[[Call], Awaitable[Response]]]] = {
+    "acquire": acquire,
+    "execute": execute,
+    "ls": ls,
+    "read_file": read_file,
+    "write_file": write_file,
+    "replace": replace,
+    "release": release,
+    "cleanup_idle": cleanup_idle,
+}
+CONTROL_VERBS: Final = frozenset({"acquire", "release", "cleanup_idle"})
+
+
+def check_method(verb: str, method: str) -> None:
+    """Refuse methods that a verb does not have.
+
+    Raises:
+        MethodNotAllowedError: Only POST, and for acquire's list GET.
+    """
+    if method != "POST" and not (verb == "acquire" and method == "GET"):
+        raise MethodNotAllowedError(f"{verb} is called with POST, not {method}.")

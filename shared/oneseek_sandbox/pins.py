@@ -1,0 +1,134 @@
+"""Operations under a lease: find it, keep it from expiring, and judge fairly when it fails."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections import OrderedDict
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+from oneseek_sandbox.errors import (
+    LeaseNotFoundError,
+    SandboxError,
+    SandboxLostError,
+    SandboxUnavailableError,
+    UnavailableError,
+)
+from oneseek_sandbox.leases.store import Thread
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from oneseek_sandbox.auth import Caller
+    from oneseek_sandbox.leases.store import Lease, LeaseStore
+    from oneseek_sandbox.models import SandboxReference
+
+__all__ = ["Pins"]
+
+log = logging.getLogger(__name__)
+
+_GRACE_MS: Final = 30_000
+"""How much longer than its operation a pin may last, for what surrounds the operation."""
+_REMEMBERED_IDS: Final = 10_000
+
+
+class Pins:
+    """Pins leases for the data verbs."""
+
+    def __init__(self, store: LeaseStore) -> None:
+        self._store = store
+        # A sandbox_id belongs to one thread for ever, so this needs no invalidation.
+        self._threads: OrderedDict[str, Thread] = OrderedDict()
+
+    async def locate(
+        self, reference: SandboxReference, caller: Caller
+    ) -> tuple[Thread, str | None]:
+        """Return the thread a request names, and the `sandbox_id` when it was named by that.
+
+        Raises:
+            LeaseNotFoundError: No such sandbox, or not for this caller: the two look the same.
+            SandboxGoneError: The `sandbox_id` has ended; the class says how.
+            ForbiddenError: The key does not reach the scope.
+        """
+        if reference.thread_id is not None:
+            return Thread(caller.scope(reference.scope), reference.thread_id), None
+        sandbox_id = reference.sandbox_id or ""
+        thread = self._threads.get(sandbox_id) or await self._store.resolve(sandbox_id)
+        if not caller.reaches(thread.scope):
+            raise LeaseNotFoundError(
+                f"No sandbox {sandbox_id} is known here. Acquire one for the thread."
+            )
+        self._threads[sandbox_id] = thread
+        if len(self._threads) > _REMEMBERED_IDS:
+            self._threads.popitem(last=False)
+        return thread, sandbox_id
+
+    @asynccontextmanager
+    async def hold(
+        self,
+        reference: SandboxReference,
+        caller: Caller,
+        limit_ms: int,
+        *,
+        outlives: bool = False,
+    ) -> AsyncIterator[Lease]:
+        """Pin the lease for one operation of at most `limit_ms`, and let go at its end.
+
+        Args:
+            outlives: The operation goes on in the sandbox when the caller goes away; its pin then
+                stays until its own deadline.
+        """
+        thread, sandbox_id = await self.locate(reference, caller)
+        pin_id = secrets.token_hex(8)
+        lease = await self._store.pin(
+            thread, sandbox_id=sandbox_id, pin_id=pin_id, limit_ms=limit_ms + _GRACE_MS
+        )
+        stays = outlives
+        try:
+            yield lease
+            stays = False
+        except SandboxLostError:
+            stays = False
+            await self._mark(lease)
+            raise
+        except SandboxUnavailableError as error:
+            await self._judge(lease, error)
+            raise
+        except SandboxError:
+            stays = False
+            raise
+        finally:
+            if not stays:
+                await self._let_go(lease, pin_id)
+
+    async def _judge(self, lease: Lease, error: SandboxUnavailableError) -> None:
+        """Say 410 when the lease ended under the operation; else leave a mark for acquire.
+
+        Raises:
+            SandboxGoneError: It was released, expired or lost meanwhile.
+        """
+        try:
+            current = await self._store.get(lease.thread)
+            if current is None or current.sandbox_id != lease.sandbox_id:
+                await self._store.resolve(lease.sandbox_id)
+                raise SandboxLostError("The sandbox was replaced. Acquire again.")
+        except UnavailableError:
+            return
+        except SandboxError as gone:
+            gone.may_have_run = error.may_have_run
+            raise gone from error
+        await self._mark(lease)
+
+    async def _mark(self, lease: Lease) -> None:
+        try:
+            await self._store.suspect(lease)
+        except UnavailableError as error:
+            log.warning("Could not mark a sandbox that did not answer: %s", error)
+
+    async def _let_go(self, lease: Lease, pin_id: str) -> None:
+        try:
+            await self._store.unpin(lease, pin_id=pin_id)
+        except SandboxError as error:
+            # The pin ends by its own deadline; the answer matters more.
+            log.warning("Could not let go of a pin: %s", error)

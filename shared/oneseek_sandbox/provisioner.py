@@ -1,0 +1,256 @@
+"""The eight verbs over three ports: the lease store, the runtime, and the workers inside.
+
+The control verbs (`acquire`, `release`, `cleanup_idle`) use all three. The data verbs use the store
+and the worker's address only, and never judge a sandbox dead: one that does not answer is marked,
+and the next acquire looks at it.
+"""
+
+from __future__ import annotations
+
+from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+from oneseek_sandbox import answers, paths
+from oneseek_sandbox.cleanup import Cleanup, delete_doomed
+from oneseek_sandbox.errors import ConfigurationError, InvalidRequestError, SandboxReleasedError
+from oneseek_sandbox.leases.store import Thread
+from oneseek_sandbox.models import (
+    CancelAnswer,
+    ListSandboxesAnswer,
+    ReleaseAnswer,
+    ReplaceAnswer,
+    WriteFileAnswer,
+)
+from oneseek_sandbox.worker.answers import Exit
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+    from typing import Any
+
+    from oneseek_sandbox import models
+    from oneseek_sandbox.acquisition import Acquisition
+    from oneseek_sandbox.auth import Caller
+    from oneseek_sandbox.clock import Clock
+    from oneseek_sandbox.leases.store import LeaseStore
+    from oneseek_sandbox.pins import Pins
+    from oneseek_sandbox.settings import Settings
+    from oneseek_sandbox.worker.client import OpenFile, Piece, WorkerClient
+
+__all__ = ["Provisioner"]
+
+_KILL_GRACE_MS: Final = 2000
+"""Between TERM and KILL at a command's limit."""
+_FILE_OPERATION_MS: Final = 60_000
+_TRANSFER_MS: Final = 3_600_000
+
+
+class Provisioner:
+    """The heart: every function, the gateway and the tests call these methods.
+
+    Args:
+        acquisition: None in a process that serves data verbs only; with it, the runtime.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        store: LeaseStore,
+        workers: WorkerClient,
+        pins: Pins,
+        clock: Clock,
+        acquisition: Acquisition | None = None,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._workers = workers
+        self._pins = pins
+        self._clock = clock
+        self._acquisition = acquisition
+
+    async def open(self) -> None:
+        """Connect to the store, and let the runtime test that its sandboxes are isolated."""
+        await self._store.open()
+        if self._acquisition is not None:
+            await self._acquisition.runtime.open()
+
+    async def close(self) -> None:
+        """Let creations end, then let go of every connection; sandboxes stay."""
+        if self._acquisition is not None:
+            await self._acquisition.close()
+        await self._workers.close()
+        await self._store.close()
+
+    # The control plane
+
+    async def acquire(self, request: models.AcquireRequest, caller: Caller) -> models.AcquireAnswer:
+        """Return the thread's sandbox, made now if it has none."""
+        thread = Thread(caller.scope(request.scope), request.thread_id)
+        seconds = request.idle_timeout_seconds
+        created = await self._control_plane().acquire(
+            thread, idle_ms=None if seconds is None else 1000 * seconds
+        )
+        return answers.acquired(created.lease, created.found, self._settings.workspace_dir)
+
+    async def release(self, request: models.ReleaseRequest, caller: Caller) -> models.ReleaseAnswer:
+        """End a sandbox now, whatever runs in it."""
+        runtime = self._control_plane().runtime
+        try:
+            thread, sandbox_id = await self._pins.locate(request, caller)
+            released = await self._store.release(thread, sandbox_id=sandbox_id)
+        except SandboxReleasedError:
+            return ReleaseAnswer(released=False, already_released=True)
+        if released.doomed is not None:
+            await delete_doomed(self._store, runtime, released.doomed)
+        return ReleaseAnswer(released=not released.already, already_released=released.already)
+
+    async def cleanup_idle(
+        self, request: models.CleanupIdleRequest, caller: Caller
+    ) -> models.CleanupIdleAnswer:
+        """End idle sandboxes, and settle what crashes left behind."""
+        del request
+        caller.require_operator("cleanup_idle")
+        control = self._control_plane()
+        return await Cleanup(
+            self._store,
+            control.runtime,
+            self._workers,
+            control.creator,
+            sweep_ms=1000 * self._settings.sweep_interval_seconds,
+            now_ms=self._clock.now_ms(),
+        ).run()
+
+    async def list_sandboxes(self, caller: Caller) -> models.ListSandboxesAnswer:
+        """Return the live sandboxes of all scopes."""
+        caller.require_operator("The list of sandboxes")
+        leases = await self._store.leases()
+        return ListSandboxesAnswer(sandboxes=[answers.listed(lease) for lease in leases])
+
+    # The data plane
+
+    async def execute(
+        self, request: models.ExecuteRequest, caller: Caller, *, stream: bool = False
+    ) -> AsyncGenerator[Piece | models.ExecuteAnswer, None]:
+        """Run a command; yields its output as it comes when `stream`, and the answer last.
+
+        A caller that stops listening cancels a command without `request_id`.
+        """
+        command = self._command(request, stream=stream)
+        limit_ms = command["timeout_ms"] + command["grace_ms"]
+        outlives = request.request_id is not None
+        async with (
+            self._pins.hold(request, caller, limit_ms, outlives=outlives) as lease,
+            aclosing(self._workers.execute(lease, command)) as events,
+        ):
+            async for event in events:
+                if isinstance(event, Exit):
+                    yield answers.executed(event, request, self._settings)
+                else:
+                    yield event
+
+    async def cancel(self, request: models.ExecuteRequest, caller: Caller) -> models.CancelAnswer:
+        """End the running command that `request.cancel` names."""
+        async with self._pins.hold(request, caller, _FILE_OPERATION_MS) as lease:
+            cancelled = await self._workers.cancel(lease, request.cancel or "")
+        return CancelAnswer(cancelled=cancelled.cancelled)
+
+    async def ls(self, request: models.LsRequest, caller: Caller) -> models.LsAnswer:
+        """List a directory of the workspace."""
+        wanted = request.model_dump(include={"depth", "limit", "cursor"})
+        wanted["path"] = self._path(request.path)
+        async with self._pins.hold(request, caller, _FILE_OPERATION_MS) as lease:
+            return answers.directory(await self._workers.ls(lease, wanted))
+
+    @asynccontextmanager
+    async def open_file(
+        self, request: models.ReadFileRequest, caller: Caller
+    ) -> AsyncIterator[OpenFile]:
+        """Open a file for reading as a stream of bytes, of any size."""
+        wanted = request.model_dump(include={"start_line", "end_line", "offset", "limit"})
+        wanted["path"] = self._path(request.path)
+        async with (
+            self._pins.hold(request, caller, _TRANSFER_MS) as lease,
+            self._workers.read(lease, wanted) as file,
+        ):
+            yield file
+
+    async def read_file(
+        self, request: models.ReadFileRequest, caller: Caller
+    ) -> models.ReadFileAnswer:
+        """Read a file, whole or in part."""
+        most = self._settings.max_request_bytes
+        if request.limit is not None and request.limit > most:
+            raise InvalidRequestError(
+                f"limit: {request.limit} is over {most}; read in parts, or as a stream with the "
+                "header 'Accept: application/octet-stream'."
+            )
+        bounded = request.model_copy(
+            update={"limit": request.limit or self._settings.max_output_bytes}
+        )
+        async with self.open_file(bounded, caller) as file:
+            content = b"".join([chunk async for chunk in file.chunks])
+        return answers.read(request, content, file.meta)
+
+    async def write_file(
+        self,
+        request: models.WriteFileRequest,
+        caller: Caller,
+        *,
+        body: AsyncIterable[bytes] | None = None,
+    ) -> models.WriteFileAnswer:
+        """Write a file from `request.content`, or from a stream of bytes."""
+        meta = request.model_dump(
+            include={"append", "create_only", "if_sha256", "mode"}, exclude_none=True
+        )
+        meta["path"] = self._path(request.path)
+        content = answers.content_bytes(request) if body is None else body
+        limit_ms = _FILE_OPERATION_MS if body is None else _TRANSFER_MS
+        async with self._pins.hold(request, caller, limit_ms) as lease:
+            written = await self._workers.write(lease, meta, content)
+        return WriteFileAnswer(
+            path=request.path, size=written.size, sha256=written.sha256, created=written.created
+        )
+
+    async def replace(self, request: models.ReplaceRequest, caller: Caller) -> models.ReplaceAnswer:
+        """Replace exact text in a file."""
+        wanted = request.model_dump(include={"old", "new", "replace_all", "if_sha256"})
+        wanted["path"] = self._path(request.path)
+        async with self._pins.hold(request, caller, _FILE_OPERATION_MS) as lease:
+            replaced = await self._workers.replace(lease, wanted)
+        return ReplaceAnswer(
+            path=request.path, replacements=replaced.replacements, sha256=replaced.sha256
+        )
+
+    def _control_plane(self) -> Acquisition:
+        if self._acquisition is None:
+            raise ConfigurationError("This process serves data verbs only.")
+        return self._acquisition
+
+    def _path(self, path: str) -> str:
+        return paths.in_workspace(path, self._settings.workspace_dir)
+
+    def _command(self, request: models.ExecuteRequest, *, stream: bool) -> dict[str, Any]:
+        """Check a command against the limits and write it in the worker's words."""
+        settings = self._settings
+        if request.timeout_seconds > settings.max_timeout_seconds:
+            raise InvalidRequestError(
+                f"timeout_seconds: {request.timeout_seconds:g} is over this server's limit of "
+                f"{settings.max_timeout_seconds}; give less, or run it in the background."
+            )
+        output = request.max_output_bytes or settings.max_output_bytes
+        if output > settings.max_output_bytes:
+            raise InvalidRequestError(
+                f"max_output_bytes: {output} is over this server's limit of "
+                f"{settings.max_output_bytes}; write the output to a file and read that."
+            )
+        return {
+            "command": request.command,
+            "cwd": None if request.cwd is None else self._path(request.cwd),
+            "env": request.env,
+            "stdin": request.stdin,
+            "timeout_ms": round(1000 * request.timeout_seconds),
+            "grace_ms": _KILL_GRACE_MS,
+            "max_output_bytes": output,
+            "request_id": request.request_id,
+            "stream": stream,
+        }

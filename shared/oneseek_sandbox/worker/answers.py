@@ -1,0 +1,194 @@
+"""What workers may answer. Their words are hostile input: typed, bounded, and nothing else passes."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
+
+from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, ValidationError
+
+from oneseek_sandbox.errors import (
+    CommandError,
+    InvalidRequestError,
+    SandboxError,
+    SandboxLostError,
+    SandboxUnavailableError,
+    WorkspaceError,
+    error_for_code,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = [
+    "Cancelled",
+    "Claimed",
+    "Ended",
+    "Entries",
+    "Exit",
+    "Health",
+    "Kept",
+    "Printed",
+    "ReadMeta",
+    "Replaced",
+    "Written",
+    "error_from",
+    "parse",
+]
+
+_MESSAGE_CHARACTERS: Final = 2000
+_FENCING_CODES: Final = {"restarted", "stale_generation", "bad_token", "unclaimed"}
+
+Count = Annotated[int, Field(ge=0, le=2**62)]
+Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Answer(BaseModel):
+    # Unknown fields are dropped, not refused: a newer worker may say more.
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Claimed(_Answer):
+    """The worker belongs to us now."""
+
+    protocol: int
+    boot_id: Annotated[str, Field(pattern=r"^[0-9a-f]{16,64}$")]
+
+
+class Health(_Answer):
+    """The worker lives."""
+
+    commands: Count
+    processes: Count
+
+
+class Kept(_Answer):
+    """What was kept of one output stream: its first and last bytes, and how many there were."""
+
+    head: Base64Bytes
+    tail: Base64Bytes
+    bytes: Count
+
+
+class Exit(_Answer):
+    """How a command ended."""
+
+    exit_code: Annotated[int, Field(ge=-1, le=255)]
+    timed_out: bool
+    killed_by: Literal["timeout", "cancelled", "out_of_memory", "monitor_killed"] | None
+    duration_ms: Count
+    background: bool
+    stdout: Kept
+    stderr: Kept
+
+
+class Ended(_Answer):
+    """The last line of an execute's answer."""
+
+    exit: Exit
+
+
+class Printed(_Answer):
+    """A line of an execute's answer while the command runs."""
+
+    stdout: Base64Bytes | None = None
+    stderr: Base64Bytes | None = None
+
+
+class Cancelled(_Answer):
+    """Whether a command was ended."""
+
+    cancelled: bool
+
+
+class Entry(_Answer):
+    """One name in a directory."""
+
+    path: Annotated[str, Field(max_length=16_384)]
+    type: Literal["file", "directory", "symlink", "other"]
+    size: Count
+    mode: Annotated[str, Field(pattern=r"^[0-7]{1,5}$")]
+    mtime_ms: Annotated[int, Field(ge=-(2**52), le=2**52)]
+
+
+class Entries(_Answer):
+    """A directory, or a part of it."""
+
+    entries: Annotated[list[Entry], Field(max_length=10_000)]
+    truncated: bool
+    cursor: Annotated[str, Field(max_length=16_384)] | None
+
+
+class ReadMeta(_Answer):
+    """What is said of a file beside its bytes."""
+
+    size: Count
+    sha256: Hash
+    total_lines: Count
+    truncated: bool
+
+
+class Written(_Answer):
+    """A file after it was written."""
+
+    size: Count
+    sha256: Hash
+    created: bool
+
+
+class Replaced(_Answer):
+    """A file after text in it was replaced."""
+
+    replacements: Count
+    size: Count
+    sha256: Hash
+
+
+AnswerT = TypeVar("AnswerT", bound=_Answer)
+
+
+def parse(model: type[AnswerT], text: bytes | str) -> AnswerT:
+    """Check an answer's JSON.
+
+    Raises:
+        SandboxUnavailableError: It is not what a worker answers.
+    """
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise SandboxUnavailableError(
+            f"The sandbox gave an answer that is not one of a worker ({where}: {first['type']}). "
+            "Code inside may have tampered with it; release it and acquire again.",
+            may_have_run=True,
+        ) from None
+
+
+def error_from(status: int, body: bytes) -> SandboxError:
+    """Turn a worker's error into ours; codes it has no business with become `sandbox_unavailable`."""
+    code, message = _code_and_message(body)
+    if code in _FENCING_CODES:
+        return SandboxLostError(
+            f"The sandbox refused this call as not its own ({code}): it was taken over or "
+            "restarted. Acquire again."
+        )
+    kind: Callable[[str], SandboxError] | None = error_for_code(code)
+    if isinstance(kind, type) and issubclass(
+        kind, (WorkspaceError, CommandError, InvalidRequestError)
+    ):
+        return kind(message)
+    return SandboxUnavailableError(
+        f"The sandbox answered with an error that is not one of a worker (status {status})."
+    )
+
+
+def _code_and_message(body: bytes) -> tuple[str, str]:
+    try:
+        parsed: Any = json.loads(body)
+        error = parsed["error"]
+        code, message = str(error["code"]), str(error["message"])
+    except (ValueError, RecursionError, TypeError, KeyError):
+        return "", ""
+    printable = "".join(character if character.isprintable() else " " for character in message)
+    return code, printable[:_MESSAGE_CHARACTERS]

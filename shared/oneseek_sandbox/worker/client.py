@@ -1,0 +1,304 @@
+"""The client of the workers: the data operations, over pooled and proved connections.
+
+Knows Redis no more than Kubernetes: a lease's placement is all it needs. Every failure is one of
+`errors.py`; whether a command may have run is said where it matters.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import httpcore
+
+from oneseek_sandbox.errors import (
+    CreationLostError,
+    SandboxUnavailableError,
+)
+from oneseek_sandbox.worker.answers import (
+    Cancelled,
+    Claimed,
+    Ended,
+    Entries,
+    Exit,
+    Health,
+    Printed,
+    ReadMeta,
+    Replaced,
+    Written,
+    error_from,
+    parse,
+)
+from oneseek_sandbox.worker.connection import PROTOCOLS, Peer, ProvedBackend
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+
+    from oneseek_sandbox.leases.store import Lease
+
+__all__ = ["ClaimConflictError", "OpenFile", "Piece", "WorkerClient", "WorkerNotReadyError"]
+
+_OK: Final = 200
+_SMALL_ANSWER: Final = 32 * 1024 * 1024
+_CONNECT_SECONDS: Final = 5.0
+_ANSWER_SECONDS: Final = 30.0
+_OVERDUE_SECONDS: Final = 15.0
+"""How long after its own deadline a command's answer is waited for; the worker's last resort to
+end a command is some seconds after its limit."""
+
+
+class ClaimConflictError(Exception):
+    """Raised when a worker already belongs to somebody with another token."""
+
+
+class WorkerNotReadyError(Exception):
+    """Raised when nothing answers at a worker's address yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some output of a running command, as it was printed."""
+
+    stream: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFile:
+    """A file being read: what is known of it, and its bytes as they come."""
+
+    meta: ReadMeta
+    chunks: AsyncIterator[bytes]
+
+
+class WorkerClient:
+    """Talks to the workers of many sandboxes."""
+
+    def __init__(self) -> None:
+        self._backend = ProvedBackend()
+        self._pool = httpcore.AsyncConnectionPool(
+            max_connections=1024,
+            max_keepalive_connections=128,
+            keepalive_expiry=20.0,  # shorter than the worker's own patience with idle connections
+            network_backend=self._backend,
+        )
+
+    async def close(self) -> None:
+        """Close the pooled connections."""
+        await self._pool.aclose()
+
+    async def claim(self, address: str, *, token: str, generation: int, idle_ms: int) -> Claimed:
+        """Make a started worker ours.
+
+        Raises:
+            WorkerNotReadyError: Nothing answers there yet.
+            ClaimConflictError: It belongs to somebody else: end it, take another.
+            CreationLostError: A later generation claimed it.
+            SandboxLostError: It was restarted after a claim.
+        """
+        body = {"token": token, "generation": generation, "idle_seconds": max(1, idle_ms // 1000)}
+        try:
+            async with self._answer(
+                Peer(address), "POST", "/claim", {}, _json(body), _CONNECT_SECONDS
+            ) as response:
+                content = await _read(response, _SMALL_ANSWER)
+        except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
+            raise WorkerNotReadyError(str(error)) from error
+        if response.status == _OK:
+            claimed = parse(Claimed, content)
+            if claimed.protocol not in PROTOCOLS:
+                raise ClaimConflictError(f"worker protocol {claimed.protocol} is not spoken here")
+            return claimed
+        if b"claim_conflict" in content:
+            raise ClaimConflictError("the worker belongs to another token")
+        if b"stale_generation" in content:
+            raise CreationLostError("A newer acquire took this sandbox over. Acquire again.")
+        raise error_from(response.status, content)
+
+    async def health(self, lease: Lease, *, idle_ms: int | None = None) -> Health:
+        """Ask whether the worker lives, and tell it the idle time."""
+        query = "" if idle_ms is None else f"?idle_seconds={max(1, idle_ms // 1000)}"
+        return parse(Health, await self._call(lease, "GET", "/health" + query, b""))
+
+    async def execute(
+        self, lease: Lease, request: dict[str, Any]
+    ) -> AsyncGenerator[Piece | Exit, None]:
+        """Run a command; yields output as it comes when `stream` is set, and how it ended last.
+
+        Raises:
+            SandboxUnavailableError: The answer broke off; `may_have_run` says whether the command
+                may have started.
+        """
+        seconds = (request["timeout_ms"] + request["grace_ms"]) / 1000 + _OVERDUE_SECONDS
+        longest = 4 * request["max_output_bytes"] + 65_536
+        async with self._request(
+            lease, "POST", "/execute", _json(request), read_seconds=seconds
+        ) as response:
+            async for line in _lines(response, longest):
+                event = _event(line)
+                yield event
+                if isinstance(event, Exit):
+                    return
+        raise SandboxUnavailableError(
+            "The sandbox ended its answer before it told how the command ended.", may_have_run=True
+        )
+
+    async def cancel(self, lease: Lease, request_id: str) -> Cancelled:
+        """End a running command by its `request_id`."""
+        body = _json({"request_id": request_id})
+        return parse(Cancelled, await self._call(lease, "POST", "/cancel", body))
+
+    async def ls(self, lease: Lease, request: dict[str, Any]) -> Entries:
+        """List a directory."""
+        return parse(Entries, await self._call(lease, "POST", "/ls", _json(request)))
+
+    @asynccontextmanager
+    async def read(self, lease: Lease, request: dict[str, Any]) -> AsyncIterator[OpenFile]:
+        """Open a file for reading; the bytes come while the context lasts."""
+        async with self._request(lease, "POST", "/read", _json(request)) as response:
+            meta = parse(ReadMeta, _header(response, b"x-meta"))
+            yield OpenFile(meta, response.aiter_stream())
+
+    async def write(
+        self, lease: Lease, meta: dict[str, Any], content: bytes | AsyncIterable[bytes]
+    ) -> Written:
+        """Write a file from bytes, or from a stream of them."""
+        headers = {"x-meta": json.dumps(meta)}
+        if not isinstance(content, bytes):
+            headers["transfer-encoding"] = "chunked"
+        return parse(Written, await self._call(lease, "POST", "/write", content, headers))
+
+    async def replace(self, lease: Lease, request: dict[str, Any]) -> Replaced:
+        """Replace exact text in a file."""
+        return parse(Replaced, await self._call(lease, "POST", "/replace", _json(request)))
+
+    async def _call(
+        self,
+        lease: Lease,
+        method: str,
+        target: str,
+        content: bytes | AsyncIterable[bytes],
+        headers: dict[str, str] | None = None,
+    ) -> bytes:
+        async with self._request(lease, method, target, content, headers) as response:
+            return await _read(response, _SMALL_ANSWER)
+
+    @asynccontextmanager
+    async def _request(
+        self,
+        lease: Lease,
+        method: str,
+        target: str,
+        content: bytes | AsyncIterable[bytes],
+        headers: dict[str, str] | None = None,
+        read_seconds: float = _ANSWER_SECONDS,
+    ) -> AsyncIterator[httpcore.Response]:
+        """Send one request under a lease; inside, the answer's status is 200."""
+        placement = lease.placement
+        if placement is None:
+            raise SandboxUnavailableError("The sandbox is still being created; acquire it first.")
+        peer = Peer(placement.address, placement.token, placement.boot_id)
+        fenced = {
+            "x-sandbox-token": placement.token,
+            "x-sandbox-generation": str(lease.generation),
+            **(headers or {}),
+        }
+        try:
+            async with self._answer(peer, method, target, fenced, content, read_seconds) as answer:
+                if answer.status != _OK:
+                    raise error_from(answer.status, await _read(answer, _SMALL_ANSWER))
+                yield answer
+        except (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.PoolTimeout) as error:
+            raise SandboxUnavailableError(
+                f"The sandbox does not answer ({_named(error)}). Try again; if it "
+                "stays so, acquire again: that looks after it.",
+                may_have_run=False,
+            ) from error
+        except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
+            raise SandboxUnavailableError(
+                f"The sandbox broke off its answer ({_named(error)}). The "
+                "operation may have been done; look before you repeat it, or acquire again.",
+                may_have_run=True,
+            ) from error
+
+    @asynccontextmanager
+    async def _answer(
+        self,
+        peer: Peer,
+        method: str,
+        target: str,
+        headers: dict[str, str],
+        content: bytes | AsyncIterable[bytes],
+        read_seconds: float = _ANSWER_SECONDS,
+    ) -> AsyncIterator[httpcore.Response]:
+        timeouts = {
+            "connect": _CONNECT_SECONDS,
+            "pool": _CONNECT_SECONDS,
+            "write": _ANSWER_SECONDS,
+            "read": read_seconds,
+        }
+        url = httpcore.URL(
+            scheme="http", host=self._backend.introduce(peer), port=80, target=target
+        )
+        async with self._pool.stream(
+            method,
+            url,
+            headers=[("host", "worker"), *headers.items()],
+            content=content if isinstance(content, bytes) else aiter(content),
+            extensions={"timeout": timeouts},
+        ) as response:
+            yield response
+
+
+def _named(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    return json.dumps({name: item for name, item in value.items() if item is not None}).encode()
+
+
+def _header(response: httpcore.Response, wanted: bytes) -> bytes:
+    for name, value in response.headers:
+        if name.lower() == wanted:
+            return value
+    return b""
+
+
+async def _read(response: httpcore.Response, limit: int) -> bytes:
+    content = bytearray()
+    async for chunk in response.aiter_stream():
+        content += chunk
+        if len(content) > limit:
+            raise SandboxUnavailableError(
+                f"The sandbox's answer is longer than {limit} bytes and was dropped.",
+                may_have_run=True,
+            )
+    return bytes(content)
+
+
+async def _lines(response: httpcore.Response, longest: int) -> AsyncIterator[bytes]:
+    waiting = bytearray()
+    async for chunk in response.aiter_stream():
+        waiting += chunk
+        *complete, rest = waiting.split(b"\n")
+        for line in complete:
+            yield bytes(line)
+        waiting = rest
+        if len(waiting) > longest:
+            raise SandboxUnavailableError(
+                f"The sandbox's answer has a line over {longest} bytes and was dropped.",
+                may_have_run=True,
+            )
+
+
+def _event(line: bytes) -> Piece | Exit:
+    """Read one line of an execute's answer."""
+    if line.startswith(b'{"exit"'):
+        return parse(Ended, line).exit
+    printed = parse(Printed, line)
+    if printed.stderr is not None:
+        return Piece("stderr", printed.stderr)
+    return Piece("stdout", printed.stdout or b"")

@@ -1,0 +1,168 @@
+"""Connections to workers: literal addresses only, proved before anything is sent.
+
+An `httpcore` network backend. Every sandbox is an origin of its own in one connection pool; opening
+a connection to it asks the other side for its proof (docs/worker-protocol.md), so that an address
+which another sandbox got meanwhile receives nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+import secrets
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import httpcore
+from httpcore import AnyIOBackend, AsyncNetworkBackend, AsyncNetworkStream
+
+from oneseek_sandbox.errors import SandboxLostError, SandboxUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["PROTOCOLS", "Peer", "ProvedBackend"]
+
+PROTOCOLS: Final = (1,)
+"""Versions of the worker's protocol that this client speaks."""
+
+_PROOF_BYTES: Final = 8192
+_PROOF_SECONDS: Final = 5.0
+_REMEMBERED_PEERS: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The worker a connection must lead to.
+
+    Attributes:
+        address: `unix:/path` or `tcp:ip:port`, a literal address.
+        token: What it must prove to know; None before the claim, when nothing can be proved.
+        boot_id: The process that was claimed.
+    """
+
+    address: str
+    token: str | None = None
+    boot_id: str | None = None
+
+    @property
+    def origin(self) -> str:
+        """Return a host name for the pool, different for each process behind an address."""
+        text = f"{self.address}\n{self.boot_id}\n{self.token}"
+        return "worker-" + hashlib.sha256(text.encode()).hexdigest()[:40]
+
+
+class ProvedBackend(AsyncNetworkBackend):
+    """Opens connections for the pool and lets only the right worker through."""
+
+    def __init__(self) -> None:
+        self._network = AnyIOBackend()
+        self._peers: OrderedDict[str, Peer] = OrderedDict()
+
+    def introduce(self, peer: Peer) -> str:
+        """Remember a peer and return the origin's host name to use in a URL."""
+        origin = peer.origin
+        self._peers[origin] = peer
+        self._peers.move_to_end(origin)
+        if len(self._peers) > _REMEMBERED_PEERS:
+            self._peers.popitem(last=False)
+        return origin
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> AsyncNetworkStream:
+        """Connect to the peer introduced as `host`, and ask for its proof."""
+        peer = self._peers[host]
+        kind, _, rest = peer.address.partition(":")
+        if kind == "unix":
+            stream = await self._network.connect_unix_socket(rest, timeout=timeout)
+        else:
+            address, _, number = rest.rpartition(":")
+            stream = await self._network.connect_tcp(
+                address.strip("[]"), int(number), timeout, None, socket_options
+            )
+        if peer.token is None:
+            return stream
+        try:
+            async with asyncio.timeout(_PROOF_SECONDS):
+                await _demand_proof(stream, peer)
+        except TimeoutError:
+            await stream.aclose()
+            raise httpcore.ConnectTimeout("the worker did not prove itself in time") from None
+        except BaseException:
+            await stream.aclose()
+            raise
+        return stream
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait, as the pool's retries ask for."""
+        await asyncio.sleep(seconds)
+
+
+async def _demand_proof(stream: AsyncNetworkStream, peer: Peer) -> None:
+    """Let the other side prove that it is the claimed worker.
+
+    Raises:
+        SandboxLostError: It is another process than the one that was claimed.
+        SandboxUnavailableError: It answers, but not as a worker does.
+    """
+    nonce = secrets.token_hex(16)
+    await stream.write(f"GET /proof?nonce={nonce} HTTP/1.1\r\nhost: worker\r\n\r\n".encode())
+    answer = _parse_proof(await _read_answer(stream))
+    if answer.get("restarted") is True:
+        raise SandboxLostError(
+            "The sandbox's first process was restarted, most likely because the sandbox ran out "
+            "of memory; its state is not trusted. Acquire again for a new one."
+        )
+    if answer.get("boot_id") != peer.boot_id or answer.get("protocol") not in PROTOCOLS:
+        raise SandboxLostError(
+            "Another process answers at this sandbox's address; the sandbox is gone. Acquire again."
+        )
+    expected = hmac.new(
+        str(peer.token).encode(), f"{nonce}:{peer.boot_id}".encode(), hashlib.sha256
+    ).hexdigest()
+    proof = answer.get("proof")
+    if not isinstance(proof, str) or not hmac.compare_digest(proof.encode(), expected.encode()):
+        raise SandboxLostError(
+            "What answers at this sandbox's address cannot prove that it is the sandbox. "
+            "Acquire again."
+        )
+
+
+async def _read_answer(stream: AsyncNetworkStream) -> bytes:
+    received = b""
+    while len(received) < _PROOF_BYTES:
+        head, separator, body = received.partition(b"\r\n\r\n")
+        if separator and len(body) >= _content_length(head):
+            return body
+        piece = await stream.read(_PROOF_BYTES - len(received), timeout=_PROOF_SECONDS)
+        if not piece:
+            raise httpcore.ReadError("the worker closed the connection")
+        received += piece
+    raise SandboxUnavailableError("The sandbox's answer is not one of a worker: too long.")
+
+
+def _content_length(head: bytes) -> int:
+    for line in head.split(b"\r\n")[1:]:
+        name, _, value = line.partition(b":")
+        if name.strip().lower() == b"content-length" and value.strip().isdigit():
+            return int(value)
+    raise SandboxUnavailableError("The sandbox's answer is not one of a worker: no length.")
+
+
+def _parse_proof(body: bytes) -> dict[str, Any]:
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        answer = None
+    if not isinstance(answer, dict):
+        raise SandboxUnavailableError("The sandbox's answer is not one of a worker: not JSON.")
+    return answer
