@@ -1,0 +1,22 @@
+"""The contract of the eight verbs over HTTP, for any server that speaks them.
+
+Inherit `VerbsContract` and give it a fixture `client`: an `httpx.AsyncClient` with the base URL and
+an operator's key.
+"""
+
+from oneseek_sandbox.testing.verbs.execute import ExecuteContract
+from oneseek_sandbox.testing.verbs.files import FilesContract
+from oneseek_sandbox.testing.verbs.lifecycle import LifecycleContract
+from oneseek_sandbox.testing.verbs.refusals import RefusalsContract
+
+__all__ = [
+    "ExecuteContract",
+    "FilesContract",
+    "LifecycleContract",
+    "RefusalsContract",
+    "VerbsContract",
+]
+
+
+class VerbsContract(LifecycleContract, ExecuteContract, FilesContract, RefusalsContract):
+    """Everything the eight verbs promise."""

@@ -1,0 +1,62 @@
+"""A creator is killed before or after each of its steps; the thread gets one sandbox all the same."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from oneseek_sandbox.leases.store import Thread
+from oneseek_sandbox.runtimes.local.runtime import LocalRuntime
+from oneseek_sandbox.settings import Settings
+from oneseek_sandbox.testing.server import LiveServer
+from oneseek_sandbox.testing.verbs.calls import call
+
+CHILD = Path(__file__).with_name("dying_creator.py")
+MOMENTS = [
+    (moment, step)
+    for step in ("acquire", "create", "claim", "commit")
+    for moment in ("before", "after")
+]
+
+
+@pytest.fixture
+def server(tmp_path):
+    server = LiveServer(tmp_path / "home").start()
+    yield server
+    server.release_all()
+    server.stop()
+
+
+async def kill_a_creator(server, thread, moment, step):
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, str(CHILD), str(server.home), thread, moment, step
+    )
+    assert await child.wait() == -signal.SIGKILL
+
+
+@pytest.mark.promise(1, 2, 4)
+async def test_whenever_a_creator_is_killed_the_next_acquire_gives_one_sandbox(server):
+    threads = {f"{moment}-{step}": (moment, step) for moment, step in MOMENTS}
+    await asyncio.gather(*(kill_a_creator(server, name, *at) for name, at in threads.items()))
+    runtime = LocalRuntime(Settings.model_validate({"home": server.home}))
+    async with server.client(timeout=60) as client:
+
+        async def take_over(name):
+            # Several at once: the takeover too must have one winner.
+            answers = await asyncio.gather(
+                *(call(client, "acquire", thread_id=name) for _ in range(3))
+            )
+            assert len({answer["sandbox_id"] for answer in answers}) == 1, name
+            sandbox_id = answers[0]["sandbox_id"]
+            ran = await call(client, "execute", sandbox_id=sandbox_id, command="echo alive")
+            assert ran["stdout"] == "alive\n", name
+            assert len(await runtime.find(Thread("default", name))) == 1, name
+
+        await asyncio.gather(*(take_over(name) for name in threads))
+        for name in threads:
+            await call(client, "release", thread_id=name)
+        assert await runtime.list() == []

@@ -1,0 +1,128 @@
+"""The server, and the store, are killed; nothing that was acknowledged is lost."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+import redis
+
+from oneseek_sandbox.leases.embedded import EmbeddedServer
+from oneseek_sandbox.testing.server import LiveServer
+from oneseek_sandbox.testing.verbs.calls import Sandbox, call
+
+
+@pytest.fixture
+def server(tmp_path):
+    server = LiveServer(tmp_path / "home", SWEEP_INTERVAL_SECONDS="1").start()
+    yield server
+    server.release_all()
+    server.stop()
+
+
+@pytest.fixture
+def store(server):
+    """A connection of our own to the server's embedded store."""
+    with redis.Redis.from_url(EmbeddedServer.ensure(server.home)) as connection:
+        yield connection
+
+
+def kill_store(server, store):
+    pid = store.info("server")["process_id"]
+    import os
+    import signal
+
+    os.kill(pid, signal.SIGKILL)
+
+
+async def acquired(client, thread):
+    sandbox = Sandbox(client, await call(client, "acquire", thread_id=thread))
+    await sandbox.write("/workspace/kept", thread)
+    return sandbox
+
+
+async def test_after_kill_9_of_the_server_the_next_one_finds_everything(server):
+    async with server.client() as client:
+        sandbox = await acquired(client, "t")
+        await sandbox.run("sleep 600 & echo $! > pid")
+        server.kill()
+        server.start()
+        again = await call(client, "acquire", thread_id="t")
+        assert (again["reused"], again["restarted"]) == (True, False)
+        assert again["sandbox_id"] == sandbox.id
+        assert (await sandbox.run("cat kept; kill -0 $(cat pid) && echo runs"))["stdout"] == (
+            "truns\n"
+        )
+
+
+@pytest.mark.promise(8)
+async def test_kill_9_of_the_store_loses_no_acknowledged_lease(server, store):
+    async with server.client() as client:
+        sandboxes = [await acquired(client, f"t{number}") for number in range(4)]
+        kill_store(server, store)
+        answers = await asyncio.gather(
+            *(call(client, "acquire", thread_id=f"t{number}") for number in range(4))
+        )
+        assert [answer["reused"] for answer in answers] == [True] * 4
+        assert [answer["sandbox_id"] for answer in answers] == [s.id for s in sandboxes]
+
+
+@pytest.mark.promise(8)
+async def test_an_emptied_store_adopts_by_acquire_what_runs(server, store):
+    async with server.client() as client:
+        sandbox = await acquired(client, "t")
+        store.flushall()
+        again = Sandbox(client, await call(client, "acquire", thread_id="t"))
+        assert again.acquired["reused"] is True
+        assert again.acquired["restarted"] is False
+        assert again.acquired["generation"] > sandbox.acquired["generation"]
+        assert (await again.read("/workspace/kept"))["content"] == "t"
+        await sandbox.refused("ls", status=404, code="lease_not_found")
+
+
+@pytest.mark.promise(8)
+async def test_an_emptied_store_adopts_by_cleanup_what_runs(server, store):
+    async with server.client() as client:
+        for number in range(3):
+            await acquired(client, f"t{number}")
+        store.flushall()
+        adopted = 0
+        async with asyncio.timeout(20):
+            while adopted < 3:
+                adopted += (await call(client, "cleanup_idle"))["adopted"]
+                await asyncio.sleep(0.2)
+        listed = (await client.get("/v1/sandbox")).json()["sandboxes"]
+        assert sorted(entry["thread_id"] for entry in listed) == ["t0", "t1", "t2"]
+
+
+@pytest.mark.promise(3, 7)
+async def test_a_sandbox_whose_processes_died_is_restarted_with_its_files(server):
+    async with server.client() as client:
+        sandbox = await acquired(client, "t")
+        end_sandboxes_of(server)
+        response = await client.post(
+            "/v1/sandbox/execute", json={"sandbox_id": sandbox.id, "command": "true"}
+        )
+        assert response.status_code == 503, response.text
+        again = await call(client, "acquire", thread_id="t")
+        assert (again["sandbox_id"], again["restarted"]) == (sandbox.id, True)
+        assert (await sandbox.read("/workspace/kept"))["content"] == "t"
+        assert (await call(client, "acquire", thread_id="t"))["sandbox_id"] == sandbox.id
+
+
+def end_sandboxes_of(server):
+    """Kill every process that has the server's sandboxes mounted: as a crash of the machine would."""
+    import os
+    import signal
+    from pathlib import Path
+
+    ended = 0
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if b"bwrap" in command.split(b"\0")[0] and os.fsencode(server.home) in command:
+            os.kill(int(folder.name), signal.SIGKILL)
+            ended += 1
+    assert ended
