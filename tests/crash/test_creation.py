@@ -43,6 +43,7 @@ async def test_whenever_a_creator_is_killed_the_next_acquire_gives_one_sandbox(s
     threads = {f"{moment}-{step}": (moment, step) for moment, step in MOMENTS}
     await asyncio.gather(*(kill_a_creator(server, name, *at) for name, at in threads.items()))
     runtime = LocalRuntime(Settings.model_validate({"home": server.home}))
+    await runtime.open()
     async with server.client(timeout=60) as client:
 
         async def take_over(name):
@@ -60,3 +61,4 @@ async def test_whenever_a_creator_is_killed_the_next_acquire_gives_one_sandbox(s
         for name in threads:
             await call(client, "release", thread_id=name)
         assert await runtime.list() == []
+    await runtime.close()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 
 import pytest
 import redis
 
 from oneseek_sandbox.leases.embedded import EmbeddedServer
+from oneseek_sandbox.runtimes.local.liveness import first_process
 from oneseek_sandbox.testing.server import LiveServer
 from oneseek_sandbox.testing.verbs.calls import Sandbox, call
 
@@ -27,12 +30,8 @@ def store(server):
         yield connection
 
 
-def kill_store(server, store):
-    pid = store.info("server")["process_id"]
-    import os
-    import signal
-
-    os.kill(pid, signal.SIGKILL)
+def kill_store(store):
+    os.kill(store.info("server")["process_id"], signal.SIGKILL)
 
 
 async def acquired(client, thread):
@@ -59,7 +58,7 @@ async def test_after_kill_9_of_the_server_the_next_one_finds_everything(server):
 async def test_kill_9_of_the_store_loses_no_acknowledged_lease(server, store):
     async with server.client() as client:
         sandboxes = [await acquired(client, f"t{number}") for number in range(4)]
-        kill_store(server, store)
+        kill_store(store)
         answers = await asyncio.gather(
             *(call(client, "acquire", thread_id=f"t{number}") for number in range(4))
         )
@@ -111,18 +110,8 @@ async def test_a_sandbox_whose_processes_died_is_restarted_with_its_files(server
 
 
 def end_sandboxes_of(server):
-    """Kill every process that has the server's sandboxes mounted: as a crash of the machine would."""
-    import os
-    import signal
-    from pathlib import Path
-
-    ended = 0
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (folder / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if b"bwrap" in command.split(b"\0")[0] and os.fsencode(server.home) in command:
-            os.kill(int(folder.name), signal.SIGKILL)
-            ended += 1
-    assert ended
+    """Kill the first process of every sandbox, as a crash of the machine would."""
+    firsts = [first_process(path) for path in server.home.glob("sandboxes/*/status")]
+    assert firsts
+    for pid in firsts:
+        os.kill(pid, signal.SIGKILL)

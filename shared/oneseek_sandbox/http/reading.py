@@ -21,7 +21,15 @@ if TYPE_CHECKING:
     from starlette.datastructures import QueryParams
     from starlette.requests import Request
 
-__all__ = ["accepts", "bounded_stream", "media_type", "read_body", "read_model", "read_query"]
+__all__ = [
+    "accepts",
+    "bounded_stream",
+    "media_type",
+    "parse_model",
+    "read_body",
+    "read_model",
+    "read_query",
+]
 
 _DEEPEST: Final = 32
 _SHOWN_PROBLEMS: Final = 5
@@ -63,7 +71,12 @@ async def read_body(request: Request, limit: int) -> bytes:
 
 
 async def read_model(request: Request, model: type[ModelT], limit: int) -> ModelT:
-    """Read the JSON body into `model`.
+    """Read the JSON body into `model`; `parse_model` says how."""
+    return parse_model(request, await read_body(request, limit), model)
+
+
+def parse_model(request: Request, body: bytes, model: type[ModelT]) -> ModelT:
+    """Turn a JSON body into `model`.
 
     Raises:
         UnsupportedMediaTypeError: The body is not declared as JSON.
@@ -75,7 +88,7 @@ async def read_model(request: Request, model: type[ModelT], limit: int) -> Model
             f"Content-Type is {request.headers.get('content-type', '(none)')!r}; send JSON with "
             "'Content-Type: application/json'."
         )
-    return check(model, _parse(await read_body(request, limit)))
+    return check(model, _parse(body))
 
 
 def read_query(query: QueryParams, model: type[ModelT]) -> ModelT:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
 from oneseek_sandbox.assembly import open_provisioner
 from oneseek_sandbox.auth import Keys
 from oneseek_sandbox.http.answering import error_response
@@ -13,7 +16,6 @@ from oneseek_sandbox.tracing import start_trace
 
 if TYPE_CHECKING:
     from starlette.requests import Request
-    from starlette.responses import Response
 
     from oneseek_sandbox.provisioner import Provisioner
     from oneseek_sandbox.settings import Settings
@@ -56,6 +58,8 @@ class Service:
             caller = self.keys.caller(request.headers.get("authorization"))
             call = Call(request, caller, await self.provisioner(), self.settings)
             response = await VERBS[verb](call)
+        except ClientDisconnect:
+            return Response(status_code=499)  # nobody is left to read it
         except Exception as error:  # noqa: BLE001 - the edge: nothing may leave as a bare 500
             response = error_response(error)
         response.headers["x-trace-id"] = trace_id

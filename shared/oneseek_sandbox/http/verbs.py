@@ -27,6 +27,7 @@ from oneseek_sandbox.http.reading import (
     accepts,
     bounded_stream,
     media_type,
+    parse_model,
     read_body,
     read_model,
     read_query,
@@ -171,17 +172,15 @@ async def cleanup_idle(call: Call) -> Response:
 
     A broker takes any other body for a failed delivery.
     """
-    nothing = models.CleanupIdleRequest()
-    if is_cloud_event(call.request):
-        read_cloud_event(
-            call.request, await read_body(call.request, call.settings.max_request_bytes)
-        )
-        await call.provisioner.cleanup_idle(nothing, call.caller)
-        return Response(status_code=204)
     body = await read_body(call.request, call.settings.max_request_bytes)
+    if is_cloud_event(call.request):
+        read_cloud_event(call.request, body)
+        await call.provisioner.cleanup_idle(models.CleanupIdleRequest(), call.caller)
+        return Response(status_code=204)
+    request = models.CleanupIdleRequest()
     if body.strip():
-        nothing = await call.read(models.CleanupIdleRequest)
-    return json_response(await call.provisioner.cleanup_idle(nothing, call.caller))
+        request = parse_model(call.request, body, models.CleanupIdleRequest)
+    return json_response(await call.provisioner.cleanup_idle(request, call.caller))
 
 
 VERBS: Final[dict[str, Callable[[Call], Awaitable[Response]]]] = {
