@@ -58,7 +58,9 @@ def serve(settings: Settings, on_ready: Callable[[str], None] | None = None) -> 
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio sets TCP_NODELAY only on sockets that name their protocol; without it every answer
+    # waits 40 ms for an acknowledgement.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
@@ -89,10 +91,10 @@ async def _serve(
         host, port = listener.getsockname()[:2]
         base_url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         server.on_started = functools.partial(on_ready, base_url)
-    try:
-        await server.serve(sockets=[listener])
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+    # Uvicorn raises the signal that stopped it once more; an orderly stop is no failure.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    await server.serve(sockets=[listener])
     return 0 if server.started else 1
 
 
