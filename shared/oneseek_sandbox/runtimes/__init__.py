@@ -1,0 +1,1 @@
+"""What makes, finds and ends sandboxes: one port, several implementations."""

@@ -1,0 +1,1 @@
+"""The local runtime: sandboxes of this machine's kernel, by bubblewrap."""

@@ -1,0 +1,170 @@
+"""Sandboxes on this machine: one bubblewrap each, outliving the server that started it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+import oneseek_sandbox
+from oneseek_sandbox.clock import Clock, SystemClock
+from oneseek_sandbox.errors import ConfigurationError, RuntimeUnavailableError
+from oneseek_sandbox.runtimes.local import bwrap_program, host
+from oneseek_sandbox.runtimes.local.bwrap_command import variants
+from oneseek_sandbox.runtimes.local.records import Records
+from oneseek_sandbox.runtimes.local.sandboxes import Sandboxes
+from oneseek_sandbox.runtimes.local.self_test import no_bwrap, self_test
+from oneseek_sandbox.runtimes.local.starter import Starter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from oneseek_sandbox.leases.store import Thread
+    from oneseek_sandbox.runtimes.runtime import Check, Labels, ObjectState, SandboxObject
+    from oneseek_sandbox.settings import Settings
+
+__all__ = ["WORKER_PROGRAM", "LocalRuntime"]
+
+WORKER_PROGRAM = Path(oneseek_sandbox.__file__).parent / "worker" / "worker.py"
+
+_THREADS = 16
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+
+
+class LocalRuntime:
+    """Keeps the promises of `Runtime` with the namespaces of this machine's kernel.
+
+    Args:
+        settings: `home` is where sandboxes are kept; several servers may share it.
+        worker: Another worker program, for tests.
+    """
+
+    name = "local"
+
+    def __init__(
+        self, settings: Settings, *, worker: Path = WORKER_PROGRAM, clock: Clock | None = None
+    ) -> None:
+        self._settings = settings
+        self._worker = worker
+        self._clock = clock or SystemClock()
+        self._threads: ThreadPoolExecutor | None = None
+        self._opened: Sandboxes | None = None
+
+    async def open(self) -> None:
+        """Look at this machine and run the self-test; finish what a dead server left half done."""
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="local-runtime")
+        sandboxes, checks = await self._run(self._choose)
+        failed = [check for check in checks if check.required and not check.passed]
+        if sandboxes is None or failed:
+            raise ConfigurationError(_refusal(failed))
+        await self._run(sandboxes.finish_endings)
+        self._opened = sandboxes
+
+    def _choose(self) -> tuple[Sandboxes | None, list[Check]]:
+        """Return the first way to make sandboxes that passes, or the first way and its failures."""
+        home = self._settings.home.absolute()
+        records = Records(home, open_to_pass=os.geteuid() == 0)
+        records.prepare()
+        first: tuple[Sandboxes | None, list[Check]] = (None, [no_bwrap()])
+        for number, (bwrap, variant) in enumerate(variants(bwrap_program.bwrap_candidates())):
+            starter = Starter(self._settings, bwrap, variant, programs=records.programs)
+            sandboxes = Sandboxes(
+                self._settings,
+                records=records,
+                starter=starter,
+                sockets=host.socket_folder(home),
+                worker=self._worker,
+                clock=self._clock,
+            )
+            checks = self_test(sandboxes, self._settings, starter.controllers)
+            if all(check.passed or not check.required for check in checks):
+                return sandboxes, checks
+            if number == 0:
+                first = (sandboxes, checks)
+        return first
+
+    async def close(self) -> None:
+        """Let calls that are under way end; sandboxes stay."""
+        if self._threads is not None:
+            threads, self._threads = self._threads, None
+            await asyncio.to_thread(threads.shutdown)
+            with contextlib.suppress(OSError):
+                host.socket_folder(self._settings.home.absolute()).rmdir()
+
+    async def find(self, thread: Thread) -> list[SandboxObject]:
+        """Return the thread's sandboxes, newest generation first."""
+        return await self._run(self._sandboxes.find, thread)
+
+    async def create(self, labels: Labels) -> SandboxObject:
+        """Start a sandbox; see `Runtime.create`."""
+        return await self._run(self._sandboxes.create, labels)
+
+    async def adopt(self, sandbox: SandboxObject, labels: Labels) -> SandboxObject:
+        """Take a found sandbox over; see `Runtime.adopt`."""
+        return await self._run(self._sandboxes.adopt, sandbox, labels)
+
+    async def mark_claimed(self, sandbox: SandboxObject) -> None:
+        """Record that its worker was claimed.
+
+        Raises:
+            CreationLostError: It was taken over since.
+            SandboxLostError: It is gone.
+        """
+        await self._run(self._sandboxes.mark_claimed, sandbox)
+
+    async def inspect(self, uid: str, name: str) -> ObjectState:
+        """Say what became of a sandbox."""
+        return await self._run(self._sandboxes.inspect, uid, name)
+
+    async def explain(self, uid: str, name: str) -> str:
+        """Say in a sentence why a sandbox does not answer."""
+        return await self._run(self._sandboxes.explain, uid, name)
+
+    async def stop(self, uid: str, name: str, *, generation: int | None = None) -> bool:
+        """End a sandbox and its files; see `Runtime.stop`."""
+        return await self._run(self._sandboxes.stop, uid, name, generation)
+
+    async def maintain(self) -> None:
+        """Finish stops that a server left half done."""
+        await self._run(self._sandboxes.finish_endings)
+
+    async def check(self) -> list[Check]:
+        """Start a real sandbox and report what is isolated in it; also where `open` refuses."""
+        with ThreadPoolExecutor(1) as thread:
+            _, checks = await asyncio.get_running_loop().run_in_executor(thread, self._choose)
+        return checks
+
+    @property
+    def _sandboxes(self) -> Sandboxes:
+        if self._opened is None:
+            raise RuntimeUnavailableError("The local runtime is not open yet.")
+        return self._opened
+
+    async def _run(
+        self,
+        function: Callable[_Arguments, _Result],
+        *args: _Arguments.args,
+        **kwargs: _Arguments.kwargs,
+    ) -> _Result:
+        if self._threads is None:
+            raise RuntimeUnavailableError("The local runtime is closed.")
+        call = functools.partial(function, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+    async def list(self) -> list[SandboxObject]:
+        """Return every sandbox of this home."""
+        return await self._run(self._sandboxes.list)
+
+
+def _refusal(failed: list[Check]) -> str:
+    lines = ["Sandboxes would not be isolated on this machine, so the server does not start:"]
+    lines += [f"- {check.name}: {check.detail or 'it does not hold'}" for check in failed]
+    mends = list(dict.fromkeys(check.mend for check in failed))
+    return "\n".join([*lines, "What to do:", *mends])

@@ -1,0 +1,299 @@
+"""Making, finding and ending the sandboxes of one machine. Blocking: called from threads."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from oneseek_sandbox.errors import (
+    CapacityError,
+    CreationLostError,
+    SandboxLostError,
+    SandboxStartError,
+)
+from oneseek_sandbox.leases.store import Thread
+from oneseek_sandbox.runtimes.local import cgroups, host, liveness
+from oneseek_sandbox.runtimes.local.records import Record, Records, new_name
+from oneseek_sandbox.runtimes.local.removal import remove_tree
+from oneseek_sandbox.runtimes.local.starter import Place, Program, Starter
+from oneseek_sandbox.runtimes.runtime import Labels, ObjectState, SandboxObject
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from oneseek_sandbox.clock import Clock
+    from oneseek_sandbox.settings import Settings
+
+__all__ = ["Sandboxes"]
+
+
+class Sandboxes:
+    """The runtime's promises, without asyncio.
+
+    Args:
+        sockets: Private folder for the workers' sockets.
+        worker: The program that runs as PID 1.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        records: Records,
+        starter: Starter,
+        sockets: Path,
+        worker: Path,
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._records = records
+        self._starter = starter
+        self._sockets = sockets
+        self._worker = worker
+        self._clock = clock
+        self._users = host.private_users() if os.geteuid() == 0 else None
+
+    def find(self, thread: Thread) -> list[SandboxObject]:
+        """Return the thread's sandboxes that are not ending, newest generation first."""
+        found = [
+            self._object(record)
+            for record in map(self._records.read, self._records.names(thread))
+            if record is not None and record.labels.thread == thread and not record.ending
+        ]
+        return sorted(found, key=_generation, reverse=True)
+
+    def list(self) -> list[SandboxObject]:
+        """Return every sandbox that is not ending."""
+        records = map(self._records.read, self._records.names())
+        return [self._object(record) for record in records if record and not record.ending]
+
+    def create(self, labels: Labels) -> SandboxObject:
+        """Make a sandbox and start it."""
+        self._check_free_disk()
+        created_ms = labels.created_ms or self._clock.now_ms()
+        record = self._new_record(dataclasses.replace(labels, created_ms=created_ms))
+        try:
+            self._records.add(record)
+            with self._records.locked(record.name) as current:
+                if current is None or current.ending:
+                    raise SandboxLostError(f"Sandbox {record.name} was stopped while it was made.")
+                self._start(record)
+                return self._object(record)
+        except OSError as error:
+            self._give_up(record)
+            raise SandboxStartError(f"A sandbox could not be started: {error}") from error
+        except SandboxStartError:
+            self._give_up(record)
+            raise
+
+    @contextlib.contextmanager
+    def trial(self, program: Program) -> Iterator[int]:
+        """Run another program than the worker in a sandbox that nobody finds; give its process id.
+
+        It is marked as ending from the start, so whoever comes by deletes what a crash left.
+
+        Raises:
+            SandboxStartError: It did not start.
+        """
+        thread = Thread("", "self-test")
+        record = self._new_record(Labels(thread, generation=0, idle_ms=0, sandbox_id=""))
+        record = dataclasses.replace(record, ending=True)
+        try:
+            self._records.add(record)
+            with self._records.locked(record.name):
+                yield self._start(record, program)
+        except OSError as error:
+            raise SandboxStartError(f"A sandbox could not be started: {error}") from error
+        finally:
+            self._give_up(record)
+
+    def _new_record(self, labels: Labels) -> Record:
+        user = self._records.take_user(self._users) if self._users is not None else None
+        return Record(uuid.uuid4().hex, new_name(labels.thread), labels, host_user=user)
+
+    def adopt(self, sandbox: SandboxObject, labels: Labels) -> SandboxObject:
+        """Label a sandbox anew, and start it again if it does not live or cannot be reached."""
+        with self._records.locked(sandbox.name) as record:
+            current = self._unchanged(record, sandbox)
+            if labels.thread != current.labels.thread:
+                raise CreationLostError(f"Sandbox {sandbox.name} belongs to another thread.")
+            if labels.generation < current.labels.generation:
+                raise CreationLostError(
+                    f"Sandbox {sandbox.name} already carries generation"
+                    f" {current.labels.generation}. Acquire again."
+                )
+            kept = dataclasses.replace(labels, created_ms=current.labels.created_ms)
+            current = dataclasses.replace(current, labels=kept)
+            if self._is_up(current):
+                self._records.save(current)
+                return self._object(current)
+            return self._restart(current)
+
+    def mark_claimed(self, sandbox: SandboxObject) -> None:
+        """Record that the worker of a sandbox was claimed."""
+        with self._records.locked(sandbox.name) as record:
+            current = self._unchanged(record, sandbox)
+            self._records.save(dataclasses.replace(current, claimed=True, restarted=False))
+
+    def inspect(self, uid: str, name: str) -> ObjectState:
+        """Say what became of a sandbox."""
+        record = self._records.read(name)
+        if record is None or record.uid != uid:
+            half_deleted = name in self._records.half_deleted() and record is None
+            return "stopped" if half_deleted else "gone"
+        return "running" if self._is_up(record) else "stopped"
+
+    def explain(self, uid: str, name: str) -> str:
+        """Say why a sandbox does not answer, as far as its traces tell."""
+        record = self._records.read(name)
+        if record is None or record.uid != uid:
+            return ""
+        folder = self._records.folder(name)
+        groups = [Path(group) for group in record.groups]
+        if cgroups.out_of_memory_kills(groups):
+            return (
+                f"It used more memory than its limit of {self._settings.memory_limit_mb} MB"
+                " (PROVISIONER_MEMORY_LIMIT_MB), and processes of it were killed."
+            )
+        if liveness.is_alive(folder / "status"):
+            return ""
+        code = liveness.read_status(folder / "status").get("exit-code")
+        ended = "It was killed from outside" if code is None else f"It ended with code {code}"
+        tail = liveness.log_tail(folder)
+        return f"{ended}. Last words: {tail}" if tail else f"{ended}."
+
+    def stop(self, uid: str, name: str, generation: int | None = None) -> bool:
+        """End a sandbox and delete its files; True when nothing of it is left."""
+        with self._records.locked(name) as record:
+            if record is not None and record.uid != uid:
+                return True
+            if record is None:
+                return self._finish_deletion(name)
+            if generation is not None and record.labels.generation > generation:
+                return False
+            ending = dataclasses.replace(record, ending=True)
+            self._records.save(ending)
+            folder = self._records.folder(name)
+            if not liveness.end_processes(ending, folder):
+                return False
+            cgroups.remove_groups([Path(group) for group in ending.groups])
+            self._socket(name).unlink(missing_ok=True)
+            folder.rename(self._records.ending_folder(name))
+        return self._finish_deletion(name)
+
+    def finish_endings(self) -> None:
+        """Complete what a server that died in the middle of a stop left half done."""
+        for name in self._records.names():
+            with contextlib.suppress(OSError):
+                record = self._records.read(name)
+                if record is None:
+                    self._records.discard_unfinished(name, self._clock.now_ms())
+                elif record.ending:
+                    self.stop(record.uid, name)
+                else:
+                    self._end_orphans(name)
+        for name in self._records.half_deleted():
+            self._finish_deletion(name)
+
+    def _end_orphans(self, name: str) -> None:
+        """End what outlived a sandbox that ended by itself: the pasta that served its network."""
+        if "pasta-pid" not in liveness.read_status(self._records.folder(name) / "status"):
+            return
+        with self._records.locked(name) as record:
+            if record is not None and not self._is_up(record):
+                liveness.end_processes(record, self._records.folder(name))
+
+    def _finish_deletion(self, name: str) -> bool:
+        folder = self._records.ending_folder(name)
+        if not folder.exists():
+            return True
+        # The record goes last, since it says which user id becomes free.
+        user = self._user_of(folder)
+        if not (remove_tree(folder / "workspace") and remove_tree(folder)):
+            return False
+        if user is not None:
+            self._records.give_back_user(user)
+        return True
+
+    def _user_of(self, folder: Path) -> int | None:
+        try:
+            return Record.from_json((folder / "object.json").read_text("utf-8")).host_user
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _object(self, record: Record) -> SandboxObject:
+        return SandboxObject(
+            uid=record.uid,
+            name=record.name,
+            address=f"unix:{self._socket(record.name)}",
+            labels=record.labels,
+            claimed=record.claimed,
+            restarted=record.restarted,
+        )
+
+    def _socket(self, name: str) -> Path:
+        return self._sockets / f"{name}.sock"
+
+    def _is_up(self, record: Record) -> bool:
+        """Tell whether it lives and its socket was not swept away."""
+        folder = self._records.folder(record.name)
+        return liveness.is_alive(folder / "status") and self._socket(record.name).exists()
+
+    def _unchanged(self, record: Record | None, sandbox: SandboxObject) -> Record:
+        if record is None or record.uid != sandbox.uid or record.ending:
+            raise SandboxLostError(f"Sandbox {sandbox.name} is gone. Acquire again.")
+        if record.labels != sandbox.labels:
+            raise CreationLostError(
+                f"Sandbox {sandbox.name} was taken over since it was found. Acquire again."
+            )
+        return record
+
+    def _start(self, record: Record, program: Program | None = None) -> int:
+        """Start the processes; the lock must be held and nothing may be running."""
+        groups = self._starter.groups(record.name)
+        record = dataclasses.replace(record, groups=tuple(str(group) for group in groups))
+        self._records.save(record)
+        place = Place(record.name, self._records.folder(record.name), record.host_user)
+        if program is not None:
+            return self._starter.start(place, program)
+        with self._starter.listen(self._socket(record.name)) as listener:
+            descriptor = listener.fileno()
+            program = Program(self._worker, self._starter.worker_arguments(descriptor))
+            return self._starter.start(place, program, inherited=[descriptor])
+
+    def _restart(self, record: Record) -> SandboxObject:
+        if not liveness.end_processes(record, self._records.folder(record.name)):
+            raise SandboxStartError(
+                f"The old processes of sandbox {record.name} cannot be ended. Try again; if it"
+                " stays so, look for processes in uninterruptible sleep (`ps` state D)."
+            )
+        cgroups.remove_groups([Path(group) for group in record.groups])
+        record = dataclasses.replace(record, restarted=record.claimed)
+        self._start(record)
+        return self._object(record)
+
+    def _check_free_disk(self) -> None:
+        free = shutil.disk_usage(self._settings.home).free // 1024**2
+        wanted = self._settings.min_free_disk_mb
+        if free < wanted:
+            raise CapacityError(
+                f"{free} MB are free on the disk of {self._settings.home}, and a new sandbox is"
+                f" made only above {wanted} MB (PROVISIONER_MIN_FREE_DISK_MB). Release sandboxes"
+                " that are not needed, or ask the operator to free disk space."
+            )
+
+    def _give_up(self, record: Record) -> None:
+        """Leave nothing of a sandbox that did not start."""
+        if not self.stop(record.uid, record.name) and record.host_user is not None:
+            return  # the sweep ends it; its user id stays taken until then
+        if record.host_user is not None:
+            self._records.give_back_user(record.host_user)
+
+
+def _generation(sandbox: SandboxObject) -> int:
+    return sandbox.labels.generation if sandbox.labels else 0
