@@ -12,7 +12,6 @@ import pytest
 from oneseek_sandbox.leases.store import Thread
 from oneseek_sandbox.runtimes.local.runtime import LocalRuntime
 from oneseek_sandbox.settings import Settings
-from oneseek_sandbox.testing.server import LiveServer
 from oneseek_sandbox.testing.verbs.calls import call
 
 CHILD = Path(__file__).with_name("dying_creator.py")
@@ -24,11 +23,8 @@ MOMENTS = [
 
 
 @pytest.fixture
-def server(tmp_path):
-    server = LiveServer(tmp_path / "home").start()
-    yield server
-    server.release_all()
-    server.stop()
+def server(new_server):
+    return new_server(key="key-of-the-creation")
 
 
 async def kill_a_creator(server, thread, moment, step):
@@ -44,7 +40,7 @@ async def test_whenever_a_creator_is_killed_the_next_acquire_gives_one_sandbox(s
     await asyncio.gather(*(kill_a_creator(server, name, *at) for name, at in threads.items()))
     runtime = LocalRuntime(Settings.model_validate({"home": server.home}))
     await runtime.open()
-    async with server.client(timeout=60) as client:
+    async with server.async_client() as client:
 
         async def take_over(name):
             # Several at once: the takeover too must have one winner.

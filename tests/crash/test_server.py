@@ -11,16 +11,12 @@ import redis
 
 from oneseek_sandbox.leases.embedded import EmbeddedServer
 from oneseek_sandbox.runtimes.local.liveness import first_process
-from oneseek_sandbox.testing.server import LiveServer
 from oneseek_sandbox.testing.verbs.calls import Sandbox, call
 
 
 @pytest.fixture
-def server(tmp_path):
-    server = LiveServer(tmp_path / "home", SWEEP_INTERVAL_SECONDS="1").start()
-    yield server
-    server.release_all()
-    server.stop()
+def server(new_server):
+    return new_server(key="key-of-the-crash", settings={"PROVISIONER_SWEEP_INTERVAL_SECONDS": "1"})
 
 
 @pytest.fixture
@@ -41,7 +37,7 @@ async def acquired(client, thread):
 
 
 async def test_after_kill_9_of_the_server_the_next_one_finds_everything(server):
-    async with server.client() as client:
+    async with server.async_client() as client:
         sandbox = await acquired(client, "t")
         await sandbox.run("sleep 600 & echo $! > pid")
         server.kill()
@@ -56,7 +52,7 @@ async def test_after_kill_9_of_the_server_the_next_one_finds_everything(server):
 
 @pytest.mark.promise(8)
 async def test_kill_9_of_the_store_loses_no_acknowledged_lease(server, store):
-    async with server.client() as client:
+    async with server.async_client() as client:
         sandboxes = [await acquired(client, f"t{number}") for number in range(4)]
         kill_store(store)
         answers = await asyncio.gather(
@@ -68,7 +64,7 @@ async def test_kill_9_of_the_store_loses_no_acknowledged_lease(server, store):
 
 @pytest.mark.promise(8)
 async def test_an_emptied_store_adopts_by_acquire_what_runs(server, store):
-    async with server.client() as client:
+    async with server.async_client() as client:
         sandbox = await acquired(client, "t")
         store.flushall()
         again = Sandbox(client, await call(client, "acquire", thread_id="t"))
@@ -81,7 +77,7 @@ async def test_an_emptied_store_adopts_by_acquire_what_runs(server, store):
 
 @pytest.mark.promise(8)
 async def test_an_emptied_store_adopts_by_cleanup_what_runs(server, store):
-    async with server.client() as client:
+    async with server.async_client() as client:
         for number in range(3):
             await acquired(client, f"t{number}")
         store.flushall()
@@ -96,7 +92,7 @@ async def test_an_emptied_store_adopts_by_cleanup_what_runs(server, store):
 
 @pytest.mark.promise(3, 7)
 async def test_a_sandbox_whose_processes_died_is_restarted_with_its_files(server):
-    async with server.client() as client:
+    async with server.async_client() as client:
         sandbox = await acquired(client, "t")
         end_sandboxes_of(server)
         response = await client.post(

@@ -1,4 +1,4 @@
-"""A real server in a process of its own, for tests and benchmarks."""
+"""A real server in a process of its own: for tests, benchmarks and examples."""
 
 from __future__ import annotations
 
@@ -10,118 +10,164 @@ import socket
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
+from oneseek_sandbox.leases.embedded import EmbeddedServer
+
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-__all__ = ["LiveServer", "free_port"]
+__all__ = ["LiveServer", "free_port", "live_servers"]
 
-_START_SECONDS: Final = 30.0
-_STOP_SECONDS: Final = 45.0
+_START_SECONDS = 60.0
+_STOP_SECONDS = 40.0
+_NOT_INHERITED = ("PROVISIONER_", "ONESEEK_SANDBOX_", "PYTHONDONTWRITEBYTECODE")
+
+
+def live_servers(folder: Path) -> Iterator[Callable[..., LiveServer]]:
+    """Give a function that starts a server, for a fixture; all end when the iteration goes on."""
+    with contextlib.ExitStack() as servers:
+
+        def start(**options: Any) -> LiveServer:  # noqa: ANN401  those of LiveServer
+            own = folder / f"server {secrets.token_hex(4)}"
+            own.mkdir()
+            return servers.enter_context(LiveServer(own, **options))
+
+        yield start
 
 
 def free_port() -> int:
-    """Return a loopback port that nothing listens on now."""
+    """Return a TCP port of the loopback address that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        port: int = probe.getsockname()[1]
+    return port
 
 
 class LiveServer:
-    """`oneseek-sandbox serve` on a free port, with a state folder and a key of its own.
+    """`oneseek-sandbox serve` as a process, on a port that stays the same over restarts.
 
     Args:
-        home: State folder; kept when the server stops, so that a second start finds it.
-        settings: More `PROVISIONER_*` variables, without the prefix.
+        folder: Gets the state (`home`) and the output (`server.log`).
+        command: The program to run; left out, this interpreter's.
+        settings: Further `PROVISIONER_*` variables.
+
+    Attributes:
+        environment: What the server gets, and another process that shares its state needs.
     """
 
-    def __init__(self, home: Path, **settings: str) -> None:
-        self.home = home
-        self.key = secrets.token_urlsafe()
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        key: str = "",
+        command: list[str] | None = None,
+        settings: dict[str, str] | None = None,
+    ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.settings = settings
+        self.key = key
+        self.home = folder / "home"
+        self.log = folder / "server.log"
+        self._command = command or [sys.executable, "-m", "oneseek_sandbox.cli"]
+        inherited = {
+            k: v
+            for k, v in os.environ.items()  # noqa: TID251 - passed on
+            if not k.startswith(_NOT_INHERITED)
+        }
+        self.environment = inherited | {
+            "PORT": str(self.port),
+            "PROVISIONER_HOME": str(self.home),
+            "PROVISIONER_API_KEY": key,
+            **(settings or {}),
+        }
         self.process: subprocess.Popen[bytes] | None = None
 
-    @property
-    def headers(self) -> dict[str, str]:
-        """The header that opens this server."""
-        return {"authorization": f"Bearer {self.key}"}
-
-    def environment(self) -> dict[str, str]:
-        """Return what the server is started with: nothing secret of ours but its key."""
-        kept = {
-            name: value
-            for name, value in os.environ.items()  # noqa: TID251
-            if not name.startswith("PROVISIONER_") and name != "PYTHONDONTWRITEBYTECODE"
-        }
-        own = {f"PROVISIONER_{name}": value for name, value in self.settings.items()}
-        return {
-            **kept,
-            "PROVISIONER_HOME": str(self.home),
-            "PROVISIONER_API_KEY": self.key,
-            "PORT": str(self.port),
-            **own,
-        }
-
-    def start(self) -> LiveServer:
-        """Start it and wait until it answers."""
-        self.home.mkdir(parents=True, exist_ok=True)
-        with (self.home / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "oneseek_sandbox.cli", "serve"],
-                env=self.environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        deadline = time.monotonic() + _START_SECONDS
-        while not self.is_up():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                self.kill()
-                raise RuntimeError("The server did not start:\n" + self.log())
-            time.sleep(0.02)
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.kill()
+            EmbeddedServer.stop(self.home)
+            raise
         return self
 
-    def is_up(self) -> bool:
-        """Return whether it answers now."""
-        try:
-            return httpx.get(self.url + "/healthz", timeout=2, trust_env=False).status_code == 200
-        except httpx.HTTPError:
-            return False
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(httpx.HTTPError):
+            self.release_all()
+        self.stop()
+        # The embedded store is made to outlive its servers.
+        EmbeddedServer.stop(self.home)
 
-    def log(self) -> str:
-        """Return what it has printed."""
-        return (self.home / "server.log").read_text(errors="replace")
+    def start(self) -> None:
+        """Start it and wait until it answers.
 
-    def stop(self) -> int:
-        """Stop it orderly and return its exit code."""
-        assert self.process is not None
+        Raises:
+            RuntimeError: It ended instead, or took longer than a minute; with what it printed.
+        """
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [*self._command, "serve"],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._is_ready():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"The server did not start:\n{self.log.read_text()}")
+            time.sleep(0.02)
+
+    def stop(self) -> int | None:
+        """End it in order and return its exit status; sandboxes stay."""
+        if self.process is None:
+            return None
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(_STOP_SECONDS)
+        try:
+            status = self.process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            status = self.process.wait()
+        self.process = None
+        return status
 
     def kill(self) -> None:
-        """Kill it with SIGKILL."""
-        if self.process is not None and self.process.poll() is None:
+        """End it with SIGKILL."""
+        if self.process is not None:
             self.process.kill()
-            self.process.wait(_STOP_SECONDS)
+            self.process.wait()
+            self.process = None
 
-    def client(self, **options: Any) -> httpx.AsyncClient:  # noqa: ANN401 - httpx's own options
-        """Return an HTTP client that carries the key."""
-        options.setdefault("timeout", 60)
-        headers = {**self.headers, **options.pop("headers", {})}
-        return httpx.AsyncClient(base_url=self.url, headers=headers, trust_env=False, **options)
+    def restart_after_kill(self) -> None:
+        """Kill it with -9 and start it again."""
+        self.kill()
+        self.start()
+
+    def client(self) -> httpx.Client:
+        """Return a client with the key in place."""
+        return httpx.Client(**self._client_options())
+
+    def async_client(self) -> httpx.AsyncClient:
+        """Return the same for coroutines."""
+        return httpx.AsyncClient(**self._client_options())
+
+    def _client_options(self) -> dict[str, Any]:
+        headers = {"authorization": f"Bearer {self.key}"} if self.key else {}
+        return {"base_url": self.url, "headers": headers, "timeout": 60, "trust_env": False}
 
     def release_all(self) -> None:
-        """Release every sandbox, so that none outlives its test."""
-        with (
-            contextlib.suppress(httpx.HTTPError),
-            httpx.Client(
-                base_url=self.url, headers=self.headers, timeout=60, trust_env=False
-            ) as client,
-        ):
-            for sandbox in client.get("/v1/sandbox").json().get("sandboxes", []):
+        """End every sandbox; they would outlive the server."""
+        with self.client() as client:
+            for sandbox in client.get("/v1/sandbox").json()["sandboxes"]:
                 client.post("/v1/sandbox/release", json={"sandbox_id": sandbox["sandbox_id"]})
+
+    def _is_ready(self) -> bool:
+        try:
+            answer = httpx.get(f"{self.url}/healthz", timeout=2, trust_env=False)
+        except httpx.TransportError:
+            return False
+        return answer.status_code == 200

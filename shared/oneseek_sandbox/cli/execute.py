@@ -1,0 +1,182 @@
+"""`exec`: run a command in a thread's sandbox as if it ran here."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from oneseek_sandbox.cli.failure import CommandLineError
+from oneseek_sandbox.cli.options import (
+    DEFAULT_SERVER,
+    AsJson,
+    IdleTimeout,
+    Key,
+    Sandbox,
+    Scope,
+    Server,
+    Thread,
+    connect,
+    sandbox_reference,
+)
+from oneseek_sandbox.cli.terminal import note, print_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import TextIO
+
+    from oneseek_sandbox.cli.connection import Connection
+
+__all__ = ["environment_fields", "execute", "read_standard_input", "run_command"]
+
+
+def execute(
+    command: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="COMMAND",
+            help="One argument is a shell command line; several run as they are, without a shell.",
+        ),
+    ],
+    thread: Thread = None,
+    scope: Scope = None,
+    sandbox: Sandbox = None,
+    cwd: Annotated[str | None, typer.Option(metavar="DIR", help="Where, absolute.")] = None,
+    env: Annotated[
+        list[str] | None, typer.Option("--env", "-e", metavar="NAME=VALUE", help="May be repeated.")
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", min=0.1, help="Left out, 30.")
+    ] = None,
+    stdin: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Its standard input; - for this program's. Else none."),
+    ] = None,
+    max_output_bytes: Annotated[
+        int | None, typer.Option(min=1, help="How much of stdout and of stderr is shown.")
+    ] = None,
+    idle_timeout: IdleTimeout = None,
+    as_json: AsJson = False,
+    server: Server = DEFAULT_SERVER,
+    key: Key = "",
+) -> None:
+    """Run a command in a thread's sandbox.
+
+    The sandbox is acquired if need be; the exit code is the command's own. Put `--` before a
+    command that has options.
+    """
+    fields: dict[str, object] = {
+        "command": command[0] if len(command) == 1 else command,
+        "cwd": cwd,
+        "env": environment_fields(env or []),
+        "timeout_seconds": timeout,
+        "max_output_bytes": max_output_bytes,
+    }
+    reference = sandbox_reference(thread, scope, sandbox)
+    connection = connect(server, key)
+    fields["stdin"] = read_standard_input(stdin)
+    status = run_command(connection, reference, fields, idle_timeout=idle_timeout, as_json=as_json)
+    raise typer.Exit(status)
+
+
+def run_command(
+    connection: Connection,
+    reference: dict[str, str],
+    fields: dict[str, object],
+    *,
+    idle_timeout: int | None,
+    as_json: bool,
+) -> int:
+    """Run a command and return its exit code; a thread's sandbox is acquired first.
+
+    With `as_json` the whole answer is printed at the end, not the output as it comes.
+    """
+    if "thread_id" in reference:
+        acquired = connection.call("acquire", reference | {"idle_timeout_seconds": idle_timeout})
+        if acquired.get("restarted"):
+            note("this sandbox was started again: its files are there, its processes are not")
+        reference = {"sandbox_id": acquired["sandbox_id"]}
+    request = reference | fields
+    if as_json:
+        timeout = fields.get("timeout_seconds")
+        wait = float(timeout) if isinstance(timeout, (int, float)) else 30.0
+        answer = connection.call("execute", request, wait=wait)
+        print_json(answer)
+    else:
+        answer = _stream(connection, request)
+        _explain(answer)
+    return int(answer["exit_code"])
+
+
+def environment_fields(pairs: Sequence[str]) -> dict[str, str] | None:
+    """Turn `NAME=VALUE` arguments into a request's `env`; None when there are none.
+
+    Raises:
+        typer.BadParameter: An argument has no name or no `=`.
+    """
+    environment = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not name or not equals:
+            raise typer.BadParameter(f"{pair!r} is not NAME=VALUE", param_hint="--env")
+        environment[name] = value
+    return environment or None
+
+
+def read_standard_input(source: str | None) -> str | None:
+    """Read what the command gets on standard input: a file, or `-` for this program's own.
+
+    Raises:
+        CommandLineError: It cannot be read, or is not UTF-8.
+    """
+    if source is None:
+        return None
+    try:
+        data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+        return data.decode()
+    except OSError as error:
+        raise CommandLineError(f"cannot read {source}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise CommandLineError(
+            "standard input must be UTF-8 text; send other bytes with `oneseek-sandbox put` and "
+            "read the file in the command"
+        ) from None
+
+
+def _stream(connection: Connection, request: dict[str, object]) -> dict[str, Any]:
+    outputs = {"stdout": sys.stdout, "stderr": sys.stderr}
+    with closing(connection.events("execute", request)) as events:
+        for name, data in events:
+            if name in outputs:
+                _write(outputs[name], data["text"])
+            elif name == "exit":
+                return data
+    raise CommandLineError(
+        "the connection ended before the command did; it was cancelled with its connection"
+    )
+
+
+def _write(output: TextIO, text: str) -> None:
+    output.flush()
+    output.buffer.write(text.encode("utf-8", "backslashreplace"))
+    output.buffer.flush()
+
+
+def _explain(answer: dict[str, Any]) -> None:
+    for name in ("stdout", "stderr"):
+        if answer[f"{name}_truncated"]:
+            size = answer[f"{name}_bytes"]
+            note(
+                f"{name}: {size} bytes were printed, only the first are shown; --json shows the "
+                "end too, --max-output-bytes more"
+            )
+    if answer["killed_by"] == "timeout":
+        note(f"ended after {answer['duration_ms'] / 1000:g} s: its time was over (--timeout)")
+    elif answer["killed_by"]:
+        note(f"ended from outside: {json.dumps(answer['killed_by'])}")
+    if answer.get("hint"):
+        note(answer["hint"])

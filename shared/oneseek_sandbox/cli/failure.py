@@ -1,0 +1,25 @@
+"""How a command says that it failed."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["EXIT_ERROR", "EXIT_UNREACHABLE", "CommandLineError"]
+
+EXIT_ERROR: Final = 1
+EXIT_UNREACHABLE: Final = 69
+"""EX_UNAVAILABLE of sysexits.h."""
+
+
+class CommandLineError(Exception):
+    """Raised to end the program with a message on stderr.
+
+    Args:
+        message: What happened and what to do; one line, unless it holds commands to paste.
+        exit_status: 1 to 125.
+    """
+
+    def __init__(self, message: str, exit_status: int = EXIT_ERROR) -> None:
+        super().__init__(message)
+        self.message = message
+        self.exit_status = exit_status

@@ -1,0 +1,85 @@
+"""Options that several commands share, and how the sandbox is named by them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+if TYPE_CHECKING:
+    from oneseek_sandbox.cli.connection import Connection
+
+__all__ = [
+    "DEFAULT_SERVER",
+    "AsJson",
+    "IdleTimeout",
+    "Key",
+    "Sandbox",
+    "Scope",
+    "Server",
+    "Thread",
+    "connect",
+    "sandbox_reference",
+]
+
+DEFAULT_SERVER: Final = "http://127.0.0.1:8002"
+
+Server = Annotated[
+    str,
+    typer.Option(
+        "--server", envvar="ONESEEK_SANDBOX_URL", metavar="URL", help="Where the server is."
+    ),
+]
+Key = Annotated[
+    str,
+    typer.Option(
+        "--key",
+        envvar="ONESEEK_SANDBOX_KEY",
+        metavar="KEY",
+        show_default=False,
+        help="The server's API key; better in the environment, where ps does not show it.",
+    ),
+]
+Thread = Annotated[
+    str | None, typer.Option("--thread", "-t", metavar="ID", help="The thread whose sandbox it is.")
+]
+Scope = Annotated[
+    str | None, typer.Option("--scope", metavar="NAME", help="Tenant or user of the thread.")
+]
+Sandbox = Annotated[
+    str | None,
+    typer.Option("--sandbox", "-s", metavar="ID", help="A sandbox_id, instead of --thread."),
+]
+IdleTimeout = Annotated[
+    int | None,
+    typer.Option(
+        "--idle-timeout",
+        metavar="SECONDS",
+        min=1,
+        max=86_400,
+        help="End it when unused for so long; left out, the server's setting.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the server's answer as JSON.")]
+
+
+def sandbox_reference(thread: str | None, scope: str | None, sandbox: str | None) -> dict[str, str]:
+    """Return the request fields that name a sandbox.
+
+    Raises:
+        typer.BadParameter: Not exactly one of thread and sandbox, or a scope with a sandbox.
+    """
+    if (thread is None) == (sandbox is None):
+        raise typer.BadParameter("name the sandbox with --thread or with --sandbox, one of the two")
+    if sandbox is not None:
+        if scope is not None:
+            raise typer.BadParameter("--scope goes with --thread; a --sandbox needs none")
+        return {"sandbox_id": sandbox}
+    return {"thread_id": thread or ""} | ({} if scope is None else {"scope": scope})
+
+
+def connect(server: str, key: str) -> Connection:
+    """Return a connection; its HTTP client is imported only now."""
+    from oneseek_sandbox.cli.connection import Connection
+
+    return Connection(server, key)

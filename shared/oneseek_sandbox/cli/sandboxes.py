@@ -1,0 +1,99 @@
+"""`acquire`, `release`, `cleanup` and `status`: sandboxes as wholes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from oneseek_sandbox.cli.options import (
+    DEFAULT_SERVER,
+    AsJson,
+    IdleTimeout,
+    Key,
+    Sandbox,
+    Scope,
+    Server,
+    Thread,
+    connect,
+    sandbox_reference,
+)
+from oneseek_sandbox.cli.terminal import human_age, note, print_json, print_line, print_table
+
+__all__ = ["acquire", "cleanup", "release", "status"]
+
+
+def acquire(
+    thread: Annotated[str, typer.Option("--thread", "-t", metavar="ID", help="Whose sandbox.")],
+    scope: Scope = None,
+    idle_timeout: IdleTimeout = None,
+    as_json: AsJson = False,
+    server: Server = DEFAULT_SERVER,
+    key: Key = "",
+) -> None:
+    """Get a thread's sandbox and print its sandbox_id."""
+    answer = connect(server, key).call(
+        "acquire",
+        {**sandbox_reference(thread, scope, None), "idle_timeout_seconds": idle_timeout},
+    )
+    if as_json:
+        print_json(answer)
+        return
+    kind = "the same as before" if answer["reused"] else "new"
+    kind += ", started again: files kept, processes gone" if answer["restarted"] else ""
+    print_line(answer["sandbox_id"])
+    note(f"{kind}; files in {answer['workspace']}; ends {human_age(answer['expires_at'])} if idle")
+
+
+def release(
+    thread: Thread = None,
+    scope: Scope = None,
+    sandbox: Sandbox = None,
+    as_json: AsJson = False,
+    server: Server = DEFAULT_SERVER,
+    key: Key = "",
+) -> None:
+    """End a sandbox and everything in it."""
+    answer = connect(server, key).call("release", sandbox_reference(thread, scope, sandbox))
+    if as_json:
+        print_json(answer)
+    else:
+        print_line("already released" if answer["already_released"] else "released")
+
+
+def cleanup(as_json: AsJson = False, server: Server = DEFAULT_SERVER, key: Key = "") -> None:
+    """End the sandboxes that were idle for too long."""
+    answer = connect(server, key).call("cleanup_idle", {})
+    if as_json:
+        print_json(answer)
+    else:
+        print_line(", ".join(f"{count} {name}" for name, count in answer.items()))
+
+
+def status(as_json: AsJson = False, server: Server = DEFAULT_SERVER, key: Key = "") -> None:
+    """List the live sandboxes."""
+    connection = connect(server, key)
+    answer = connection.sandboxes()
+    if as_json:
+        print_json(answer)
+        return
+    rows = sorted(answer["sandboxes"], key=lambda sandbox: sandbox["last_used_at"], reverse=True)
+    if rows:
+        print_table(
+            ["thread", "scope", "state", "running", "created", "last used", "ends", "sandbox_id"],
+            [_row(sandbox) for sandbox in rows],
+        )
+    note(f"{len(rows)} live at {connection.server}")
+
+
+def _row(sandbox: dict[str, Any]) -> list[str]:
+    return [
+        sandbox["thread_id"],
+        sandbox["scope"],
+        sandbox["state"],
+        str(sandbox["running"]),
+        human_age(sandbox["created_at"]),
+        human_age(sandbox["last_used_at"]),
+        human_age(sandbox["expires_at"]),
+        sandbox["sandbox_id"],
+    ]

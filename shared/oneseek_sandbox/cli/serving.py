@@ -1,0 +1,162 @@
+"""`serve` and `doctor`: the two commands that work on this machine, not over HTTP."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from oneseek_sandbox import __version__
+from oneseek_sandbox.cli.failure import EXIT_ERROR, CommandLineError
+from oneseek_sandbox.cli.terminal import print_line, print_table
+from oneseek_sandbox.errors import SandboxError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from oneseek_sandbox.runtimes.runtime import Check
+    from oneseek_sandbox.settings import Settings
+
+__all__ = ["banner", "diagnose", "doctor", "read_settings", "serve", "start"]
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Over PROVISIONER_HOST.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Over PORT.")] = None,
+) -> None:
+    """Serve sandboxes on this machine.
+
+    Settings are read from PROVISIONER_* variables.
+    """
+    raise typer.Exit(start(read_settings(host, port)))
+
+
+def doctor() -> None:
+    """Test what is isolated here, and how to mend what is not."""
+    raise typer.Exit(diagnose(read_settings()))
+
+
+def read_settings(host: str | None = None, port: int | None = None) -> Settings:
+    """Read the settings from the environment, with the command line's on top.
+
+    Raises:
+        CommandLineError: A setting is not acceptable.
+    """
+    from oneseek_sandbox.settings import Settings
+
+    with _refusals():
+        settings = Settings.from_environment()
+    given = {"host": host, "port": port}
+    return settings.model_copy(update={k: v for k, v in given.items() if v is not None})
+
+
+def start(settings: Settings) -> int:
+    """Serve until told to stop, and return the exit status.
+
+    Raises:
+        CommandLineError: The port is taken, or the settings or this machine do not allow it.
+    """
+    if settings.port:
+        from oneseek_sandbox.cli.port import require_free_port
+
+        require_free_port(settings.host, settings.port)
+    from oneseek_sandbox.gateway.serve import serve as serve_gateway
+
+    with _refusals():
+        return serve_gateway(settings, on_ready=lambda url: print_line(banner(settings, url)))
+
+
+def banner(settings: Settings, url: str) -> str:
+    """Return what is printed when the server listens; its last line is a curl command."""
+    has_key = bool(settings.api_key.get_secret_value() or settings.api_keys_file)
+    user = "user id, " if os.geteuid() == 0 else ""
+    network = "no network" if settings.network == "off" else "a network of its own"
+    lines = [
+        f"oneseek-sandbox {__version__} serves at {url}",
+        f"  sandboxes  each with its own {user}processes and files, and {network}",
+        "  isolation  tested just now; oneseek-sandbox doctor shows each point",
+        f"  state      {settings.home}",
+        f"  leases     {_store(settings)}",
+        f"  key        {'needed' if has_key else _without_key(settings)}",
+        "",
+        "Try it:",
+        "  " + _curl(url, has_key=has_key),
+    ]
+    return "\n".join(lines)
+
+
+def diagnose(settings: Settings) -> int:
+    """Test a real sandbox, print a table of what is isolated, and return the exit status."""
+    import asyncio
+
+    with _refusals():
+        checks = asyncio.run(_check(settings))
+    _print_checks(checks)
+    failed = [check for check in checks if check.required and not check.passed]
+    if failed:
+        names = ", ".join(check.name for check in failed)
+        print_line(f"The server will not start here: {names}.")
+        return EXIT_ERROR
+    print_line("Sandboxes on this machine are isolated as they must be.")
+    return 0
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except SandboxError as error:
+        raise CommandLineError(f"{error.code}: {error.message}") from None
+    except OSError as error:
+        raise CommandLineError(f"this user cannot serve sandboxes here: {error}") from error
+
+
+async def _check(settings: Settings) -> list[Check]:
+    from oneseek_sandbox.assembly import build_runtime
+
+    runtime = build_runtime(settings)
+    try:
+        return await runtime.check()
+    finally:
+        await runtime.close()
+
+
+def _print_checks(checks: list[Check]) -> None:
+    verdicts = {(False, True): "FAILS", (False, False): "missing"}
+    rows = [
+        [check.name, verdicts.get((check.passed, check.required), "ok"), check.detail]
+        for check in checks
+    ]
+    print_table(["what", "here", "seen"], rows)
+    for check in checks:
+        if not check.passed and check.mend:
+            print_line(f"\nTo mend {check.name}:\n  " + check.mend.replace("\n", "\n  "))
+    print_line()
+
+
+def _store(settings: Settings) -> str:
+    address = settings.redis_url.get_secret_value()
+    if not address:
+        return "an embedded Valkey server, kept in the state folder"
+    # The address may hold a password.
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}"
+
+
+def _without_key(settings: Settings) -> str:
+    if settings.allow_no_key:
+        return "none, as PROVISIONER_ALLOW_NO_KEY allows: whoever reaches this port may use it"
+    return "none: this machine only. Set PROVISIONER_API_KEY to have one."
+
+
+def _curl(url: str, *, has_key: bool) -> str:
+    arguments = [f"{url}/v1/sandbox/acquire", "-H", "Content-Type: application/json"]
+    line = "curl -sS " + shlex.join(arguments)
+    if has_key:
+        # The key itself is never printed; a shell without it says so by itself.
+        line += ' -H "Authorization: Bearer ${PROVISIONER_API_KEY:?set it to your key}"'
+    return line + " -d " + shlex.quote('{"thread_id": "demo"}')

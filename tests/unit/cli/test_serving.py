@@ -1,0 +1,107 @@
+"""What `serve` prints when it listens."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from oneseek_sandbox.cli.failure import CommandLineError
+from oneseek_sandbox.cli.serving import banner, read_settings
+from oneseek_sandbox.settings import Settings
+
+KEY = "a-very-secret-key-0001"
+
+
+@pytest.fixture
+def recorder():
+    """A server that keeps what it was sent."""
+    calls = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["content-length"]))
+            calls.append((self.path, self.headers, json.loads(body)))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *arguments):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", calls
+        server.shutdown()
+        thread.join()
+
+
+def paste(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    path = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
+    return subprocess.run(
+        ["sh", "-c", line], env=path | environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_last_line_works_when_pasted(recorder):
+    url, calls = recorder
+    result = paste(banner(Settings(), url).splitlines()[-1])
+    assert result.returncode == 0, result.stderr
+    path, headers, body = calls[0]
+    assert path == "/v1/sandbox/acquire"
+    assert headers["content-type"] == "application/json"
+    assert body == {"thread_id": "demo"}
+
+
+def test_the_last_line_takes_the_key_from_the_environment(recorder):
+    url, calls = recorder
+    line = banner(Settings(api_key=KEY), url).splitlines()[-1]
+    assert paste(line, PROVISIONER_API_KEY=KEY).returncode == 0
+    assert calls[0][1]["authorization"] == f"Bearer {KEY}"
+
+
+def test_the_last_line_asks_for_a_key_that_is_not_there(recorder):
+    url, calls = recorder
+    line = banner(Settings(api_key=KEY), url).splitlines()[-1]
+    assert "PROVISIONER_API_KEY" in paste(line).stderr
+    assert calls == []
+
+
+def test_no_secret_is_printed():
+    settings = Settings(api_key=KEY, redis_url="redis://user:hunter2@cache:6379/0")
+    text = banner(settings, "http://127.0.0.1:8002")
+    assert KEY not in text
+    assert "hunter2" not in text
+    assert "redis://cache:6379" in text
+
+
+def test_a_server_without_a_key_says_so():
+    assert "PROVISIONER_API_KEY" in banner(Settings(), "http://127.0.0.1:8002")
+
+
+def test_the_state_folder_is_printed():
+    home = Path("/a folder/of mine")
+    assert str(home) in banner(Settings(home=home), "http://127.0.0.1:8002")
+
+
+def test_the_command_line_goes_before_the_environment(monkeypatch):
+    monkeypatch.setenv("PORT", "9000")
+    monkeypatch.setenv("PROVISIONER_HOST", "::1")
+    assert read_settings(None, 9001).port == 9001
+    assert read_settings(None, None).host == "::1"
+
+
+def test_a_wrong_setting_is_named(monkeypatch):
+    monkeypatch.setenv("PROVISIONER_IDLE_TIMEOUT_SECONDS", "soon")
+    with pytest.raises(CommandLineError, match="PROVISIONER_IDLE_TIMEOUT_SECONDS"):
+        read_settings()
+
+
+def test_the_curl_line_is_one_shell_command():
+    line = banner(Settings(), "http://127.0.0.1:8002").splitlines()[-1]
+    assert shlex.split(line)[0] == "curl"
