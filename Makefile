@@ -1,0 +1,100 @@
+# Everything happens in a private environment below this directory; nothing needs root.
+# Paths are relative, so that a checkout may lie anywhere, also where a name has spaces.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test check bench lock clean
+
+help:  ## list the targets
+	@echo "make TARGET, where TARGET is one of"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-7s %s\n", $$1, $$2 }' Makefile
+
+run: $(VENV)/run.stamp  ## serve at 127.0.0.1:8002 (PORT, PROVISIONER_API_KEY, PROVISIONER_HOME)
+	@exec $(PY) -m oneseek_sandbox.cli serve
+
+test: $(VENV)/dev.stamp  ## run the tests (ARGS="-k acquire" for some of them)
+	@$(PY) -m pytest $(ARGS)
+
+check: $(VENV)/dev.stamp  ## lint, format, types and import rules
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy
+	@$(PY) -c 'from importlinter.cli import lint_imports_command as lint; lint()'
+
+bench: $(VENV)/run.stamp  ## measure, and print the aims beside the figures
+	@$(PY) bench/run.py $(ARGS)
+
+lock:  ## write requirements/*.txt anew (needs uv)
+	$(LOCK) --output-file requirements/run.txt
+	$(LOCK) --group dev --output-file requirements/dev.txt
+
+clean:  ## remove the environment and what tools left behind
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+LOCK := uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 \
+	--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links
+
+# A stamp is younger than the requirements that are installed. dev holds all that run holds.
+$(VENV)/dev.stamp: requirements/dev.txt $(VENV)/python.stamp
+	@echo "installing requirements/dev.txt into $(VENV)"
+	@$(PY) -m pip install --quiet --require-hashes -r requirements/dev.txt
+	@touch $@ $(VENV)/run.stamp
+
+$(VENV)/run.stamp: requirements/run.txt $(VENV)/python.stamp
+	@echo "installing requirements/run.txt into $(VENV)"
+	@$(PY) -m pip install --quiet --require-hashes -r requirements/run.txt
+	@touch $@
+
+$(VENV)/python.stamp: Makefile
+	@$(PY) -c "$$IS_USABLE" 2>/dev/null || { $(FIND_PYTHON); $(MAKE_VENV); }
+	@$(PY) -c "$$LINK_PACKAGE"
+	@touch $@
+
+define IS_USABLE
+import pip, sys
+sys.exit(sys.version_info < (3, 11))
+endef
+export IS_USABLE
+
+define FIND_PYTHON
+for python in "$$PYTHON" python3.14 python3.13 python3.12 python3.11 python3 ''; do \
+  if test -z "$$python"; then continue; fi; \
+  if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then break; fi; \
+done; \
+if test -z "$$python"; then \
+  echo 'No Python 3.11 or newer on PATH. Install one (apt-get install python3), or name it: make PYTHON=/path/to/python3' >&2; \
+  exit 1; \
+fi
+endef
+
+# Debian keeps ensurepip in a package of its own; a pip or a uv of the system does as well.
+define MAKE_VENV
+rm -rf $(VENV); \
+if "$$python" -m venv $(VENV) >/dev/null 2>&1; then exit 0; fi; \
+rm -rf $(VENV); \
+if "$$python" -m venv --without-pip $(VENV) && \
+   "$$python" -m pip --python $(VENV) install --quiet pip 2>/dev/null; then exit 0; fi; \
+rm -rf $(VENV); \
+if uv venv --quiet --seed --python "$$python" $(VENV) 2>/dev/null; then exit 0; fi; \
+rm -rf $(VENV); \
+echo "$$python cannot make an environment: it has neither ensurepip nor pip." >&2; \
+echo "Run this once, then make again:  sudo apt-get install -y python3-venv" >&2; \
+exit 1
+endef
+
+# Relative to site-packages, so that the checkout may be moved; no build tools are needed.
+define LINK_PACKAGE
+import pathlib, sysconfig
+site = pathlib.Path(sysconfig.get_path("purelib"))
+(site / "oneseek_sandbox.pth").write_text("../../../../shared\n")
+command = pathlib.Path("$(VENV)/bin/oneseek-sandbox")
+command.write_text('#!/bin/sh\nexec "$${0%/*}/python" -m oneseek_sandbox.cli "$$@"\n')
+command.chmod(0o755)
+endef
+export LINK_PACKAGE

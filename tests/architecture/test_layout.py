@@ -1,0 +1,76 @@
+"""One word finds everything, modules stay readable, and nothing names one machine."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from oneseek_sandbox import models
+from oneseek_sandbox.provisioner import Provisioner
+
+VERBS = sorted(
+    re.sub(r"(?<!^)(?=[A-Z])", "_", name.removesuffix("Request")).lower()
+    for name in models.__all__
+    if name.endswith("Request")
+)
+LONGEST_MODULE_LINES = 300
+NO_LONGER_THAN_NEEDED = {"worker.py"}  # one file by design: it is sent into the sandbox
+
+
+def test_there_are_eight_verbs():
+    assert len(VERBS) == 8
+
+
+def test_every_room_is_a_verb_and_every_verb_has_a_room(root):
+    assert sorted(path.parent.name for path in root.glob("functions/*/main.py")) == VERBS
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_is_found_by_its_name(root, verb):
+    assert callable(getattr(Provisioner, verb, None))
+    assert (root / "tests" / "functions" / f"test_{verb}.py").is_file()
+    room = ast.parse((root / "functions" / verb / "main.py").read_text())
+    functions = [
+        node for node in room.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    assert [node.name for node in functions if node.decorator_list] == [verb]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_has_a_manifest_once_there_are_manifests(root, verb):
+    manifests = sorted(path.stem for path in root.glob("knative/functions/*.yaml"))
+    assert not manifests or verb.replace("_", "-") in manifests
+
+
+def test_no_module_is_longer_than_one_can_read(texts):
+    lengths = {
+        path: text.count("\n")
+        for path, text in texts.items()
+        if path.suffix == ".py" and path.parts[0] != "tests"
+    }
+    long = {
+        str(path): lines
+        for path, lines in lengths.items()
+        if lines > LONGEST_MODULE_LINES and path.name not in NO_LONGER_THAN_NEEDED
+    }
+    assert long == {}
+
+
+def test_no_text_names_a_machine(texts):
+    # A home folder with somebody's name, or the place of somebody's checkout.
+    place = re.compile(r"(?<![\w.])/(?:home/[a-z]\w*/|root/\w|Users/\w|work/\w|mnt/\w)")
+    found = [
+        f"{path}: {line.strip()}"
+        for path, text in texts.items()
+        for line in text.splitlines()
+        if place.search(line) and path != Path("tests/architecture/test_layout.py")
+    ]
+    assert found == []
+
+
+def test_there_is_no_module_for_odds_and_ends(texts):
+    vague = {"utils", "util", "helpers", "common", "misc", "manager"}
+    assert [str(path) for path in texts if path.suffix == ".py" and path.stem in vague] == []
