@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
-from oneseek_sandbox.testing.server import LiveServer, free_port
 from rich.console import Console
 from rich.table import Table
 
 from oneseek_sandbox.assembly import build_store
 from oneseek_sandbox.leases.store import Thread
 from oneseek_sandbox.settings import Settings
+from oneseek_sandbox.testing.server import LiveServer, free_port
 from oneseek_sandbox.worker.client import WorkerClient
 
 if TYPE_CHECKING:

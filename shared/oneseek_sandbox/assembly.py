@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from oneseek_sandbox.runtimes.runtime import Runtime
     from oneseek_sandbox.settings import Settings
 
-__all__ = ["build_provisioner", "build_runtime", "build_store", "open_provisioner"]
+__all__ = ["build_provisioner", "build_runtime", "build_store", "lease_terms", "open_provisioner"]
 
 
 def lease_terms(settings: Settings) -> LeaseTerms:

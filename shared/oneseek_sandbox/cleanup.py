@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from oneseek_sandbox.runtimes.runtime import Runtime, SandboxObject
     from oneseek_sandbox.worker.client import WorkerClient
 
-__all__ = ["Cleanup"]
+__all__ = ["Cleanup", "delete_doomed"]
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from oneseek_sandbox.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["PREFIX", "Settings"]
+__all__ = ["PREFIX", "Settings", "variables"]
 
 PREFIX = "PROVISIONER_"
 _WITHOUT_PREFIX = {"port": "PORT"}  # PORT is Knative's own name for it
@@ -66,7 +66,6 @@ class Settings(BaseModel):
     max_output_bytes: Annotated[int, Field(ge=1024, le=67_108_864)] = 1_000_000
     max_request_bytes: Annotated[int, Field(ge=65_536, le=1_073_741_824)] = 16_777_216
     max_file_bytes: Annotated[int, Field(ge=65_536)] = 268_435_456
-    max_commands: Annotated[int, Field(ge=1, le=1024)] = 64
     shutdown_grace_seconds: Annotated[int, Field(ge=0, le=3600)] = 30
 
     # Local sandboxes

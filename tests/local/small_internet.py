@@ -22,7 +22,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from conftest import Commands
-
 from oneseek_sandbox.leases.store import Thread
 from oneseek_sandbox.runtimes.local import liveness, processes
 from oneseek_sandbox.runtimes.local.runtime import LocalRuntime

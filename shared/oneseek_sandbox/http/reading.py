@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "accepts",
     "bounded_stream",
+    "check",
     "media_type",
     "parse_model",
     "read_body",

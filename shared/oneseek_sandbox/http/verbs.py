@@ -44,7 +44,20 @@ if TYPE_CHECKING:
     from oneseek_sandbox.provisioner import Provisioner
     from oneseek_sandbox.settings import Settings
 
-__all__ = ["CONTROL_VERBS", "VERBS", "Call"]
+__all__ = [
+    "CONTROL_VERBS",
+    "VERBS",
+    "Call",
+    "acquire",
+    "check_method",
+    "cleanup_idle",
+    "execute",
+    "ls",
+    "read_file",
+    "release",
+    "replace",
+    "write_file",
+]
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 

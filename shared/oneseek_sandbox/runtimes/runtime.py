@@ -7,9 +7,10 @@ scope, generation, idle timeout), so that a sandbox can be found again when the 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from oneseek_sandbox.leases.store import Thread
+if TYPE_CHECKING:
+    from oneseek_sandbox.leases.lease import Thread
 
 __all__ = ["Check", "Labels", "ObjectState", "Runtime", "SandboxObject"]
 
@@ -108,7 +109,12 @@ class Runtime(Protocol):
         ...
 
     async def mark_claimed(self, sandbox: SandboxObject) -> None:
-        """Record that its worker was claimed; an unclaimed one may be deleted as an orphan."""
+        """Record that its worker was claimed; an unclaimed one may be deleted as an orphan.
+
+        Raises:
+            CreationLostError: It was labelled anew since.
+            SandboxLostError: It is gone.
+        """
         ...
 
     async def inspect(self, uid: str, name: str) -> ObjectState:

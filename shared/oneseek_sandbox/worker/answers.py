@@ -23,9 +23,12 @@ if TYPE_CHECKING:
 __all__ = [
     "Cancelled",
     "Claimed",
+    "Count",
     "Ended",
     "Entries",
+    "Entry",
     "Exit",
+    "Hash",
     "Health",
     "Kept",
     "Printed",

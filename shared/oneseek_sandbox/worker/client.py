@@ -31,6 +31,7 @@ from oneseek_sandbox.worker.answers import (
     error_from,
     parse,
 )
+from oneseek_sandbox.worker.bodies import read_header, read_lines, read_whole
 from oneseek_sandbox.worker.connection import PROTOCOLS, Peer, ProvedBackend
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class WorkerClient:
             async with self._answer(
                 Peer(address), "POST", "/claim", {}, _json(body), _CONNECT_SECONDS
             ) as response:
-                content = await _read(response, _SMALL_ANSWER)
+                content = await read_whole(response, _SMALL_ANSWER)
         except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
             raise WorkerNotReadyError(str(error)) from error
         if response.status == _OK:
@@ -136,7 +137,7 @@ class WorkerClient:
         async with self._request(
             lease, "POST", "/execute", _json(request), read_seconds=seconds
         ) as response:
-            async for line in _lines(response, longest):
+            async for line in read_lines(response, longest):
                 event = _event(line)
                 yield event
                 if isinstance(event, Exit):
@@ -158,7 +159,7 @@ class WorkerClient:
     async def read(self, lease: Lease, request: dict[str, Any]) -> AsyncIterator[OpenFile]:
         """Open a file for reading; the bytes come while the context lasts."""
         async with self._request(lease, "POST", "/read", _json(request)) as response:
-            meta = parse(ReadMeta, _header(response, b"x-meta"))
+            meta = parse(ReadMeta, read_header(response, b"x-meta"))
             yield OpenFile(meta, response.aiter_stream())
 
     async def write(
@@ -183,7 +184,7 @@ class WorkerClient:
         headers: dict[str, str] | None = None,
     ) -> bytes:
         async with self._request(lease, method, target, content, headers) as response:
-            return await _read(response, _SMALL_ANSWER)
+            return await read_whole(response, _SMALL_ANSWER)
 
     @asynccontextmanager
     async def _request(
@@ -208,7 +209,7 @@ class WorkerClient:
         try:
             async with self._answer(peer, method, target, fenced, content, read_seconds) as answer:
                 if answer.status != _OK:
-                    raise error_from(answer.status, await _read(answer, _SMALL_ANSWER))
+                    raise error_from(answer.status, await read_whole(answer, _SMALL_ANSWER))
                 yield answer
         except (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.PoolTimeout) as error:
             raise SandboxUnavailableError(
@@ -258,40 +259,6 @@ def _named(error: Exception) -> str:
 
 def _json(value: dict[str, Any]) -> bytes:
     return json.dumps({name: item for name, item in value.items() if item is not None}).encode()
-
-
-def _header(response: httpcore.Response, wanted: bytes) -> bytes:
-    for name, value in response.headers:
-        if name.lower() == wanted:
-            return value
-    return b""
-
-
-async def _read(response: httpcore.Response, limit: int) -> bytes:
-    content = bytearray()
-    async for chunk in response.aiter_stream():
-        content += chunk
-        if len(content) > limit:
-            raise SandboxUnavailableError(
-                f"The sandbox's answer is longer than {limit} bytes and was dropped.",
-                may_have_run=True,
-            )
-    return bytes(content)
-
-
-async def _lines(response: httpcore.Response, longest: int) -> AsyncIterator[bytes]:
-    waiting = bytearray()
-    async for chunk in response.aiter_stream():
-        waiting += chunk
-        *complete, rest = waiting.split(b"\n")
-        for line in complete:
-            yield bytes(line)
-        waiting = rest
-        if len(waiting) > longest:
-            raise SandboxUnavailableError(
-                f"The sandbox's answer has a line over {longest} bytes and was dropped.",
-                may_have_run=True,
-            )
 
 
 def _event(line: bytes) -> Piece | Exit:

@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = [
+    "MEMORY_EVENTS",
+    "USER",
+    "USER_ID",
+    "WORKER",
     "Layout",
     "Plan",
     "Variant",

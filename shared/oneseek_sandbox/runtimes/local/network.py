@@ -22,6 +22,7 @@ from oneseek_sandbox.errors import ConfigurationError
 __all__ = [
     "CLOSED_RANGES",
     "RESOLVER",
+    "TUN",
     "close_routes",
     "find_pasta",
     "known_options",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FilesContract"]
 
-EVERY_BYTE = bytes(range(256))
+_EVERY_BYTE = bytes(range(256))
 
 
 class FilesContract(VerbsFixtures):
@@ -33,14 +33,14 @@ class FilesContract(VerbsFixtures):
         assert written["created"] is True
 
     async def test_every_byte_comes_back_exactly(self, sandbox: Sandbox) -> None:
-        encoded = base64.b64encode(EVERY_BYTE).decode()
+        encoded = base64.b64encode(_EVERY_BYTE).decode()
         await sandbox.write("/workspace/b", encoded, encoding="base64")
         read = await sandbox.read("/workspace/b")
         assert read["encoding"] == "base64"
-        assert base64.b64decode(read["content"]) == EVERY_BYTE
+        assert base64.b64decode(read["content"]) == _EVERY_BYTE
 
     async def test_ten_mebibytes_stream_both_ways(self, sandbox: Sandbox) -> None:
-        content = EVERY_BYTE * 40_960
+        content = _EVERY_BYTE * 40_960
         response = await sandbox.client.post(
             "/v1/sandbox/write_file",
             params={"sandbox_id": sandbox.id, "path": "/workspace/big"},

@@ -1,0 +1,151 @@
+"""Every error a caller can meet, in one tree.
+
+Each class has a stable `code`, an HTTP `status` and says whether the same call may succeed when
+tried again (`retryable`). The message tells what happened, to what, and what to do next: an agent
+reads it. `docs/errors.md` has a paragraph per code; a test holds it complete.
+
+    SandboxError
+    ├── RequestError
+    │   ├── InvalidRequestError · UnauthenticatedError · ForbiddenError · UnknownVerbError
+    │   └── MethodNotAllowedError · UnsupportedMediaTypeError · RequestTooLargeError
+    ├── LeaseError
+    │   ├── LeaseNotFoundError · CapacityError · CreationLostError
+    │   └── SandboxGoneError
+    │       └── SandboxReleasedError · SandboxExpiredError · SandboxLostError
+    ├── WorkspaceError
+    │   ├── PathOutsideWorkspaceError · WorkspaceFileNotFoundError · WorkspaceFileExistsError
+    │   ├── IsADirectoryInWorkspaceError · NotADirectoryInWorkspaceError · NotARegularFileError
+    │   ├── WorkspacePermissionError · WorkspaceFullError · NotTextError
+    │   └── ContentChangedError · TextNotFoundError · TextNotUniqueError · FileTooLargeError
+    ├── CommandError
+    │   ├── RequestIdConflictError · AnswerEvictedError · RequestIdsExhaustedError
+    │   └── CommandNotFoundError · TooManyCommandsError · CommandNotStartedError
+    ├── UnavailableError
+    │   ├── StoreUnavailableError · RuntimeUnavailableError · SandboxUnavailableError
+    │   └── SandboxStartError · ShuttingDownError
+    ├── ConfigurationError
+    └── InternalError
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from oneseek_sandbox.errors.base import SandboxError
+from oneseek_sandbox.errors.commands import (
+    AnswerEvictedError,
+    CommandError,
+    CommandNotFoundError,
+    CommandNotStartedError,
+    RequestIdConflictError,
+    RequestIdsExhaustedError,
+    TooManyCommandsError,
+)
+from oneseek_sandbox.errors.leases import (
+    CapacityError,
+    CreationLostError,
+    LeaseError,
+    LeaseNotFoundError,
+    SandboxExpiredError,
+    SandboxGoneError,
+    SandboxLostError,
+    SandboxReleasedError,
+)
+from oneseek_sandbox.errors.requests import (
+    ForbiddenError,
+    InvalidRequestError,
+    MethodNotAllowedError,
+    RequestError,
+    RequestTooLargeError,
+    UnauthenticatedError,
+    UnknownVerbError,
+    UnsupportedMediaTypeError,
+)
+from oneseek_sandbox.errors.service import (
+    ConfigurationError,
+    InternalError,
+    RuntimeUnavailableError,
+    SandboxStartError,
+    SandboxUnavailableError,
+    ShuttingDownError,
+    StoreUnavailableError,
+    UnavailableError,
+)
+from oneseek_sandbox.errors.workspace import (
+    ContentChangedError,
+    FileTooLargeError,
+    IsADirectoryInWorkspaceError,
+    NotADirectoryInWorkspaceError,
+    NotARegularFileError,
+    NotTextError,
+    PathOutsideWorkspaceError,
+    TextNotFoundError,
+    TextNotUniqueError,
+    WorkspaceError,
+    WorkspaceFileExistsError,
+    WorkspaceFileNotFoundError,
+    WorkspaceFullError,
+    WorkspacePermissionError,
+)
+
+__all__ = [
+    "AnswerEvictedError",
+    "CapacityError",
+    "CommandError",
+    "CommandNotFoundError",
+    "CommandNotStartedError",
+    "ConfigurationError",
+    "ContentChangedError",
+    "CreationLostError",
+    "FileTooLargeError",
+    "ForbiddenError",
+    "InternalError",
+    "InvalidRequestError",
+    "IsADirectoryInWorkspaceError",
+    "LeaseError",
+    "LeaseNotFoundError",
+    "MethodNotAllowedError",
+    "NotADirectoryInWorkspaceError",
+    "NotARegularFileError",
+    "NotTextError",
+    "PathOutsideWorkspaceError",
+    "RequestError",
+    "RequestIdConflictError",
+    "RequestIdsExhaustedError",
+    "RequestTooLargeError",
+    "RuntimeUnavailableError",
+    "SandboxError",
+    "SandboxExpiredError",
+    "SandboxGoneError",
+    "SandboxLostError",
+    "SandboxReleasedError",
+    "SandboxStartError",
+    "SandboxUnavailableError",
+    "ShuttingDownError",
+    "StoreUnavailableError",
+    "TextNotFoundError",
+    "TextNotUniqueError",
+    "TooManyCommandsError",
+    "UnauthenticatedError",
+    "UnavailableError",
+    "UnknownVerbError",
+    "UnsupportedMediaTypeError",
+    "WorkspaceError",
+    "WorkspaceFileExistsError",
+    "WorkspaceFileNotFoundError",
+    "WorkspaceFullError",
+    "WorkspacePermissionError",
+    "error_for_code",
+]
+
+
+def _leaves(base: type[SandboxError]) -> list[type[SandboxError]]:
+    return [base, *(leaf for child in base.__subclasses__() for leaf in _leaves(child))]
+
+
+_BY_CODE: Final = {error.code: error for error in _leaves(SandboxError)}
+
+
+def error_for_code(code: str) -> type[SandboxError] | None:
+    """Return the class that carries `code`, or None when no class does."""
+    return _BY_CODE.get(code)

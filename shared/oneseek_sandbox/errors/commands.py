@@ -1,0 +1,65 @@
+"""Why a command was not run or found; one that fails is an answer instead."""
+
+from __future__ import annotations
+
+from oneseek_sandbox.errors.base import SandboxError
+
+__all__ = [
+    "AnswerEvictedError",
+    "CommandError",
+    "CommandNotFoundError",
+    "CommandNotStartedError",
+    "RequestIdConflictError",
+    "RequestIdsExhaustedError",
+    "TooManyCommandsError",
+]
+
+
+class CommandError(SandboxError):
+    """Raised when a command cannot be run or found; a command that fails is an answer instead."""
+
+    code = "command_error"
+    status = 409
+
+
+class RequestIdConflictError(CommandError):
+    """Raised when a `request_id` comes again with another request."""
+
+    code = "request_id_conflict"
+
+
+class AnswerEvictedError(CommandError):
+    """Raised when the answer to a repeated `request_id` is no longer kept; it is not run again."""
+
+    code = "answer_evicted"
+
+
+class RequestIdsExhaustedError(CommandError):
+    """Raised when a sandbox has seen as many `request_id`s as it can remember."""
+
+    code = "request_ids_exhausted"
+
+
+class CommandNotFoundError(CommandError):
+    """Raised when a cancel names a `request_id` that this sandbox never saw."""
+
+    code = "command_not_found"
+    status = 404
+
+
+class TooManyCommandsError(CommandError):
+    """Raised when a sandbox already runs as many commands at once as it may."""
+
+    code = "too_many_commands"
+    status = 429
+    retryable = True
+    default_retry_after_seconds = 1
+
+
+class CommandNotStartedError(CommandError):
+    """Raised when the sandbox had no process or memory left to start the command; it did not run."""
+
+    code = "command_not_started"
+    status = 503
+    retryable = True
+    default_retry_after_seconds = 1

@@ -1,0 +1,59 @@
+"""Requests and answers of the eight verbs, as they are on the wire.
+
+Models are strict (no string becomes a number), frozen, and refuse unknown fields. Numbers above a
+limit are refused, never clamped; limits that settings decide are checked by the provisioner.
+"""
+
+from __future__ import annotations
+
+from oneseek_sandbox.models.answers import (
+    AcquireAnswer,
+    CancelAnswer,
+    CleanupIdleAnswer,
+    DirectoryEntry,
+    ExecuteAnswer,
+    ListedSandbox,
+    ListSandboxesAnswer,
+    LsAnswer,
+    ReadFileAnswer,
+    ReleaseAnswer,
+    ReplaceAnswer,
+    WriteFileAnswer,
+)
+from oneseek_sandbox.models.fields import DEFAULT_SCOPE
+from oneseek_sandbox.models.requests import (
+    AcquireRequest,
+    CleanupIdleRequest,
+    ExecuteRequest,
+    LsRequest,
+    ReadFileRequest,
+    ReleaseRequest,
+    ReplaceRequest,
+    SandboxReference,
+    WriteFileRequest,
+)
+
+__all__ = [
+    "DEFAULT_SCOPE",
+    "AcquireAnswer",
+    "AcquireRequest",
+    "CancelAnswer",
+    "CleanupIdleAnswer",
+    "CleanupIdleRequest",
+    "DirectoryEntry",
+    "ExecuteAnswer",
+    "ExecuteRequest",
+    "ListSandboxesAnswer",
+    "ListedSandbox",
+    "LsAnswer",
+    "LsRequest",
+    "ReadFileAnswer",
+    "ReadFileRequest",
+    "ReleaseAnswer",
+    "ReleaseRequest",
+    "ReplaceAnswer",
+    "ReplaceRequest",
+    "SandboxReference",
+    "WriteFileAnswer",
+    "WriteFileRequest",
+]

@@ -1,0 +1,194 @@
+"""What the eight verbs answer."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from oneseek_sandbox.models.fields import Encoding
+
+__all__ = [
+    "AcquireAnswer",
+    "CancelAnswer",
+    "CleanupIdleAnswer",
+    "DirectoryEntry",
+    "ExecuteAnswer",
+    "ListSandboxesAnswer",
+    "ListedSandbox",
+    "LsAnswer",
+    "ReadFileAnswer",
+    "ReleaseAnswer",
+    "ReplaceAnswer",
+    "WriteFileAnswer",
+]
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class AcquireAnswer(_Answer):
+    """The sandbox of a thread.
+
+    Attributes:
+        generation: Grows with every new sandbox of any thread.
+        reused: The thread had this sandbox already: its files are there.
+        warm: It was taken from a pool of started ones.
+        restarted: Its processes were lost and its files kept since the last acquire.
+        expires_at: When it ends if nothing more is done with it.
+        workspace: The directory that paths are absolute in.
+    """
+
+    sandbox_id: str
+    thread_id: str
+    scope: str
+    generation: int
+    reused: bool
+    warm: bool
+    restarted: bool
+    created_at: datetime
+    last_used_at: datetime
+    expires_at: datetime
+    workspace: str
+
+
+class ExecuteAnswer(_Answer):
+    r"""How a command ended.
+
+    Attributes:
+        exit_code: The shell's; 128 + n when signal n ended it, 124 when time ran out.
+        timed_out: It was ended because its time was over; output until then is here.
+        killed_by: None, or why it was ended from outside: `timeout`, `cancelled`,
+            `out_of_memory`, `monitor_killed`.
+        stdout_truncated: The middle was left out; `stdout_bytes` counts all that was printed.
+        invalid_utf8: Some bytes were not UTF-8 and stand as `\\xNN`; ask with encoding `base64`
+            for exact bytes.
+        background: Processes it started are still running, until the sandbox is released.
+        hint: What may have gone wrong and what to do, when this service can tell.
+    """
+
+    exit_code: int
+    stdout: str
+    stderr: str
+    encoding: Encoding = "utf-8"
+    timed_out: bool
+    killed_by: Literal["timeout", "cancelled", "out_of_memory", "monitor_killed"] | None
+    stdout_truncated: bool
+    stderr_truncated: bool
+    stdout_bytes: int
+    stderr_bytes: int
+    invalid_utf8: bool
+    duration_ms: int
+    background: bool
+    hint: str | None = None
+
+
+class CancelAnswer(_Answer):
+    """Whether a running command was ended; false when it had ended by itself."""
+
+    cancelled: bool
+
+
+class DirectoryEntry(_Answer):
+    r"""One name in a directory.
+
+    Attributes:
+        path: Absolute. Bytes that are not UTF-8 stand as lone surrogates' escape `\xNN`.
+        mode: Permission bits in octal, like `0644`.
+        size: Bytes.
+    """
+
+    path: str
+    type: Literal["file", "directory", "symlink", "other"]
+    size: int
+    mode: str
+    modified_at: datetime
+
+
+class LsAnswer(_Answer):
+    """Entries sorted by path, parents before children."""
+
+    entries: list[DirectoryEntry]
+    truncated: bool
+    cursor: str | None
+
+
+class ReadFileAnswer(_Answer):
+    """What is in a file.
+
+    Attributes:
+        size: Bytes of the whole file.
+        sha256: Of the whole file.
+        total_lines: Of the whole file; a last line without newline counts.
+        truncated: There is more in the range that was asked for than `content` holds.
+    """
+
+    path: str
+    content: str
+    encoding: Encoding
+    size: int
+    sha256: str
+    total_lines: int
+    truncated: bool
+
+
+class WriteFileAnswer(_Answer):
+    """The file as it is now."""
+
+    path: str
+    size: int
+    sha256: str
+    created: bool
+
+
+class ReplaceAnswer(_Answer):
+    """How often the text was replaced, and the file's new hash."""
+
+    path: str
+    replacements: int
+    sha256: str
+
+
+class ReleaseAnswer(_Answer):
+    """Whether this call ended it, or an earlier one had."""
+
+    released: bool
+    already_released: bool
+
+
+class CleanupIdleAnswer(_Answer):
+    """What a cleanup did.
+
+    Attributes:
+        expired: Sandboxes that had been idle for too long.
+        adopted: Running sandboxes that had no lease and have one now.
+        lost: Leases whose sandbox had ended by itself.
+        orphans: Sandboxes that no lease wanted.
+    """
+
+    expired: int
+    adopted: int
+    lost: int
+    orphans: int
+
+
+class ListedSandbox(_Answer):
+    """One live sandbox, for operators."""
+
+    sandbox_id: str
+    thread_id: str
+    scope: str
+    generation: int
+    state: Literal["creating", "ready", "suspect"]
+    running: int
+    created_at: datetime
+    last_used_at: datetime
+    expires_at: datetime
+
+
+class ListSandboxesAnswer(_Answer):
+    """Live sandboxes, in no order."""
+
+    sandboxes: list[ListedSandbox]
