@@ -1,0 +1,1 @@
+"""Leases: which sandbox belongs to which thread."""

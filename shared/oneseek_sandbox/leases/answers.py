@@ -1,0 +1,126 @@
+"""Reading what the Lua scripts answer: flat lists of strings in, the port's types out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from typing import TYPE_CHECKING, Final, cast
+
+from oneseek_sandbox.leases.refusals import RefusalCode, refusal
+from oneseek_sandbox.leases.store import (
+    Busy,
+    Creation,
+    Doomed,
+    EndReason,
+    Granted,
+    Lease,
+    Placement,
+    Suspected,
+    Thread,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from oneseek_sandbox.errors import SandboxError
+
+__all__ = [
+    "read_acquired",
+    "read_creation",
+    "read_doomed",
+    "read_lease",
+    "read_refusal",
+    "write_placement",
+]
+
+_FLAGS: Final = ("warm", "restarted")
+
+
+def read_refusal(code: str, thread: Thread | None, sandbox_id: str | None) -> SandboxError:
+    """Return the error for `{'refused', code}`."""
+    return refusal(cast("RefusalCode", code), thread=thread, sandbox_id=sandbox_id)
+
+
+def read_acquired(answer: Sequence[str]) -> Granted | Suspected | Creation | Busy:
+    """Read what `acquire.lua` and `restart.lua` answer when they do not refuse."""
+    match answer[0]:
+        case "granted":
+            return Granted(read_lease(answer[1]))
+        case "suspected":
+            return Suspected(read_lease(answer[1]))
+        case "busy":
+            return Busy(deadline_ms=int(answer[1]), wait_ms=int(answer[2]))
+        case _:
+            return read_creation(answer[1])
+
+
+def read_lease(flat: Sequence[str]) -> Lease:
+    """Read a lease."""
+    values = _pairs(flat)
+    ready = values["state"] == "ready"
+    return Lease(
+        thread=Thread(values["scope"], values["thread_id"]),
+        sandbox_id=values["sandbox_id"],
+        generation=int(values["generation"]),
+        state="ready" if ready else "creating",
+        placement=_read_placement(values) if ready else None,
+        idle_ms=int(values["idle_ms"]),
+        created_ms=int(values["created_ms"]),
+        used_ms=int(values["used_ms"]),
+        expires_ms=int(values["expires_ms"]),
+        ends_ms=int(values["ends_ms"]),
+        suspect=values["suspect"] == "1",
+        pins=int(values["pins"]),
+    )
+
+
+def read_creation(flat: Sequence[str]) -> Creation:
+    """Read a lease as the right to create its sandbox."""
+    values = _pairs(flat)
+    return Creation(
+        thread=Thread(values["scope"], values["thread_id"]),
+        sandbox_id=values["sandbox_id"],
+        generation=int(values["generation"]),
+        attempt=values["attempt"],
+        idle_ms=int(values["idle_ms"]),
+        deadline_ms=int(values["deadline_ms"]),
+    )
+
+
+def read_doomed(entry: str) -> Doomed:
+    """Read one doomed entry."""
+    uid, name, scope, thread_id, sandbox_id, generation, reason = json.loads(entry)
+    return Doomed(
+        uid=uid,
+        name=name,
+        thread=Thread(scope, thread_id),
+        sandbox_id=sandbox_id,
+        generation=int(generation),
+        reason=cast("EndReason", reason),
+    )
+
+
+def write_placement(placement: Placement) -> list[str]:
+    """Return names and values in turn, as `commit.lua` keeps them."""
+    flat: list[str] = []
+    for field in fields(placement):
+        value = getattr(placement, field.name)
+        flat += [field.name, str(int(value)) if field.name in _FLAGS else value]
+    return flat
+
+
+def _read_placement(values: dict[str, str]) -> Placement:
+    return Placement(
+        uid=values["uid"],
+        name=values["name"],
+        address=values["address"],
+        token=values["token"],
+        key_id=values["key_id"],
+        boot_id=values["boot_id"],
+        warm=values["warm"] == "1",
+        restarted=values["restarted"] == "1",
+    )
+
+
+def _pairs(flat: Sequence[str]) -> dict[str, str]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))

@@ -1,0 +1,77 @@
+"""Names of the Redis keys.
+
+All carry one hash tag, so that a cluster keeps them in one slot and a script may touch several.
+A thread's tag is length-prefixed: whatever characters scope and thread id have, no two threads
+share one.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from oneseek_sandbox.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from oneseek_sandbox.leases.store import Thread
+
+__all__ = ["KeyNames", "thread_tag"]
+
+
+def thread_tag(thread: Thread) -> str:
+    """Return the one name of a thread, like `7:default:abc`."""
+    return f"{len(thread.scope)}:{thread.scope}:{thread.thread_id}"
+
+
+class KeyNames:
+    """The keys under one prefix.
+
+    Attributes:
+        stem: What every key begins with.
+        live: Sorted set: tag of each lease → when it is over, in milliseconds.
+        doomed: Sorted set: uid → when it was doomed, in milliseconds.
+        doomed_entries: Hash: uid → what must be deleted, as JSON.
+        generation: The last generation given out.
+        notices: Channel; a message is the tag of the thread that changed.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        # A brace would end the hash tag early, and the keys would scatter over the slots.
+        if not re.fullmatch(r"[^{}\s]+", prefix):
+            raise ConfigurationError(
+                f"The Redis key prefix {prefix!r} must not be empty nor have braces or spaces."
+            )
+        self.stem = f"{{{prefix}}}:"
+        self.live = self.stem + "live"
+        self.doomed = self.stem + "doomed"
+        self.doomed_entries = self.stem + "doomed-entries"
+        self.generation = self.stem + "generation"
+        self.notices = self.stem + "notices"
+
+    def lease(self, tag: str) -> str:
+        """Return the hash with the fields of a thread's lease."""
+        return f"{self.stem}lease:{tag}"
+
+    def pins(self, tag: str) -> str:
+        """Return the sorted set of a lease's pins: pin id → deadline, in milliseconds."""
+        return f"{self.stem}pins:{tag}"
+
+    def last_end(self, tag: str) -> str:
+        """Return the string that is there while a thread's last end is remembered."""
+        return f"{self.stem}last-end:{tag}"
+
+    def sandbox(self, sandbox_id: str) -> str:
+        """Return the hash with a sandbox's thread and, once it ended, the reason."""
+        return f"{self.stem}sandbox:{sandbox_id}"
+
+    def once(self, name: str) -> str:
+        """Return the string that is there while a `once` holds."""
+        return f"{self.stem}once:{name}"
+
+    def of_store(self) -> list[str]:
+        """Return what transitions of any thread may touch."""
+        return [self.live, self.doomed, self.doomed_entries, self.generation]
+
+    def of_thread(self, tag: str) -> list[str]:
+        """Return what transitions of this thread may touch, but for ids they only learn there."""
+        return [self.lease(tag), self.pins(tag), self.last_end(tag), *self.of_store()]

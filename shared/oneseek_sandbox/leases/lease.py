@@ -1,0 +1,153 @@
+"""What a lease is, and what the store answers about one. Milliseconds since 1970, UTC."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = [
+    "Busy",
+    "Creation",
+    "Doomed",
+    "EndReason",
+    "Granted",
+    "Lease",
+    "LeaseTerms",
+    "Placement",
+    "Released",
+    "Suspected",
+    "Thread",
+]
+
+EndReason = Literal["released", "expired", "lost"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Thread:
+    """A conversation thread of one scope (tenant or user)."""
+
+    scope: str
+    thread_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseTerms:
+    """What a store is told once.
+
+    Attributes:
+        creation_ms: Life of a creation lease that is not renewed.
+        ended_ms: How long the store can still tell why a `sandbox_id` ended.
+        idle_ms: Idle timeout of acquires that give none.
+        lifetime_ms: Longest life of a sandbox, used or not; 0 for none.
+        max_sandboxes: Leases and doomed entries together, at most; 0 for no limit.
+    """
+
+    creation_ms: int = 10_000
+    ended_ms: int = 86_400_000
+    idle_ms: int = 900_000
+    lifetime_ms: int = 0
+    max_sandboxes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a sandbox is and how to prove that it is the one: written at commit.
+
+    Attributes:
+        uid: The runtime's own identity of the sandbox; never used twice.
+        name: The runtime's name for it.
+        address: Where its worker listens: `unix:/path` or `tcp:ip:port`.
+        token: Shared secret with the worker.
+        key_id: Which token key made it.
+        boot_id: The worker process that was claimed.
+        warm: It came from a pool.
+        restarted: Its processes were lost and its files kept.
+    """
+
+    uid: str
+    name: str
+    address: str
+    token: str
+    key_id: str
+    boot_id: str
+    warm: bool = False
+    restarted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A live lease as the store had it in the last transition.
+
+    Attributes:
+        placement: None while `state` is `creating`.
+        ends_ms: Absolute end by the maximum lifetime; 0 for none.
+        suspect: A data verb got no answer from the sandbox; acquire or cleanup will look.
+        pins: Operations running now.
+    """
+
+    thread: Thread
+    sandbox_id: str
+    generation: int
+    state: Literal["creating", "ready"]
+    placement: Placement | None
+    idle_ms: int
+    created_ms: int
+    used_ms: int
+    expires_ms: int
+    ends_ms: int = 0
+    suspect: bool = False
+    pins: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """The right to make the sandbox of a thread, until `deadline_ms` unless renewed."""
+
+    thread: Thread
+    sandbox_id: str
+    generation: int
+    attempt: str
+    idle_ms: int
+    deadline_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """Acquire found a ready lease; its activity was counted."""
+
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class Suspected:
+    """Acquire found a lease under suspicion: ask the runtime, then `clear` it or acquire with `lost`."""
+
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """Somebody else creates; wait for a notice or until `deadline_ms` (store time), `wait_ms` from now."""
+
+    deadline_ms: int
+    wait_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Doomed:
+    """A sandbox that must be deleted; the entry stays until that is proved."""
+
+    uid: str
+    name: str
+    thread: Thread
+    sandbox_id: str
+    generation: int
+    reason: EndReason
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What a release did: `already` when the lease had ended before this call."""
+
+    already: bool
+    doomed: Doomed | None

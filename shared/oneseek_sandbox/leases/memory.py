@@ -1,0 +1,177 @@
+"""A lease store in this process's memory, for tests: no second process sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING
+
+from oneseek_sandbox.clock import SystemClock
+from oneseek_sandbox.leases.book import LeaseBook
+from oneseek_sandbox.leases.keys import thread_tag
+from oneseek_sandbox.leases.notices import Notices
+from oneseek_sandbox.leases.store import LeaseTerms
+
+if TYPE_CHECKING:
+    from oneseek_sandbox.clock import Clock
+    from oneseek_sandbox.leases.store import (
+        Busy,
+        Creation,
+        Doomed,
+        Granted,
+        Lease,
+        Placement,
+        Released,
+        Suspected,
+        Thread,
+    )
+
+__all__ = ["MemoryLeaseStore"]
+
+# The clock may be one that only tests move, so waiting looks at it as often as this.
+_LOOK_MS = 10
+
+
+class MemoryLeaseStore:
+    """A `LeaseStore` over one `LeaseBook`; the port says what its methods promise."""
+
+    def __init__(self, terms: LeaseTerms | None = None, clock: Clock | None = None) -> None:
+        self._book = LeaseBook(terms or LeaseTerms())
+        self._clock = clock or SystemClock()
+        self._notices = Notices()
+
+    async def open(self) -> None:
+        """Nothing to connect to."""
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+    async def acquire(
+        self, thread: Thread, *, attempt: str, idle_ms: int | None = None, lost: str | None = None
+    ) -> Granted | Suspected | Creation | Busy:
+        """Take the lease, or the right to create."""
+        outcome = self._book.acquire(
+            thread,
+            now_ms=self._clock.now_ms(),
+            attempt=attempt,
+            sandbox_id=secrets.token_hex(16),
+            idle_ms=idle_ms,
+            lost=lost,
+        )
+        self._tell()
+        return outcome
+
+    async def restart(self, thread: Thread, *, sandbox_id: str, attempt: str) -> Creation | Busy:
+        """Begin to start a sandbox again."""
+        return self._book.restart(
+            thread, now_ms=self._clock.now_ms(), sandbox_id=sandbox_id, attempt=attempt
+        )
+
+    async def renew(self, creation: Creation, *, above_generation: int = 0) -> Creation:
+        """Prolong a creation."""
+        return self._book.renew(
+            creation, now_ms=self._clock.now_ms(), above_generation=above_generation
+        )
+
+    async def commit(self, creation: Creation, placement: Placement) -> Lease:
+        """Make the lease ready."""
+        lease = self._book.commit(creation, placement, now_ms=self._clock.now_ms())
+        self._tell()
+        return lease
+
+    async def abandon(self, creation: Creation, *, uid: str = "", name: str = "") -> None:
+        """Give up a creation."""
+        self._book.abandon(creation, now_ms=self._clock.now_ms(), uid=uid, name=name)
+        self._tell()
+
+    async def wait(self, thread: Thread, timeout_ms: int) -> None:
+        """Wait until acquiring is worth another try."""
+        tag = thread_tag(thread)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout_ms / 1000
+        while loop.time() < end:
+            record = self._book.records.get(thread)
+            if record is None or not record.busy_until_ms(self._clock.now_ms()):
+                return
+            with self._notices.expect(tag) as notice:
+                done, _ = await asyncio.wait([notice], timeout=_LOOK_MS / 1000)
+            if done:
+                return
+
+    async def resolve(self, sandbox_id: str) -> Thread:
+        """Return the thread of a live `sandbox_id`."""
+        return self._book.resolve(sandbox_id, now_ms=self._clock.now_ms())
+
+    async def pin(
+        self, thread: Thread, *, sandbox_id: str | None, pin_id: str, limit_ms: int
+    ) -> Lease:
+        """Hold the lease for an operation."""
+        return self._book.pin(
+            thread,
+            now_ms=self._clock.now_ms(),
+            sandbox_id=sandbox_id,
+            pin_id=pin_id,
+            limit_ms=limit_ms,
+        )
+
+    async def unpin(self, lease: Lease, *, pin_id: str) -> None:
+        """Let the pin go."""
+        self._book.unpin(lease, now_ms=self._clock.now_ms(), pin_id=pin_id)
+        self._tell()
+
+    async def suspect(self, lease: Lease) -> None:
+        """Mark a lease."""
+        self._book.suspect(lease)
+
+    async def clear(self, lease: Lease) -> None:
+        """Take the mark away."""
+        self._book.clear(lease)
+
+    async def release(self, thread: Thread, *, sandbox_id: str | None) -> Released:
+        """End a lease now."""
+        released = self._book.release(thread, now_ms=self._clock.now_ms(), sandbox_id=sandbox_id)
+        self._tell()
+        return released
+
+    async def lose(self, lease: Lease) -> Doomed | None:
+        """End a lease whose sandbox is gone."""
+        doomed = self._book.lose(lease, now_ms=self._clock.now_ms())
+        self._tell()
+        return doomed
+
+    async def expire(self, limit: int) -> list[Doomed]:
+        """End what is over."""
+        doomed = self._book.expire(limit, now_ms=self._clock.now_ms())
+        self._tell()
+        return doomed
+
+    async def doomed(self, limit: int) -> list[Doomed]:
+        """Return the oldest doomed entries."""
+        return list(self._book.doomed.values())[:limit]
+
+    async def doomed_among(self, uids: list[str]) -> set[str]:
+        """Return which of these are doomed."""
+        return self._book.doomed.keys() & set(uids)
+
+    async def forget(self, uid: str) -> None:
+        """Drop a doomed entry."""
+        self._book.doomed.pop(uid, None)
+
+    async def get(self, thread: Thread) -> Lease | None:
+        """Return the thread's lease."""
+        record = self._book.records.get(thread)
+        return record.lease(self._clock.now_ms()) if record else None
+
+    async def leases(self) -> list[Lease]:
+        """Return all leases."""
+        now_ms = self._clock.now_ms()
+        return [record.lease(now_ms) for record in self._book.records.values()]
+
+    async def once(self, name: str, ttl_ms: int) -> bool:
+        """Return True for the first call with this name."""
+        return self._book.once(name, ttl_ms, now_ms=self._clock.now_ms())
+
+    def _tell(self) -> None:
+        threads, self._book.notices = self._book.notices, []
+        for thread in threads:
+            self._notices.wake(thread_tag(thread))

@@ -1,0 +1,47 @@
+-- Grants the thread's lease, or begins a creation; ends what is over or lost in the same step.
+--
+-- ARGV  4 attempt · 5 sandbox_id for a new lease · 6 idle_ms asked for, '' for none
+--       7 sandbox_id that is lost, '' for none · 8 scope · 9 thread_id · 10 creation_ms
+--       11 default idle_ms · 12 max_sandboxes, 0 for no limit
+-- Answers {'granted', lease} · {'suspected', lease} · {'creation', lease}
+--       · {'busy', until_ms, wait_ms} · {'refused', 'capacity'}
+
+local attempt, sandbox_id, idle_ms, lost = ARGV[4], ARGV[5], tonumber(ARGV[6]), ARGV[7]
+local limit = tonumber(ARGV[12])
+
+local function begin()
+  local lease = {
+    tag = TAG, scope = ARGV[8], thread_id = ARGV[9], sandbox_id = sandbox_id, attempt = attempt,
+    generation = next_generation(0), state = 'creating', deadline_ms = NOW + tonumber(ARGV[10]),
+    idle_ms = idle_ms or tonumber(ARGV[11]), created_ms = NOW, used_ms = NOW, ends_ms = 0,
+    suspect = '0', uid = '',
+  }
+  redis.call('HSET', key('sandbox', sandbox_id), 'tag', TAG, 'scope', ARGV[8],
+    'thread_id', ARGV[9], 'reason', '')
+  write(lease)
+  return { 'creation', shown(lease) }
+end
+
+local replaces = redis.call('EXISTS', key('lease', TAG)) == 1
+local lease = settled(TAG)
+if lease and lease.state == 'restarting' and NOW >= lease.deadline_ms then
+  lease.state, lease.suspect, lease.attempt = 'ready', '1', ''
+  write(lease)
+end
+if lease and lease.state == 'ready' and lease.sandbox_id == lost then
+  finish(lease, 'lost')
+  lease = nil
+end
+if not lease then
+  local taken = redis.call('ZCARD', LIVE) + redis.call('ZCARD', DOOMED)
+  if not replaces and limit > 0 and taken >= limit then return refused('capacity') end
+  return begin()
+end
+if lease.state ~= 'ready' and lease.attempt == attempt then return { 'creation', shown(lease) } end
+local wait_until = busy_until(lease)
+if wait_until > 0 then return { 'busy', text(wait_until), text(wait_until - NOW) } end
+if lease.suspect == '1' then return { 'suspected', shown(lease) } end
+lease.idle_ms = idle_ms or lease.idle_ms
+use(lease)
+write(lease)
+return { 'granted', shown(lease) }

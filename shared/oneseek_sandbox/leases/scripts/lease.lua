@@ -1,0 +1,157 @@
+-- What the transitions share; the store puts this file in front of each of them.
+--
+-- KEYS  every key the caller can know, for a cluster's routing; all have one hash tag. Names are
+--       built from the stem here, since a transition also learns of sandboxes and threads inside.
+-- ARGV  1 stem of all keys · 2 tag of the thread, '' where there is not one
+--       3 how long an end is remembered · 4... the transition's own
+-- Milliseconds throughout, on this server's clock. state.py has the table of states.
+-- A refusal is {'refused', code}; refusals.py has the words for it.
+
+local STEM, TAG, ENDED_MS = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local LIVE, DOOMED, ENTRIES = STEM .. 'live', STEM .. 'doomed', STEM .. 'doomed-entries'
+local NUMBERS = { 'generation', 'deadline_ms', 'idle_ms', 'created_ms', 'used_ms',
+  'expires_ms', 'over_ms', 'ends_ms' }
+
+local clock = redis.call('TIME')
+local NOW = clock[1] * 1000 + math.floor(clock[2] / 1000)
+
+local function key(kind, name) return STEM .. kind .. ':' .. name end
+
+-- tostring() would turn large numbers into 1.7e+15.
+local function text(value)
+  if type(value) == 'number' then return string.format('%.0f', value) end
+  return value
+end
+
+local function refused(code) return { 'refused', code } end
+
+local function read(tag)
+  local flat = redis.call('HGETALL', key('lease', tag))
+  if #flat == 0 then return nil end
+  local lease = { tag = tag }
+  for i = 1, #flat, 2 do lease[flat[i]] = flat[i + 1] end
+  for _, name in ipairs(NUMBERS) do lease[name] = tonumber(lease[name]) end
+  return lease
+end
+
+local function write(lease)
+  lease.expires_ms = lease.deadline_ms
+  lease.over_ms = lease.deadline_ms
+  if lease.state ~= 'creating' then
+    lease.expires_ms = lease.used_ms + lease.idle_ms
+    if lease.ends_ms > 0 then lease.expires_ms = math.min(lease.expires_ms, lease.ends_ms) end
+    lease.over_ms = lease.expires_ms
+    local last = redis.call('ZREVRANGE', key('pins', lease.tag), 0, 0, 'WITHSCORES')
+    if last[2] then lease.over_ms = math.max(lease.over_ms, tonumber(last[2])) end
+    if lease.state == 'restarting' then
+      lease.over_ms = math.max(lease.over_ms, lease.deadline_ms)
+    end
+  end
+  local flat = {}
+  for name, value in pairs(lease) do
+    flat[#flat + 1] = name
+    flat[#flat + 1] = text(value)
+  end
+  redis.call('HSET', key('lease', lease.tag), unpack(flat))
+  redis.call('ZADD', LIVE, text(lease.over_ms), lease.tag)
+end
+
+-- A lease on the wire: names and values in turn.
+local function shown(lease)
+  local flat = { 'pins', text(redis.call('ZCOUNT', key('pins', lease.tag), '(' .. text(NOW), '+inf')) }
+  for name, value in pairs(lease) do
+    flat[#flat + 1] = name
+    flat[#flat + 1] = text(value)
+  end
+  return flat
+end
+
+local function notify(tag) redis.call('PUBLISH', STEM .. 'notices', tag) end
+
+local function doom(lease, uid, name, reason)
+  local entry = cjson.encode({ uid, name, lease.scope, lease.thread_id, lease.sandbox_id,
+    text(lease.generation), reason })
+  redis.call('ZADD', DOOMED, 'NX', text(NOW), uid)
+  redis.call('HSETNX', ENTRIES, uid, entry)
+  return entry
+end
+
+-- Ends a lease; answers its doomed entry or ''. Without a reason the lease is forgotten, as nobody
+-- was ever given its sandbox.
+local function finish(lease, reason)
+  redis.call('DEL', key('lease', lease.tag), key('pins', lease.tag))
+  redis.call('ZREM', LIVE, lease.tag)
+  notify(lease.tag)
+  if not reason then
+    redis.call('DEL', key('sandbox', lease.sandbox_id))
+    return ''
+  end
+  redis.call('HSET', key('sandbox', lease.sandbox_id), 'reason', reason)
+  redis.call('PEXPIRE', key('sandbox', lease.sandbox_id), ENDED_MS)
+  redis.call('SET', key('last-end', lease.tag), reason, 'PX', ENDED_MS)
+  if lease.uid == '' then return '' end
+  return doom(lease, lease.uid, lease.name, reason)
+end
+
+local function finish_over(lease)
+  if lease.state == 'creating' then return finish(lease, nil) end
+  return finish(lease, 'expired')
+end
+
+-- The thread's lease, after ending it if it is over: as if cleanup had just run.
+local function settled(tag)
+  local lease = read(tag)
+  if lease and NOW >= lease.over_ms then
+    finish_over(lease)
+    return nil
+  end
+  return lease
+end
+
+-- The lease that this creation may change: a lapsed one is held until somebody takes over.
+local function held(tag, sandbox_id, attempt)
+  local lease = read(tag)
+  if lease and lease.state ~= 'creating' then lease = settled(tag) end
+  if lease and lease.sandbox_id == sandbox_id and lease.attempt == attempt then return lease end
+  return nil
+end
+
+-- The ready lease that still shows the sandbox process the caller saw; boot_id '' for any.
+local function seen(tag, sandbox_id, boot_id)
+  local lease = read(tag)
+  if lease and lease.state == 'ready' and lease.sandbox_id == sandbox_id
+    and (boot_id == '' or boot_id == lease.boot_id) then
+    return lease
+  end
+  return nil
+end
+
+-- Why a thread ('' for any) has no lease, or not this one.
+local function absence(tag, sandbox_id)
+  if sandbox_id == '' then return refused('no_lease') end
+  local end_ = redis.call('HMGET', key('sandbox', sandbox_id), 'tag', 'reason')
+  if end_[2] and end_[2] ~= '' and (tag == '' or tag == end_[1]) then return refused(end_[2]) end
+  return refused('unknown')
+end
+
+local function next_generation(above)
+  local last = tonumber(redis.call('GET', STEM .. 'generation') or '0')
+  local generation = math.max(NOW, last + 1, above + 1)
+  redis.call('SET', STEM .. 'generation', text(generation))
+  return generation
+end
+
+-- Activity, at either end of an operation; pins that ended by themselves go.
+local function use(lease)
+  lease.used_ms = NOW
+  redis.call('ZREMRANGEBYSCORE', key('pins', lease.tag), '-inf', text(NOW))
+end
+
+local function is_retired(lease) return lease.ends_ms > 0 and NOW >= lease.ends_ms end
+
+-- Until when an acquire has to wait; 0 when it need not.
+local function busy_until(lease)
+  local until_ms = lease.deadline_ms
+  if lease.state == 'ready' then until_ms = is_retired(lease) and lease.over_ms or 0 end
+  return NOW < until_ms and until_ms or 0
+end

@@ -1,0 +1,185 @@
+"""The life of one lease: the table of its states, and when it is over.
+
+Pure: no I/O and no clock. Whatever moves a lease from one state to another is in this table;
+`book.py` applies it to many leases, `scripts/*.lua` say the same in Redis, and one test runs both
+side by side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from oneseek_sandbox.errors import InternalError
+from oneseek_sandbox.leases.store import Creation, Lease, Placement, Thread
+
+__all__ = ["TRANSITIONS", "Event", "LeaseRecord", "State", "next_state"]
+
+State = Literal["none", "creating", "ready", "restarting"]
+Event = Literal[
+    "begin",
+    "renew",
+    "commit",
+    "abandon",
+    "lapse",
+    "use",
+    "suspect",
+    "clear",
+    "restart",
+    "release",
+    "expire",
+    "lose",
+]
+
+TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
+    ("none", "begin"): "creating",
+    ("creating", "renew"): "creating",
+    ("creating", "commit"): "ready",
+    ("creating", "abandon"): "none",
+    ("creating", "lapse"): "none",
+    ("creating", "release"): "none",
+    ("ready", "use"): "ready",
+    ("ready", "suspect"): "ready",
+    ("ready", "clear"): "ready",
+    ("ready", "restart"): "restarting",
+    ("ready", "release"): "none",
+    ("ready", "expire"): "none",
+    ("ready", "lose"): "none",
+    ("restarting", "restart"): "restarting",
+    ("restarting", "renew"): "restarting",
+    ("restarting", "commit"): "ready",
+    # The files may still be there: whoever acquires next looks at it, as at any suspect.
+    ("restarting", "lapse"): "ready",
+    ("restarting", "use"): "restarting",
+    ("restarting", "abandon"): "none",
+    ("restarting", "release"): "none",
+    ("restarting", "expire"): "none",
+}
+"""`lapse`: a creation was not renewed in time. `use`: activity, at either end of an operation."""
+
+
+def next_state(state: State, event: Event) -> State:
+    """Return where `event` leads.
+
+    Raises:
+        InternalError: The table has no such transition.
+    """
+    try:
+        return TRANSITIONS[state, event]
+    except KeyError:
+        raise InternalError(f"A lease that is {state} cannot {event}.") from None
+
+
+@dataclass(slots=True)
+class LeaseRecord:
+    """One lease as a store keeps it.
+
+    Attributes:
+        attempt: Of the creation under way, or of the last one.
+        deadline_ms: When the creation under way lapses.
+        pins: Deadline of each operation in flight; those in the past do not count.
+    """
+
+    thread: Thread
+    sandbox_id: str
+    generation: int
+    attempt: str
+    deadline_ms: int
+    idle_ms: int
+    created_ms: int
+    used_ms: int
+    ends_ms: int = 0
+    suspect: bool = False
+    placement: Placement | None = None
+    pins: dict[str, int] = field(default_factory=dict)
+    state: State = "creating"
+
+    def move(self, event: Event) -> None:
+        """Follow the table."""
+        self.state = next_state(self.state, event)
+
+    @property
+    def expires_ms(self) -> int:
+        """When it ends if nothing more happens and nothing is pinned."""
+        if self.state == "creating":
+            return self.deadline_ms
+        idle_end = self.used_ms + self.idle_ms
+        return min(idle_end, self.ends_ms) if self.ends_ms else idle_end
+
+    @property
+    def over_ms(self) -> int:
+        """From when on it may be ended: pins and a restart under way hold it a little longer."""
+        holds = [self.expires_ms, *self.pins.values()]
+        if self.state == "restarting":
+            holds.append(self.deadline_ms)
+        return max(holds)
+
+    def is_retired(self, now_ms: int) -> bool:
+        """Return whether its maximum lifetime has passed: nothing new starts, pins may finish."""
+        return self.ends_ms != 0 and now_ms >= self.ends_ms
+
+    def busy_until_ms(self, now_ms: int) -> int:
+        """Return until when an acquire has to wait; 0 when it need not."""
+        if self.state != "ready":
+            return self.deadline_ms if now_ms < self.deadline_ms else 0
+        return self.over_ms if self.is_retired(now_ms) and now_ms < self.over_ms else 0
+
+    def commit(self, placement: Placement, now_ms: int, lifetime_ms: int) -> None:
+        """Become ready; the lifetime begins with the first commit."""
+        if self.state == "creating":
+            self.created_ms = now_ms
+            self.ends_ms = now_ms + lifetime_ms if lifetime_ms else 0
+        self.move("commit")
+        self.placement, self.used_ms, self.suspect = placement, now_ms, False
+
+    def restart(self, attempt: str, deadline_ms: int) -> Creation:
+        """Begin to start the same sandbox again."""
+        self.move("restart")
+        self.attempt, self.deadline_ms = attempt, deadline_ms
+        return self.creation()
+
+    def lapse(self) -> None:
+        """Give up a restart that was not renewed; its holder can no longer commit."""
+        self.move("lapse")
+        self.suspect, self.attempt = True, ""
+
+    def use(self, now_ms: int) -> None:
+        """Count activity, and drop pins that ended by themselves."""
+        self.move("use")
+        self.used_ms = now_ms
+        self.pins = {pin: until for pin, until in self.pins.items() if until > now_ms}
+
+    def is_seen_by(self, lease: Lease) -> bool:
+        """Return whether `lease` shows this very sandbox process, not one before a restart."""
+        seen, have = lease.placement, self.placement
+        return lease.sandbox_id == self.sandbox_id and (
+            seen is None or (have is not None and seen.boot_id == have.boot_id)
+        )
+
+    def lease(self, now_ms: int) -> Lease:
+        """Return what the port shows of it."""
+        return Lease(
+            thread=self.thread,
+            sandbox_id=self.sandbox_id,
+            generation=self.generation,
+            state="ready" if self.state == "ready" else "creating",
+            placement=self.placement if self.state == "ready" else None,
+            idle_ms=self.idle_ms,
+            created_ms=self.created_ms,
+            used_ms=self.used_ms,
+            expires_ms=self.expires_ms,
+            ends_ms=self.ends_ms,
+            suspect=self.suspect,
+            pins=sum(until > now_ms for until in self.pins.values()),
+        )
+
+    def creation(self) -> Creation:
+        """Return the right to make it."""
+        return Creation(
+            thread=self.thread,
+            sandbox_id=self.sandbox_id,
+            generation=self.generation,
+            attempt=self.attempt,
+            idle_ms=self.idle_ms,
+            deadline_ms=self.deadline_ms,
+        )

@@ -1,0 +1,39 @@
+"""Every lease store keeps the promises of the port."""
+
+from __future__ import annotations
+
+import pytest
+
+from oneseek_sandbox.leases.memory import MemoryLeaseStore
+from oneseek_sandbox.testing.clock import FakeClock
+from oneseek_sandbox.testing.leases import LeaseStoreContract
+
+
+class TestMemoryLeaseStore(LeaseStoreContract):
+    @pytest.fixture
+    def clock(self):
+        return FakeClock()
+
+    @pytest.fixture
+    def new_store(self, clock):
+        async def new_store(terms):
+            return MemoryLeaseStore(terms, clock)
+
+        return new_store
+
+    @pytest.fixture
+    def later(self, clock):
+        async def later(milliseconds):
+            clock.advance(milliseconds)
+
+        return later
+
+
+class TestRedisLeaseStore(LeaseStoreContract):
+    @pytest.fixture
+    def new_store(self, new_redis_store):
+        return new_redis_store
+
+    @pytest.fixture
+    def later(self, redis_later):
+        return redis_later
