@@ -144,9 +144,12 @@ class Provisioner:
         ):
             async for event in events:
                 if isinstance(event, Exit):
-                    yield answers.executed(event, request, self._settings)
-                else:
-                    yield event
+                    break
+                yield event
+            else:
+                raise AssertionError("the worker's client ends with an Exit or an error")
+        # After the pin is gone: a caller may leave as soon as it has the answer.
+        yield answers.executed(event, request, self._settings)
 
     async def cancel(self, request: models.ExecuteRequest, caller: Caller) -> models.CancelAnswer:
         """End the running command that `request.cancel` names."""

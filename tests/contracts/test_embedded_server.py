@@ -74,6 +74,7 @@ def test_it_is_set_up_to_lose_nothing_and_to_be_reached_by_its_owner_only(home):
     with client(url) as connection:
         settings = connection.config_get("*")
         assert settings["appendonly"] == "yes"
+        assert settings["appendfsync"] == "no"
         assert settings["save"] == ""
         assert settings["maxmemory-policy"] == "noeviction"
         assert settings["port"] == "0"

@@ -85,8 +85,16 @@ async def test_of_200_acquires_in_several_processes_and_threads_one_creates(redi
     assert outcomes.count(b"Busy") == 199
 
 
+ENDS = {
+    "commit": lambda store, creation: store.commit(creation, placement()),
+    "abandon": lambda store, creation: store.abandon(creation),
+    "release": lambda store, creation: store.release(creation.thread, sandbox_id=None),
+}
+
+
 @pytest.mark.promise(1)
-async def test_waiters_of_other_processes_wake_by_notice_and_not_by_looking(new_redis_store):
+@pytest.mark.parametrize("end", ENDS)
+async def test_waiters_of_other_processes_wake_by_notice_and_not_by_looking(new_redis_store, end):
     creator, waiter = await new_redis_store(LONG), await new_redis_store(LONG)
     delays = []
     for number in range(5):
@@ -96,7 +104,7 @@ async def test_waiters_of_other_processes_wake_by_notice_and_not_by_looking(new_
         await waiter._subscription.start(5000)
         await asyncio.sleep(0.02)
         start = time.monotonic()
-        await creator.commit(creation, placement())
+        await ENDS[end](creator, creation)
         async with asyncio.timeout(5):
             await waits
         delays.append(time.monotonic() - start)

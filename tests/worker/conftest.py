@@ -105,6 +105,11 @@ def steady() -> Iterator[Client]:
 
 
 @pytest.fixture
+def steady_home(steady: Client) -> Path:
+    return Path(steady.address).parent / "workspace"
+
+
+@pytest.fixture
 def client(worker: WorkerProcess) -> Client:
     return worker.client()
 

@@ -235,9 +235,9 @@ def test_too_many_commands_are_refused_and_the_next_is_taken(start) -> None:
     ],
     ids=str,
 )
-def test_a_wrong_field_is_refused_by_name(client: Client, fields: dict[str, object]) -> None:
+def test_a_wrong_field_is_refused_by_name(steady: Client, fields: dict[str, object]) -> None:
     with pytest.raises(Refused) as refused:
-        client.execute(**{"command": "true", **fields})
+        steady.execute(**{"command": "true", **fields})
     assert refused.value.status == 400
     if "cwd" not in fields:
         assert next(iter(fields)) in refused.value.message

@@ -78,10 +78,10 @@ TEXT = b"one\ntwo\n\nfour\nlast without newline"
     ids=str,
 )
 def test_ranges(
-    client: Client, home: Path, fields: dict[str, int], expected: bytes, truncated: bool
+    steady: Client, steady_home: Path, fields: dict[str, int], expected: bytes, truncated: bool
 ) -> None:
-    client.write(f"{home}/file", TEXT)
-    meta, data = client.read(f"{home}/file", **fields)
+    steady.write(f"{steady_home}/file", TEXT)
+    meta, data = steady.read(f"{steady_home}/file", **fields)
     assert (data, meta["truncated"]) == (expected, truncated)
     assert (meta["size"], meta["sha256"], meta["total_lines"]) == (len(TEXT), sha256(TEXT), 5)
 
@@ -100,14 +100,14 @@ def test_ranges_of_a_file_longer_than_a_chunk(client: Client, home: Path) -> Non
     "path",
     ["", "relative", "/etc/passwd", "{0}/../x", "{0}/a/../../x", "{0}x/y", "/", "{0}/.."],
 )
-def test_paths_outside_are_refused(client: Client, home: Path, path: str) -> None:
-    path = path.format(home)
+def test_paths_outside_are_refused(steady: Client, steady_home: Path, path: str) -> None:
+    path = path.format(steady_home)
     for call in (
-        lambda: client.read(path),
-        lambda: client.write(path, b"x"),
-        lambda: client.call("/ls", path=path),
-        lambda: client.call("/replace", path=path, old="a", new="b"),
-        lambda: client.execute("true", cwd=path),
+        lambda: steady.read(path),
+        lambda: steady.write(path, b"x"),
+        lambda: steady.call("/ls", path=path),
+        lambda: steady.call("/replace", path=path, old="a", new="b"),
+        lambda: steady.execute("true", cwd=path),
     ):
         assert refusal(call) == (400, "path_outside_workspace")
 
@@ -528,8 +528,8 @@ def test_a_huge_directory_is_listed_in_bounded_answers(client: Client, home: Pat
     [{"depth": 0}, {"depth": 33}, {"limit": 0}, {"limit": 10_001}, {"cursor": "/x"}, {"a": 1}],
     ids=str,
 )
-def test_a_wrong_ls_field_is_refused(client: Client, home: Path, fields: dict[str, Any]) -> None:
-    status, _ = refusal(lambda: client.call("/ls", path=str(home), **fields))
+def test_a_wrong_ls_field_is_refused(steady: Client, steady_home: Path, fields: dict[str, Any]) -> None:
+    status, _ = refusal(lambda: steady.call("/ls", path=str(steady_home), **fields))
     assert status == 400
 
 

@@ -94,9 +94,7 @@ class MemoryLeaseStore:
             if record is None or not record.busy_until_ms(self._clock.now_ms()):
                 return
             with self._notices.expect(tag) as notice:
-                done, _ = await asyncio.wait([notice], timeout=_LOOK_MS / 1000)
-            if done:
-                return
+                await asyncio.wait([notice], timeout=_LOOK_MS / 1000)
 
     async def resolve(self, sandbox_id: str) -> Thread:
         """Return the thread of a live `sandbox_id`."""

@@ -144,9 +144,7 @@ class RedisLeaseStore:
                 rest = min(busy_ms / 1000, end - loop.time(), _LOOK_MS / 1000)
                 if rest <= 0:
                     return
-                done, _ = await asyncio.wait([notice], timeout=rest)
-            if done:
-                return
+                await asyncio.wait([notice], timeout=rest)
 
     async def resolve(self, sandbox_id: str) -> Thread:
         """Return the thread of a live `sandbox_id`."""

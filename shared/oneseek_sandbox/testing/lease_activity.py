@@ -43,6 +43,19 @@ class ActivityPromises:
         ]
 
     @pytest.mark.promise(5)
+    async def test_an_idle_sandbox_id_is_not_resolved_even_before_cleanup(
+        self, new_store: NewStore, later: Later
+    ) -> None:
+        store = await new_store(_IDLE)
+        lease = await make_ready(store)
+        await later(_IDLE_MS)
+        with pytest.raises(SandboxExpiredError):
+            await store.resolve(lease.sandbox_id)
+        await make_ready(store)
+        with pytest.raises(SandboxExpiredError):
+            await store.resolve(lease.sandbox_id)
+
+    @pytest.mark.promise(5)
     async def test_each_acquire_counts_as_activity(self, new_store: NewStore, later: Later) -> None:
         store = await new_store(LeaseTerms(creation_ms=60_000, idle_ms=800))
         await make_ready(store)

@@ -134,17 +134,23 @@ class WorkerClient:
         """
         seconds = (request["timeout_ms"] + request["grace_ms"]) / 1000 + _OVERDUE_SECONDS
         longest = 4 * request["max_output_bytes"] + 65_536
+        ended: Exit | None = None
         async with self._request(
             lease, "POST", "/execute", _json(request), read_seconds=seconds
         ) as response:
+            # Read on to the end: only then can the connection be used again.
             async for line in read_lines(response, longest):
                 event = _event(line)
-                yield event
                 if isinstance(event, Exit):
-                    return
-        raise SandboxUnavailableError(
-            "The sandbox ended its answer before it told how the command ended.", may_have_run=True
-        )
+                    ended = event
+                elif ended is None:
+                    yield event
+        if ended is None:
+            raise SandboxUnavailableError(
+                "The sandbox ended its answer before it told how the command ended.",
+                may_have_run=True,
+            )
+        yield ended
 
     async def cancel(self, lease: Lease, request_id: str) -> Cancelled:
         """End a running command by its `request_id`."""

@@ -15,6 +15,7 @@ import ctypes
 import errno
 import heapq
 import json
+import marshal
 import os
 import select
 import signal
@@ -50,6 +51,8 @@ MAX_REQUEST_IDS = 50_000
 MAX_REPLACE_BYTES = 64 * 1024 * 1024
 MAX_OUTPUT_BYTES = 64 * 1024 * 1024
 MAX_SCRIPT_ARGUMENT = 100 * 1024  # Linux refuses one argument above 128 KiB
+MAX_JOB_BYTES = 64 * 1024  # well below what a socket takes at once
+SCRIPT_FD = 3
 MAX_RESTARTED_WALKS = 200
 MAX_OPEN_FILES = 4096
 CHUNK = 256 * 1024
@@ -1650,43 +1653,23 @@ class CommandSpec:
         return value
 
 
-class Program:
-    """How a command is started: arguments, environment, and the descriptors it gets."""
+def candidates(name: bytes, env: dict[bytes, bytes]) -> Iterator[bytes]:
+    """Give the files to try for a program, as execvp(3) would."""
+    if b"/" in name:
+        yield name
+        return
+    for folder in env.get(b"PATH", os.fsencode(os.defpath)).split(b":"):
+        path = (folder or b".") + b"/" + name
+        if os.access(path, os.F_OK):
+            yield path
 
-    def __init__(self, spec: CommandSpec, env: dict[bytes, bytes], null: int) -> None:
-        added = {name.encode(): value.encode() for name, value in spec.env.items()}
-        self.env = {**env, **added}
-        self.script = -1
-        self.stdin = null
-        if isinstance(spec.command, list):
-            self.arguments = [part.encode() for part in spec.command]
-        else:
-            self.arguments = self._shell(spec.command)
-        if spec.stdin:
-            self.stdin = memory_file(spec.stdin)
 
-    def close(self, null: int) -> None:
-        """Close what was made for this command."""
-        for fd in (self.script, self.stdin):
-            if fd not in (-1, null):
-                os.close(fd)
-
-    def candidates(self, name: bytes) -> Iterator[bytes]:
-        """Give the files to try for a program, as execvp(3) would."""
-        if b"/" in name:
-            yield name
-            return
-        for folder in self.env.get(b"PATH", os.fsencode(os.defpath)).split(b":"):
-            yield (folder or b".") + b"/" + name
-
-    def _shell(self, text: str) -> list[bytes]:
-        has_bash = any(os.access(path, os.X_OK) for path in self.candidates(b"bash"))
-        shell = b"bash" if has_bash else b"sh"
-        script = text.encode()
-        if len(script) <= MAX_SCRIPT_ARGUMENT:
-            return [shell, b"-c", b"--", script]
-        self.script = memory_file(script)
-        return [shell, b"/proc/self/fd/3"]
+def shell_arguments(script: bytes, env: dict[bytes, bytes]) -> list[bytes]:
+    """Return the arguments that run a script, from SCRIPT_FD when it is too long for one of them."""
+    shell = b"bash" if any(candidates(b"bash", env)) else b"sh"
+    if len(script) <= MAX_SCRIPT_ARGUMENT:
+        return [shell, b"-c", b"--", script]
+    return [shell, b"/proc/self/fd/%d" % SCRIPT_FD]
 
 
 def memory_file(data: bytes) -> int:
@@ -1729,7 +1712,53 @@ class Pipes:
             os.set_blocking(fd, False)
 
 
-def run_monitor(program: Program, pipes: Pipes, cwd: int) -> NoReturn:
+class Job:
+    """What a monitor needs to start a command; can be sent to one that was forked before."""
+
+    def __init__(self, arguments: list[bytes], env: dict[bytes, bytes], fds: list[int]) -> None:
+        self.arguments = arguments
+        self.env = env
+        self.fds = fds
+        self.cwd, self.channel, self.stdin, self.stdout, self.stderr, *script = fds
+        self.script = script[0] if script else -1
+
+    def pack(self) -> bytes:
+        """Return arguments and environment as bytes."""
+        return marshal.dumps((self.arguments, self.env))
+
+    @classmethod
+    def receive(cls, sock: socket.socket) -> Self:
+        """Wait for a job; raises OSError when none will come."""
+        data, fds, _, _ = socket.recv_fds(sock, MAX_JOB_BYTES, 6)
+        if not data:
+            raise ConnectionResetError
+        arguments, env = marshal.loads(data)  # noqa: S302 - from our own parent
+        return cls(arguments, env, list(fds))
+
+
+class Spare:
+    """A monitor forked before it is needed, so that a command waits for one fork less."""
+
+    def __init__(self, pid: int, sock: socket.socket) -> None:
+        self.pid = pid
+        self._socket = sock
+
+    def give(self, job: Job) -> bool:
+        """Hand it a job; False when it is too large, or the spare is gone."""
+        data = job.pack()
+        try:
+            return len(data) < MAX_JOB_BYTES and socket.send_fds(
+                self._socket, [data], job.fds
+            ) == len(data)
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """Let go of it: given a job it works on, without one it ends."""
+        self._socket.close()
+
+
+def run_monitor(receive: Callable[[], Job]) -> NoReturn:
     """Be the parent of one command: start it, tell how it ended, collect what it leaves behind.
 
     As subreaper it keeps every descendant below itself, whatever that does with sessions and
@@ -1743,13 +1772,11 @@ def run_monitor(program: Program, pipes: Pipes, cwd: int) -> NoReturn:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
-        pid = spawn_program(program, pipes, cwd)
-        channel = os.dup2(pipes.channel, 3, inheritable=False)
-        for fd in (0, 1, 2):
-            os.close(fd)
-        os.closerange(4, MAX_OPEN_FILES)
+        job = receive()
+        pid = spawn_program(job)
+        close_all_but(job.channel)
         if pid:
-            watch_children(pid, channel)
+            watch_children(pid, job.channel)
         status = 0
     except BaseException:  # noqa: BLE001,S110 - a forked child must never run its parent's code
         pass
@@ -1757,30 +1784,37 @@ def run_monitor(program: Program, pipes: Pipes, cwd: int) -> NoReturn:
         os._exit(status)
 
 
-def spawn_program(program: Program, pipes: Pipes, cwd: int) -> int:
+def close_all_but(*kept: int) -> None:
+    """Close every descriptor except these: a copy held here would hide a closed connection."""
+    start = 0
+    for fd in sorted(kept):
+        os.closerange(start, fd)
+        start = fd + 1
+    os.closerange(start, MAX_OPEN_FILES)
+
+
+def spawn_program(job: Job) -> int:
     """Start the command and say so; returns its number, 0 when it could not be started."""
     actions: list[Any] = [
-        (os.POSIX_SPAWN_DUP2, program.stdin, 0),
-        (os.POSIX_SPAWN_DUP2, pipes.stdout_end, 1),
-        (os.POSIX_SPAWN_DUP2, pipes.stderr_end, 2),
+        (os.POSIX_SPAWN_DUP2, job.stdin, 0),
+        (os.POSIX_SPAWN_DUP2, job.stdout, 1),
+        (os.POSIX_SPAWN_DUP2, job.stderr, 2),
     ]
-    if program.script >= 0:
-        actions.append((os.POSIX_SPAWN_DUP2, program.script, 3))
+    if job.script >= 0:
+        actions.append((os.POSIX_SPAWN_DUP2, job.script, SCRIPT_FD))
     failure = errno.ENOENT
     try:
-        os.fchdir(cwd)
+        os.fchdir(job.cwd)
     except OSError as error:
-        os.write(pipes.channel, b"cwd %d\n" % (error.errno or 0))
+        os.write(job.channel, b"cwd %d\n" % (error.errno or 0))
         return 0
-    for path in program.candidates(program.arguments[0]):
-        if not os.access(path, os.F_OK):
-            continue  # cheaper than a fork to find that out
+    for path in candidates(job.arguments[0], job.env):
         try:
             # A process group of its own: `kill 0` in a script must not hit the monitor.
             pid = os.posix_spawn(
                 path,
-                program.arguments,
-                program.env,
+                job.arguments,
+                job.env,
                 file_actions=actions,
                 setpgroup=0,
                 setsigmask=(),
@@ -1792,9 +1826,9 @@ def spawn_program(program: Program, pipes: Pipes, cwd: int) -> int:
                 if failure != errno.EACCES:
                     break
         else:
-            os.write(pipes.channel, b"started %d\n" % pid)
+            os.write(job.channel, b"started %d\n" % pid)
             return pid
-    os.write(pipes.channel, b"failed %d\n" % failure)
+    os.write(job.channel, b"failed %d\n" % failure)
     return 0
 
 
@@ -1892,23 +1926,46 @@ class Command:
         """Whether there is an answer, or an error instead of one."""
         return self.answer is not None or self.error is not None
 
-    def start(self, program: Program, cwd: int) -> None:
-        """Fork the monitor; raises WorkerError when there is no process or memory for it."""
-        commands = self._commands
+    def start(self, cwd: int, null: int, env: dict[bytes, bytes]) -> None:
+        """Start it under a monitor; raises WorkerError when there is no process or memory."""
+        fds: list[int] = []
         pipes = None
         try:
             pipes = Pipes()
-            self.monitor = commands.fork_monitor(program, pipes, cwd)
+            job = self._make_job(pipes, cwd, null, env, fds)
+            self.monitor = self._commands.start_monitor(job)
         except OSError as error:
             if pipes is not None:
                 pipes.close()
             raise self._not_started(error.errno or 0) from None
+        finally:
+            for fd in fds:
+                os.close(fd)
         pipes.keep_reading_ends()
-        spawn = commands.scheduler.spawn
+        spawn = self._commands.scheduler.spawn
         spawn(self._read_messages(pipes.messages))
         spawn(self._read_output(pipes.stdout, "stdout"))
         spawn(self._read_output(pipes.stderr, "stderr"))
         spawn(self._supervise())
+
+    def _make_job(
+        self, pipes: Pipes, cwd: int, null: int, env: dict[bytes, bytes], fds: list[int]
+    ) -> Job:
+        """Return the job; what it opens for itself is added to `fds`."""
+        spec = self.spec
+        env = {**env, **{name.encode(): value.encode() for name, value in spec.env.items()}}
+        stdin = null
+        if spec.stdin:
+            stdin = memory_file(spec.stdin)
+            fds.append(stdin)
+        given = [cwd, pipes.channel, stdin, pipes.stdout_end, pipes.stderr_end]
+        if isinstance(spec.command, list):
+            return Job([part.encode() for part in spec.command], env, given)
+        script = spec.command.encode()
+        if len(script) > MAX_SCRIPT_ARGUMENT:
+            fds.append(memory_file(script))
+            given.append(fds[-1])
+        return Job(shell_arguments(script, env), env, given)
 
     async def cancel(self) -> None:
         """End it as if its time were over, and wait until it has ended."""
@@ -2114,6 +2171,7 @@ class Commands:
         self._null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         self._env = command_environment(options.workspace)
         self._background: dict[int, int] = {}
+        self._spare: Spare | None = None
 
     def start(self, spec: CommandSpec) -> Command:
         """Start a command; raises WorkerError when it does not come to that."""
@@ -2128,11 +2186,7 @@ class Commands:
             raise from_os_error(error, spec.cwd or "the workspace") from None
         command = Command(self, spec)
         try:
-            program = Program(spec, self._env, self._null)
-            try:
-                command.start(program, cwd)
-            finally:
-                program.close(self._null)
+            command.start(cwd, self._null, self._env)
         finally:
             os.close(cwd)
         self.running.append(command)
@@ -2141,13 +2195,40 @@ class Commands:
                 other.shared = True
         return command
 
-    def fork_monitor(self, program: Program, pipes: Pipes, cwd: int) -> int:
-        """Fork; returns the monitor's number."""
+    def start_monitor(self, job: Job) -> int:
+        """Give the job to the spare monitor or to a new one; returns its number."""
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            given = spare.give(job)
+            spare.close()
+            if given:
+                return spare.pid
+        return self._fork(lambda: job, job.fds)
+
+    async def prepare(self) -> None:
+        """Fork the spare monitor when nobody waits for anything."""
+        await sleep(0.001)
+        if self._spare is not None or self.running:
+            return
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError:
+            return
+        with theirs:
+            try:
+                pid = self._fork(lambda: Job.receive(theirs), [theirs.fileno()])
+            except OSError:
+                ours.close()
+            else:
+                self._spare = Spare(pid, ours)
+
+    def _fork(self, receive: Callable[[], Job], fds: list[int]) -> int:
         self._score.for_children()
         try:
             pid = os.fork()
             if pid == 0:
-                run_monitor(program, pipes, cwd)
+                close_all_but(*fds)
+                run_monitor(receive)
         finally:
             self._score.for_self()
         return pid
@@ -2155,6 +2236,7 @@ class Commands:
     def finished(self, command: Command) -> None:
         """Forget a command that has its answer."""
         self.running.remove(command)
+        self.scheduler.spawn(self.prepare())
 
     def let_go(self, monitor: int) -> None:
         """End a monitor whose command is over; what is below it becomes background."""
@@ -2172,11 +2254,13 @@ class Commands:
             if pid in processes and processes[pid].begin == begin
         }
         spared = {command.monitor for command in self.running} | set(self._background)
+        if self._spare is not None:
+            spared.add(self._spare.pid)
         return descendants(processes, os.getpid(), spared)
 
     def count_processes(self) -> int:
         """Return how many processes there are besides our own."""
-        own = sum(1 for command in self.running if command.monitor)
+        own = sum(1 for command in self.running if command.monitor) + (self._spare is not None)
         return max(0, len(descendants(read_processes(), os.getpid(), set())) - own)
 
     def count_memory_kills(self) -> int:
@@ -2212,14 +2296,15 @@ class Commands:
                 return
             if pid == 0:
                 return
-            command = monitors.get(pid)
-            if command is None:
-                continue
             if os.WIFSTOPPED(status):
-                # Code inside stopped its monitor, and with it the news of its own end.
-                send_signal((pid,), signal.SIGCONT)
-            else:
-                command.monitor_ended(status)
+                # Code inside may stop its monitor, and with it the news of its own end.
+                if pid in monitors or (self._spare is not None and pid == self._spare.pid):
+                    send_signal((pid,), signal.SIGCONT)
+            elif pid in monitors:
+                monitors[pid].monitor_ended(status)
+            elif self._spare is not None and pid == self._spare.pid:
+                self._spare.close()
+                self._spare = None
 
     def _open_cwd(self, spec: CommandSpec) -> int:
         if spec.cwd is None:
@@ -2776,7 +2861,6 @@ def restart_compiled() -> None:
         if __file__.startswith("/proc/self/fd/"):
             os.close(int(__file__.rsplit("/", 1)[1]))
         return
-    import marshal
     from _frozen_importlib_external import MAGIC_NUMBER
 
     try:
