@@ -31,7 +31,8 @@ __all__ = [
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+    # Built at first use: a function needs two of these models, not twenty.
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", defer_build=True)
 
 
 class SandboxReference(_Model):

@@ -48,7 +48,7 @@ Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 class _Answer(BaseModel):
     # Unknown fields are dropped, not refused: a newer worker may say more.
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
 
 class Claimed(_Answer):
