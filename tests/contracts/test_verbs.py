@@ -9,7 +9,10 @@ from oneseek_sandbox.testing.verbs import VerbsContract
 
 @pytest.fixture(scope="module")
 def server(new_server):
-    return new_server(key="key-of-the-contract", settings={"PROVISIONER_PROCESS_LIMIT": "200"})
+    return new_server(
+        key="key-of-the-contract",
+        settings={"PROVISIONER_PROCESS_LIMIT": "200", "PROVISIONER_MEMORY_LIMIT_MB": "256"},
+    )
 
 
 class TestLocalServer(VerbsContract):

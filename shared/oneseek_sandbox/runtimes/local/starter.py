@@ -218,6 +218,9 @@ class Starter:
         limits = dict(_LIMITS)
         if place.host_user is not None:
             limits["RLIMIT_NPROC"] = self._settings.process_limit
+        if not self._has_memory_limit():
+            # Of each process, not of the sandbox; unlike RLIMIT_AS it spares what only reserves.
+            limits["RLIMIT_DATA"] = self._settings.memory_limit_mb * 1024**2
         return {
             "command": bwrap_command(plan),
             "cgroup_files": [str(group / "cgroup.procs") for group in groups],

@@ -203,6 +203,19 @@ class ExecuteContract(VerbsFixtures):
             while (await sandbox.run("echo alive; true"))["stdout"] != "alive\n":
                 await asyncio.sleep(0.1)
 
+    async def test_a_full_memory_limit_is_answered_and_survived(self, sandbox: Sandbox) -> None:
+        await sandbox.write("/workspace/kept", "still here")
+        script = "b = []\nfor _ in range(400): b.append(bytearray(10**7))\nprint('no limit')"
+        answer = await sandbox.run(["python3", "-c", script], timeout_seconds=60)
+        assert answer["stdout"] == ""
+        if answer["killed_by"] is None:
+            # Without a control group each process has its own limit, and is told by its runtime.
+            assert "MemoryError" in answer["stderr"]
+        else:
+            assert answer["killed_by"] == "out_of_memory"
+            assert "memory limit" in answer["hint"]
+        assert (await sandbox.run("cat kept"))["stdout"] == "still here"
+
     async def test_a_huge_command_line_runs(self, sandbox: Sandbox) -> None:
         text = "y" * 300_000
         answer = await sandbox.run(f"cat > big <<'E'\n{text}\nE\nwc -c < big")
