@@ -284,6 +284,17 @@ async def test_all_keys_are_in_one_slot(new_redis_store, redis, prefix):
     assert len({key_slot(key.encode()) for key in keys}) == 1
 
 
+async def test_pins_that_were_never_let_go_do_not_pile_up(
+    new_redis_store, redis, redis_later, prefix
+):
+    store = await new_redis_store(LONG)
+    await make_ready(store)
+    for number in range(3):
+        await store.pin(THREAD, sandbox_id=None, pin_id=f"p{number}", limit_ms=1)
+        await redis_later(2)
+    assert await redis.zcard(f"{{{prefix}}}:pins:6:tenant:thread") == 1
+
+
 async def test_nothing_is_left_of_leases_that_ended_and_were_forgotten(
     new_redis_store, redis, redis_later, prefix
 ):

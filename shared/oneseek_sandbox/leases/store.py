@@ -78,7 +78,8 @@ class LeaseStore(Protocol):
 
         An expired lease is doomed and its successor begun in the same transition; so is the lease
         whose `sandbox_id` is `lost`. A creation whose lease lapsed is taken over with a new
-        generation and `sandbox_id`.
+        generation and `sandbox_id`; a restart that lapsed leaves a suspect, as its files may be
+        there. A lease past its maximum lifetime that is still pinned is `Busy`.
 
         Args:
             attempt: Random, new for every try to acquire; fences the creation.
@@ -188,7 +189,10 @@ class LeaseStore(Protocol):
         ...
 
     async def get(self, thread: Thread) -> Lease | None:
-        """Return the thread's lease, creating or ready, without counting activity."""
+        """Return the thread's lease, creating or ready, without counting activity.
+
+        One that is over stays until `expire`, or an operation that meets it, ends it.
+        """
         ...
 
     async def leases(self) -> list[Lease]:

@@ -252,6 +252,19 @@ class CreationPromises:
         with pytest.raises(CreationLostError):
             await store.commit(late, placement())
 
+    @pytest.mark.promise(5)
+    async def test_a_restart_that_outlived_its_lease_cannot_be_committed(
+        self, new_store: NewStore, later: Later
+    ) -> None:
+        store = await new_store(LeaseTerms(creation_ms=300, idle_ms=300))
+        lease = await make_ready(store, uid="u1")
+        late = await store.restart(THREAD, sandbox_id=lease.sandbox_id, attempt="a")
+        assert isinstance(late, Creation)
+        await later(300)
+        with pytest.raises(CreationLostError):
+            await store.commit(late, placement())
+        assert [entry.reason for entry in await store.doomed(10)] == ["expired"]
+
     async def test_capacity_counts_leases_and_doomed_but_never_stops_a_replacement(
         self, new_store: NewStore
     ) -> None:

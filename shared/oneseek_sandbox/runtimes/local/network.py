@@ -31,7 +31,8 @@ __all__ = [
 ]
 
 # A documentation range (RFC 5737): no real network has it, so none is hidden by it.
-_ADDRESS, _GATEWAY, RESOLVER = "192.0.2.2", "192.0.2.1", "192.0.2.3"
+RESOLVER: Final = "192.0.2.3"
+_ADDRESS, _GATEWAY = "192.0.2.2", "192.0.2.1"
 
 CLOSED_RANGES: Final = (
     "0.0.0.0/8",
