@@ -15,7 +15,7 @@ from oneseek_sandbox.errors import (
     SandboxLostError,
     SandboxUnavailableError,
 )
-from oneseek_sandbox.leases.store import Busy, Creation
+from oneseek_sandbox.leases.store import Busy, Creation, Granted
 
 if TYPE_CHECKING:
     from oneseek_sandbox.creation import Creator
@@ -28,6 +28,7 @@ __all__ = ["Acquisition"]
 log = logging.getLogger(__name__)
 
 _HEALTH_SECONDS: Final = 5.0
+_CLOSE_SECONDS: Final = 10.0
 
 
 class Acquisition:
@@ -53,10 +54,16 @@ class Acquisition:
         self._patience_seconds = patience_seconds
         self._creating: set[asyncio.Task[Created]] = set()
 
-    async def close(self) -> None:
-        """Let creations under way end, then let go of the runtime."""
+    async def close(self, *, within_seconds: float = _CLOSE_SECONDS) -> None:
+        """Let creations under way end, then let go of the runtime.
+
+        One that takes longer is cut: whoever acquires next takes it over.
+        """
         if self._creating:
-            await asyncio.wait(self._creating)
+            _, late = await asyncio.wait(self._creating, timeout=within_seconds)
+            for creation in late:
+                creation.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
         await self.runtime.close()
 
     async def acquire(self, thread: Thread, *, idle_ms: int | None) -> Created:
@@ -85,10 +92,12 @@ class Acquisition:
             elif isinstance(outcome, Creation):
                 try:
                     return await self._create(outcome)
-                except CreationLostError:
-                    continue  # taken over or released: what is the thread's lease now?
+                except (CreationLostError, SandboxLostError):
+                    continue  # taken over, released or ended: what is the thread's lease now?
             elif await self._answers(outcome.lease):
-                return Created(outcome.lease, found=True)
+                if isinstance(outcome, Granted):
+                    return Created(outcome.lease, found=True)
+                # The suspicion is gone; asked again, the store counts this as activity.
             else:
                 settled = await self._settle(outcome.lease)
                 if isinstance(settled, Created):

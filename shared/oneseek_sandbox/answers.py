@@ -116,12 +116,12 @@ def directory(found: Entries) -> LsAnswer:
 
 
 def read(request: ReadFileRequest, content: bytes, meta: ReadMeta) -> ReadFileAnswer:
-    """Answer a read_file; a part of a text is cut between characters.
+    """Answer a read_file; a part of a text is cut between characters, unless it is only one.
 
     Raises:
         NotTextError: `utf-8` was asked for and the content is not.
     """
-    part = content if not meta.truncated else output.without_partial_end(content)
+    part = content if not meta.truncated else output.without_partial_end(content) or content
     encoding = request.encoding
     if encoding is None:
         encoding = "utf-8" if _is_text(part) else "base64"

@@ -91,13 +91,19 @@ class Keys:
         `sha256`, the key's hexadecimal hash.
 
         Raises:
-            ConfigurationError: The file cannot be read or a key is too short.
+            ConfigurationError: The file cannot be read or holds no key, a key cannot be sent, is too
+                short, or is there twice.
         """
         keys = []
         if api_key := settings.api_key.get_secret_value():
-            keys.append(_Key(_digest(_long_enough(api_key, "API_KEY")), Caller("api-key")))
+            keys.append(_Key(_digest(_sendable(api_key, "API_KEY")), Caller("api-key")))
         if settings.api_keys_file is not None:
             keys += [_read_key(entry) for entry in _read_list(settings.api_keys_file)]
+        if len({key.digest for key in keys}) < len(keys):
+            raise ConfigurationError(
+                "Two entries of API_KEYS_FILE, or one and API_KEY, are the same key; it would not "
+                "be known whose call one is."
+            )
         return cls(keys)
 
     def caller(self, authorization: str | None) -> Caller:
@@ -154,6 +160,16 @@ def _long_enough(secret: str, name: str) -> str:
     return secret
 
 
+def _sendable(key: str, name: str) -> str:
+    """Refuse a key that no header can carry: nobody could ever call with it."""
+    if key != key.strip() or not (key.isascii() and key.isprintable()):
+        raise ConfigurationError(
+            f"{name} begins or ends with a blank, or has characters beyond printable ASCII; an "
+            "Authorization header cannot carry it."
+        )
+    return _long_enough(key, name)
+
+
 def _read_list(path: Path) -> list[dict[str, Any]]:
     try:
         entries = json.loads(path.read_text())
@@ -167,6 +183,9 @@ def _read_list(path: Path) -> list[dict[str, Any]]:
         raise ConfigurationError(
             f"API_KEYS_FILE {path} must be a list of objects with name, key and optional scopes."
         )
+    if not entries:
+        # Without keys everybody would be the operator: not what this file is there for.
+        raise ConfigurationError(f"API_KEYS_FILE {path} holds no key; write one, or unset it.")
     return entries
 
 
@@ -184,7 +203,7 @@ def _read_key(entry: dict[str, Any]) -> _Key:
         )
     caller = Caller(name, None if scopes is None else frozenset(scopes))
     if isinstance(entry.get("key"), str):
-        return _Key(_digest(_long_enough(entry["key"], f"The key of {name!r}")), caller)
+        return _Key(_digest(_sendable(entry["key"], f"The key of {name!r}")), caller)
     try:
         digest = bytes.fromhex(entry["sha256"])
     except (KeyError, TypeError, ValueError):

@@ -11,7 +11,7 @@ import logging
 import secrets
 from typing import TYPE_CHECKING, Final
 
-from oneseek_sandbox.errors import SandboxError, SandboxGoneError, UnavailableError
+from oneseek_sandbox.errors import SandboxError, SandboxGoneError
 from oneseek_sandbox.leases.store import Creation
 from oneseek_sandbox.models import CleanupIdleAnswer
 
@@ -108,7 +108,8 @@ class Cleanup:
         outcome = await self._store.acquire(thread, attempt=secrets.token_hex(16))
         if not isinstance(outcome, Creation):
             return False
-        return (await self._creator.create(outcome)).found
+        # Released since the runtime was asked, it is gone by now; a new one is not wanted.
+        return (await self._creator.create(outcome, adopt_only=True)).found
 
     async def _settle_leases(self, leases: dict[Thread, Lease], seen: set[str]) -> int:
         """Look at leases under suspicion or without an object in the list."""
@@ -127,7 +128,7 @@ class Cleanup:
                     await self._store.clear(lease)
             except SandboxGoneError:
                 lost += await self._store.lose(lease) is not None
-            except UnavailableError as error:
+            except SandboxError as error:
                 log.warning("Sandbox %s stays under suspicion: %s", placement.name, error)
         return lost
 

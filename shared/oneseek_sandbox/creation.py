@@ -20,6 +20,7 @@ from oneseek_sandbox.errors import (
     SandboxError,
     SandboxLostError,
     SandboxStartError,
+    StoreUnavailableError,
     UnavailableError,
 )
 from oneseek_sandbox.leases.store import Placement
@@ -39,6 +40,7 @@ log = logging.getLogger(__name__)
 _FIRST_LOOK_SECONDS: Final = 0.002
 _SLOWEST_LOOK_SECONDS: Final = 0.1
 _STATE_LOOK_SECONDS: Final = 1.0
+_COMMIT_PAUSES_SECONDS: Final = (0.05, 0.2, 0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +76,24 @@ class Creator:
         self._startup_seconds = startup_seconds
         self._creation_ms = creation_ms
 
-    async def create(self, creation: Creation, *, restart: bool = False) -> Created:
+    async def create(
+        self, creation: Creation, *, restart: bool = False, adopt_only: bool = False
+    ) -> Created:
         """Make the sandbox, or take over the one that is there.
 
         Args:
             restart: The lease had a sandbox that stopped: start that one again, make no other.
+            adopt_only: Take over what is there, make no other.
 
         Raises:
             CreationLostError: Somebody else took over, or the thread was released.
+            SandboxLostError: What was to be taken over is gone.
             SandboxStartError: It did not start; nothing is left behind.
             CapacityError: There is no room for another.
         """
-        work = asyncio.ensure_future(self._steps(creation, restart=restart))
+        work = asyncio.ensure_future(
+            self._steps(creation, restart=restart, make=not (restart or adopt_only))
+        )
         renewing = asyncio.ensure_future(self._keep_alive(creation, work))
         try:
             return await work
@@ -112,30 +120,41 @@ class Creator:
             except UnavailableError as error:
                 log.warning("Could not renew a creation lease, trying on: %s", error)
 
-    async def _steps(self, creation: Creation, *, restart: bool) -> Created:
+    async def _steps(self, creation: Creation, *, restart: bool, make: bool) -> Created:
         sandbox: SandboxObject | None = None
+        found = False
         try:
             while True:
-                creation, sandbox, found = await self._obtain(creation, restart=restart)
+                creation, sandbox, found = await self._obtain(creation, restart=restart, make=make)
                 try:
                     boot_id = await self._claim(creation, sandbox)
                 except ClaimConflictError:
                     log.warning("Sandbox %s belongs to another; taking the next", sandbox.name)
-                    await self._runtime.stop(sandbox.uid, sandbox.name)
+                    await self._stop(creation, sandbox)
                     continue
                 break
             await self._runtime.mark_claimed(sandbox)
-            lease = await self._store.commit(creation, self._placement(sandbox, boot_id))
-        except CreationLostError:
-            await self._let_go(creation, sandbox)
+            lease = await self._commit(creation, self._placement(sandbox, boot_id))
+        except (CreationLostError, asyncio.CancelledError):
+            await self._let_go(creation, sandbox, found=found)
             raise
-        except SandboxError:
-            await self._give_up(creation, sandbox)
+        except SandboxError as error:
+            if not _may_go_on(error, found=found, restart=restart):
+                await self._give_up(creation, sandbox)
             raise
         return Created(lease, found)
 
+    async def _commit(self, creation: Creation, placement: Placement) -> Lease:
+        """Commit, and ask again when the answer was lost: the lease may be in use already."""
+        for pause in _COMMIT_PAUSES_SECONDS:
+            try:
+                return await self._store.commit(creation, placement)
+            except StoreUnavailableError:
+                await asyncio.sleep(pause)
+        return await self._store.commit(creation, placement)
+
     async def _obtain(
-        self, creation: Creation, *, restart: bool
+        self, creation: Creation, *, restart: bool, make: bool
     ) -> tuple[Creation, SandboxObject, bool]:
         """Adopt the thread's newest object that is not doomed, or make one."""
         found = await self._runtime.find(creation.thread)
@@ -156,7 +175,7 @@ class Creator:
             except SandboxLostError:
                 continue
             return creation, adopted, candidate.claimed
-        if restart:
+        if not make:
             raise SandboxLostError("The sandbox's files are gone. Acquire again for a new one.")
         return creation, await self._runtime.create(labels), False
 
@@ -198,6 +217,10 @@ class Creator:
             f"(STARTUP_TIMEOUT_SECONDS). {reason or 'Try again.'}"
         )
 
+    async def _stop(self, creation: Creation, sandbox: SandboxObject) -> bool:
+        """End an object, unless a successor of this creation has labelled it as its own."""
+        return await self._runtime.stop(sandbox.uid, sandbox.name, generation=creation.generation)
+
     def _placement(self, sandbox: SandboxObject, boot_id: str) -> Placement:
         return Placement(
             uid=sandbox.uid,
@@ -210,12 +233,19 @@ class Creator:
             restarted=sandbox.restarted,
         )
 
-    async def _let_go(self, creation: Creation, sandbox: SandboxObject | None) -> None:
-        """After losing the creation: end our object, unless a successor has labelled it."""
+    async def _let_go(
+        self, creation: Creation, sandbox: SandboxObject | None, *, found: bool
+    ) -> None:
+        """After losing the creation: end our object, unless a successor has labelled it.
+
+        One with files of before is left to a successor that has not come so far yet.
+        """
         if sandbox is None:
             return
         try:
-            await self._runtime.stop(sandbox.uid, sandbox.name, generation=creation.generation)
+            if found and await self._store.get(creation.thread) is not None:
+                return
+            await self._stop(creation, sandbox)
         except SandboxError as error:
             log.warning("Sandbox %s is left to the cleanup: %s", sandbox.name, error)
 
@@ -226,7 +256,20 @@ class Creator:
                 await self._store.abandon(creation)
                 return
             await self._store.abandon(creation, uid=sandbox.uid, name=sandbox.name)
-            if await self._runtime.stop(sandbox.uid, sandbox.name):
+            if await self._stop(creation, sandbox):
                 await self._store.forget(sandbox.uid)
         except SandboxError as error:
             log.warning("A failed creation is left to the cleanup: %s", error)
+
+
+def _may_go_on(error: SandboxError, *, found: bool, restart: bool) -> bool:
+    """Return whether a failed creation is left as it is for the next acquire, which looks again.
+
+    So it is when the lease may have been committed, and when there are files and nothing says
+    that they are lost. The creation lease lapses in its time.
+    """
+    if isinstance(error, StoreUnavailableError):
+        return True
+    if restart:
+        return not isinstance(error, SandboxLostError)
+    return found and not isinstance(error, SandboxLostError | SandboxStartError)

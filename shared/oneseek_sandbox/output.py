@@ -59,6 +59,10 @@ class StreamDecoder:
             return base64.b64encode(data).decode("ascii")
         return self._decoder.decode(data)
 
+    def end(self) -> str:
+        r"""Return what still waited, as `\xNN`; mostly empty."""
+        return self._decoder.decode(b"", final=True)
+
 
 def hint_for(
     *,

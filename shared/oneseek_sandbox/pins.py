@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 from collections import OrderedDict
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from oneseek_sandbox.errors import (
-    LeaseNotFoundError,
     SandboxError,
     SandboxLostError,
     SandboxUnavailableError,
     UnavailableError,
 )
+from oneseek_sandbox.leases.refusals import refusal
 from oneseek_sandbox.leases.store import Thread
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Coroutine
+    from typing import Any
 
     from oneseek_sandbox.auth import Caller
     from oneseek_sandbox.leases.store import Lease, LeaseStore
@@ -40,6 +42,12 @@ class Pins:
         self._store = store
         # A sandbox_id belongs to one thread for ever, so this needs no invalidation.
         self._threads: OrderedDict[str, Thread] = OrderedDict()
+        self._letting_go: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        """Wait until the pins of ended operations are gone."""
+        if self._letting_go:
+            await asyncio.wait(self._letting_go)
 
     async def locate(
         self, reference: SandboxReference, caller: Caller
@@ -56,9 +64,7 @@ class Pins:
         sandbox_id = reference.sandbox_id or ""
         thread = self._threads.get(sandbox_id) or await self._store.resolve(sandbox_id)
         if not caller.reaches(thread.scope):
-            raise LeaseNotFoundError(
-                f"No sandbox {sandbox_id} is known here. Acquire one for the thread."
-            )
+            raise refusal("unknown", sandbox_id=sandbox_id)
         self._threads[sandbox_id] = thread
         if len(self._threads) > _REMEMBERED_IDS:
             self._threads.popitem(last=False)
@@ -81,9 +87,16 @@ class Pins:
         """
         thread, sandbox_id = await self.locate(reference, caller)
         pin_id = secrets.token_hex(8)
-        lease = await self._store.pin(
-            thread, sandbox_id=sandbox_id, pin_id=pin_id, limit_ms=limit_ms + _GRACE_MS
+        pinning = asyncio.ensure_future(
+            self._store.pin(
+                thread, sandbox_id=sandbox_id, pin_id=pin_id, limit_ms=limit_ms + _GRACE_MS
+            )
         )
+        try:
+            lease = await asyncio.shield(pinning)
+        except asyncio.CancelledError:
+            self._spawn(self._take_back(pinning, pin_id))
+            raise
         stays = outlives
         try:
             yield lease
@@ -100,7 +113,8 @@ class Pins:
             raise
         finally:
             if not stays:
-                await self._let_go(lease, pin_id)
+                # A task of its own: the scope of a dropped stream cancels every await in it.
+                await asyncio.shield(self._spawn(self._let_go(lease, pin_id)))
 
     async def _judge(self, lease: Lease, error: SandboxUnavailableError) -> None:
         """Say 410 when the lease ended under the operation; else leave a mark for acquire.
@@ -125,6 +139,17 @@ class Pins:
             await self._store.suspect(lease)
         except UnavailableError as error:
             log.warning("Could not mark a sandbox that did not answer: %s", error)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._letting_go.add(task)
+        task.add_done_callback(self._letting_go.discard)
+        return task
+
+    async def _take_back(self, pinning: asyncio.Future[Lease], pin_id: str) -> None:
+        """Let go of a pin whose caller left while it was made."""
+        with suppress(SandboxError):
+            await self._let_go(await pinning, pin_id)
 
     async def _let_go(self, lease: Lease, pin_id: str) -> None:
         try:

@@ -78,6 +78,7 @@ class Provisioner:
         """Let creations end, then let go of every connection; sandboxes stay."""
         if self._acquisition is not None:
             await self._acquisition.close()
+        await self._pins.close()
         await self._workers.close()
         await self._store.close()
 
@@ -160,19 +161,20 @@ class Provisioner:
     async def ls(self, request: models.LsRequest, caller: Caller) -> models.LsAnswer:
         """List a directory of the workspace."""
         wanted = request.model_dump(include={"depth", "limit", "cursor"})
-        wanted["path"] = self._path(request.path)
+        named = "path" in request.model_fields_set
+        wanted["path"] = self._path(request.path if named else self._settings.workspace_dir)
         async with self._pins.hold(request, caller, _FILE_OPERATION_MS) as lease:
             return answers.directory(await self._workers.ls(lease, wanted))
 
     @asynccontextmanager
     async def open_file(
-        self, request: models.ReadFileRequest, caller: Caller
+        self, request: models.ReadFileRequest, caller: Caller, *, limit_ms: int = _TRANSFER_MS
     ) -> AsyncIterator[OpenFile]:
         """Open a file for reading as a stream of bytes, of any size."""
         wanted = request.model_dump(include={"start_line", "end_line", "offset", "limit"})
         wanted["path"] = self._path(request.path)
         async with (
-            self._pins.hold(request, caller, _TRANSFER_MS) as lease,
+            self._pins.hold(request, caller, limit_ms) as lease,
             self._workers.read(lease, wanted) as file,
         ):
             yield file
@@ -190,7 +192,7 @@ class Provisioner:
         bounded = request.model_copy(
             update={"limit": request.limit or self._settings.max_output_bytes}
         )
-        async with self.open_file(bounded, caller) as file:
+        async with self.open_file(bounded, caller, limit_ms=_FILE_OPERATION_MS) as file:
             content = b"".join([chunk async for chunk in file.chunks])
         return answers.read(request, content, file.meta)
 

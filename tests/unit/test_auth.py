@@ -58,12 +58,16 @@ def test_a_file_holds_keys_bound_to_scopes_and_hashes(tmp_path):
     "entries",
     [
         {},
+        [],
         ["key"],
         [{"key": LONG}],
         [{"name": "n", "key": "short"}],
         [{"name": "n", "sha256": "beef"}],
         [{"name": "n", "key": LONG, "scopes": []}],
         [{"name": "n", "key": LONG, "scope": "typo"}],
+        [{"name": "n", "key": LONG + "\n"}],
+        [{"name": "n", "key": "ein Schlüssel, den kein Kopf trägt"}],
+        [{"name": "n", "key": LONG}, {"name": "bound", "key": LONG, "scopes": ["acme"]}],
     ],
 )
 def test_a_file_that_is_wrong_refuses_the_start(tmp_path, entries):

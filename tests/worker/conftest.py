@@ -75,6 +75,19 @@ def first() -> Iterator[WorkerProcess]:
 
 
 @pytest.fixture
+def few_processes() -> Iterator[WorkerProcess]:
+    """A claimed worker that is PID 1 where 40 processes are the most."""
+    uid = UNUSED_UID if os.geteuid() == 0 else None
+
+    def prefix(folder: Path) -> list[str]:
+        return [*as_first_process(folder), "prlimit", "--nproc=40:40"]
+
+    with worker_process(python=python_for(uid), uid=uid, prefix=prefix) as process:
+        process.client().claim()
+        yield process
+
+
+@pytest.fixture
 def small_disk() -> Iterator[WorkerProcess]:
     """A claimed worker whose workspace has 1 MiB."""
     uid = UNUSED_UID if os.geteuid() == 0 else None

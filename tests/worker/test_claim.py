@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.worker.client import Client, Refused, WorkerProcess, wait_until
+from tests.worker.client import Client, Refused, WorkerProcess, below, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +20,7 @@ spec.loader.exec_module(worker)
 worker.IDLE_MARGIN_SECONDS = 0.2
 worker.IDLE_CHECK_SECONDS = 0.05
 worker.UNCLAIMED_SECONDS = 0.4
+worker.SPARE_SECONDS = 0.2
 worker.main()
 """
 
@@ -152,6 +153,18 @@ def test_an_idle_worker_ends_itself(start: Callable[..., WorkerProcess], short_l
     client.call("/health?idle_seconds=1", "GET")
     wait_until(lambda: worker.process.poll() is not None, 5)
     assert worker.process.returncode == 0
+
+
+def test_an_idle_worker_keeps_no_second_process(
+    start: Callable[..., WorkerProcess], short_lived: Path
+) -> None:
+    worker = start(wrapper=short_lived)
+    client = worker.client()
+    client.claim()
+    client.execute("true")
+    wait_until(lambda: below(worker.process.pid))
+    wait_until(lambda: not below(worker.process.pid))
+    assert client.execute("echo again")["stdout"] == b"again\n"
 
 
 def test_a_worker_with_work_does_not_end_itself(

@@ -112,7 +112,13 @@ def test_signals_are_at_their_defaults(client: Client) -> None:
 
 
 def test_commands_get_no_descriptor_but_the_three(client: Client) -> None:
-    assert client.execute("ls /proc/self/fd")["stdout"].split() == [b"0", b"1", b"2", b"3"]
+    expected = [b"0", b"1", b"2", b"3"]  # the fourth is the directory that ls reads
+    for _ in range(3):
+        assert client.execute("ls /proc/self/fd")["stdout"].split() == expected
+    running = client.start("sleep 1000")
+    wait_until(lambda: client.call("/health", "GET")["commands"] == 1)
+    assert client.execute("ls /proc/self/fd")["stdout"].split() == expected
+    running.close()
 
 
 def test_head_and_tail_are_kept_within_the_limit(client: Client) -> None:
@@ -173,6 +179,10 @@ def test_a_client_that_does_not_read_neither_stops_the_command_nor_loses_the_end
     data = read_response(sock)
     answer = parse_exit(data)
     assert (answer["exit_code"], answer["stdout_bytes"]) == (6, 50_000_000)
+    shown = sum(len(line) for line in data.splitlines()[:-1])
+    assert 0 < shown < 5_000_000
+    assert answer["stdout"] == b"y\n" * 20_000_000
+    assert peak_memory_kib(worker) < 120_000
 
 
 def test_requests_on_one_connection_follow_each_other_even_when_sent_early(client: Client) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 import stat
 import threading
@@ -281,7 +282,8 @@ def test_of_many_creations_one_succeeds(worker: WorkerProcess, home: Path) -> No
         try:
             return bool(client.write(f"{home}/file", os.urandom(300_000), create_only=True))
         except Refused as refused:
-            assert refused.code == "file_exists"
+            if refused.code != "file_exists":
+                raise
             return False
 
     with ThreadPoolExecutor(20) as pool:
@@ -303,7 +305,8 @@ def test_of_many_conditional_writes_each_sees_the_one_before(
                     new = b"%d" % (int(data) + 1)
                     client.write(f"{home}/count", new, if_sha256=meta["sha256"])
                 except Refused as refused:
-                    assert refused.code == "content_changed"
+                    if refused.code != "content_changed":
+                        raise
                 else:
                     break
 
@@ -335,7 +338,7 @@ def test_an_upload_that_breaks_off_leaves_the_old_file(
     client: Client, home: Path, append: bool, framing: str
 ) -> None:
     client.write(f"{home}/file", b"old")
-    meta = '{"path": "%s/file", "append": %s}' % (home, str(append).lower())
+    meta = json.dumps({"path": f"{home}/file", "append": append})
     sock = client.connect()
     if framing == "chunked":
         body = b"100000\r\n" + b"x" * 700_000
@@ -528,7 +531,9 @@ def test_a_huge_directory_is_listed_in_bounded_answers(client: Client, home: Pat
     [{"depth": 0}, {"depth": 33}, {"limit": 0}, {"limit": 10_001}, {"cursor": "/x"}, {"a": 1}],
     ids=str,
 )
-def test_a_wrong_ls_field_is_refused(steady: Client, steady_home: Path, fields: dict[str, Any]) -> None:
+def test_a_wrong_ls_field_is_refused(
+    steady: Client, steady_home: Path, fields: dict[str, Any]
+) -> None:
     status, _ = refusal(lambda: steady.call("/ls", path=str(steady_home), **fields))
     assert status == 400
 

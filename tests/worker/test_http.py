@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import time
@@ -20,10 +21,8 @@ HEAD = f"x-sandbox-token: {TOKEN}\r\nx-sandbox-generation: 1\r\n".encode()
 def ask(client: Client, data: bytes) -> tuple[int, str] | bytes:
     """Send raw bytes; return the status and code of the refusal, or what came."""
     sock = client.connect()
-    try:
+    with contextlib.suppress(OSError):
         sock.sendall(data)
-    except OSError:
-        pass
     try:
         return read_response(sock)
     except Refused as refused:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
-from tests.worker.client import TOKEN, WorkerProcess, below, wait_until
+from tests.worker.client import TOKEN, Client, WorkerProcess, below, wait_until
+from tests.worker.conftest import MODES
 
 PROBE = r"""
 import ctypes, os, resource, sys
@@ -69,8 +72,6 @@ def test_first_process_survives_every_signal(first: WorkerProcess) -> None:
 
 def test_signals_from_outside_do_not_end_it_but_kill_does(worker: WorkerProcess) -> None:
     pid = worker.worker_pid
-    import os
-
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGSEGV, signal.SIGUSR1):
         os.kill(pid, number)
     assert worker.client().execute("echo alive")["stdout"] == b"alive\n"
@@ -101,6 +102,25 @@ def test_time_limit_holds_while_a_command_attacks_its_monitor(first: WorkerProce
     started = time.monotonic()
     answer = first.client().execute(attack, timeout_ms=500, grace_ms=100)
     assert (answer["exit_code"], time.monotonic() - started < 5) == (124, True)
+
+
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode == "root"], indirect=True)
+def test_a_monitor_holds_no_connection_and_no_output(client: Client, worker: WorkerProcess) -> None:
+    client.execute("true")
+    (waiting,) = wait_until(lambda: below(worker.worker_pid))
+    wait_until(lambda: len(os.listdir(f"/proc/{waiting}/fd")) == 4)
+    first = client.start("sleep 1000")
+    wait_until(lambda: client.call("/health", "GET")["processes"] == 1)
+    for _ in range(3):
+        client.execute("sleep 0.01 &")
+    pids = [pid for pid in below(worker.worker_pid) if comm(pid) == "sandbox-monitor"]
+    assert len(pids) >= 1
+    assert all(len(os.listdir(f"/proc/{pid}/fd")) == 1 for pid in pids)
+    first.close()
+
+
+def comm(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
 def test_only_the_worker_is_left_after_commands(first: WorkerProcess) -> None:

@@ -161,12 +161,23 @@ def test_a_dropped_connection_ends_the_tree(client: Client, stream: bool) -> Non
     wait_until(lambda: client.call("/health", "GET") == {"commands": 0, "processes": 0})
 
 
-def test_no_process_left_means_an_error_and_later_a_command(first: WorkerProcess) -> None:
-    client = first.client()
-    hog = client.start("ulimit -u 40; for i in $(seq 60); do sleep 1000 & done; sleep 1000")
-    wait_until(lambda: processes(client) >= 20)
-    hog.close()
-    wait_until(lambda: processes(client) == 0)
+def test_no_process_left_is_an_error_and_the_limit_still_holds(
+    few_processes: WorkerProcess,
+) -> None:
+    client = few_processes.client()
+    hog = client.start("while :; do sleep 1000 & done 2>/dev/null", timeout_ms=3000, grace_ms=100)
+
+    def refused() -> bool:
+        try:
+            client.execute("true")
+        except Refused as refusal:
+            assert (refusal.status, refusal.code) == (503, "command_not_started")  # noqa: PT017
+            return True
+        return False
+
+    wait_until(refused)
+    assert parse_exit(read_response(hog))["timed_out"] is True
+    assert processes(client) == 0
     assert client.execute("echo fine")["stdout"] == b"fine\n"
 
 

@@ -15,7 +15,8 @@ from oneseek_sandbox import __version__
 from oneseek_sandbox.auth import Caller
 from oneseek_sandbox.errors import MethodNotAllowedError, SandboxError, UnknownVerbError
 from oneseek_sandbox.gateway.guard import Guard
-from oneseek_sandbox.gateway.openapi import describe, docs_page
+from oneseek_sandbox.gateway.openapi import describe
+from oneseek_sandbox.gateway.page import docs_page
 from oneseek_sandbox.http.answering import error_response, json_response
 from oneseek_sandbox.http.service import Service
 from oneseek_sandbox.http.verbs import VERBS
@@ -55,6 +56,7 @@ def create_app(settings: Settings) -> Starlette:
     async def verb(request: Request) -> Response:
         name = request.path_params["verb"]
         if name not in VERBS:
+            start_trace(request.headers.get("traceparent"))
             return error_response(
                 UnknownVerbError(f"There is no verb {name!r}; there are: {', '.join(VERBS)}.")
             )
@@ -76,6 +78,7 @@ def create_app(settings: Settings) -> Starlette:
         exception_handlers={404: _not_found, 405: _wrong_method},
     )
     app.add_middleware(_Guarded, guard=Guard(settings, any_host=bool(service.keys)))
+    app.router.redirect_slashes = False
     app.state.service = service
     return app
 
@@ -91,10 +94,11 @@ class _Guarded:
         if scope["type"] == "http":
             from starlette.datastructures import Headers
 
+            headers = Headers(scope=scope)
             try:
-                self._guard.check(Headers(scope=scope))
+                self._guard.check(headers)
             except SandboxError as error:
-                start_trace(None)
+                start_trace(headers.get("traceparent"))
                 await error_response(error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
@@ -121,11 +125,13 @@ async def _not_found(request: Request, _: Exception) -> Response:
     )
 
 
-async def _wrong_method(request: Request, _: Exception) -> Response:
+async def _wrong_method(request: Request, error: Exception) -> Response:
     start_trace(request.headers.get("traceparent"))
-    return error_response(
+    response = error_response(
         MethodNotAllowedError(f"{request.url.path!r} does not take {request.method}.")
     )
+    response.headers.update(getattr(error, "headers", None) or {})
+    return response
 
 
 async def _clean_up(service: Service) -> None:

@@ -6,6 +6,7 @@ answers. Their requests carry an Origin, or a Host that is not ours.
 
 from __future__ import annotations
 
+import ipaddress
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -23,7 +24,10 @@ _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 def is_loopback(host: str) -> bool:
     """Return whether a host name can only be this machine."""
-    return host in _LOOPBACK or host.startswith("127.")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host in _LOOPBACK
 
 
 class Guard:
@@ -52,10 +56,17 @@ class Guard:
                 "localhost, or list the name in PROVISIONER_ALLOWED_HOSTS."
             )
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and _place(origin) != host.lower():
             raise ForbiddenError("Requests from web pages are not accepted.")
         if headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
             raise ForbiddenError("Requests from web pages of other sites are not accepted.")
+
+
+def _place(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
 
 
 def _name(host: str) -> str:

@@ -7,7 +7,7 @@ import functools
 import logging
 import signal
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import uvicorn
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["serve"]
 
 log = logging.getLogger(__name__)
+
+_LAST_WORDS_SECONDS: Final = 5
+"""How long the callers of cut calls have to read what became of them."""
 
 
 def serve(settings: Settings, on_ready: Callable[[str], None] | None = None) -> int:
@@ -51,7 +54,9 @@ def serve(settings: Settings, on_ready: Callable[[str], None] | None = None) -> 
         log.warning("No key is set: whoever can reach %s may run commands.", settings.host)
     listener = _listen(settings.host, settings.port)
     try:
-        return asyncio.run(_serve(settings, listener, on_ready))
+        # The loop that uvicorn itself would take: uvloop where it is installed.
+        with asyncio.Runner(loop_factory=uvicorn.Config("").get_loop_factory()) as runner:
+            return runner.run(_serve(settings, listener, on_ready))
     finally:
         listener.close()
 
@@ -84,9 +89,11 @@ async def _serve(
             access_log=False,
             server_header=False,
             timeout_keep_alive=75,
-            timeout_graceful_shutdown=settings.shutdown_grace_seconds,
+            timeout_graceful_shutdown=settings.shutdown_grace_seconds + _LAST_WORDS_SECONDS,
         )
     )
+    server.on_overdue = app.state.service.running.cut
+    server.grace_seconds = settings.shutdown_grace_seconds
     if on_ready is not None:
         host, port = listener.getsockname()[:2]
         base_url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -99,11 +106,19 @@ async def _serve(
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn's server, which says when it has started."""
+    """Uvicorn's server, which says when it has started and when its stop takes too long."""
 
     on_started: Callable[[], None] | None = None
+    on_overdue: Callable[[], None] | None = None
+    grace_seconds: int = 0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         if self.started and self.on_started is not None:
             self.on_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.on_overdue is not None:
+            loop = asyncio.get_running_loop()
+            loop.call_later(self.grace_seconds, self.on_overdue)
+        await super().shutdown(sockets=sockets)

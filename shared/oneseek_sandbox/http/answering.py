@@ -6,15 +6,18 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from oneseek_sandbox.errors import ConfigurationError, InternalError, SandboxError
+from oneseek_sandbox.http.streams import StreamedResponse
 from oneseek_sandbox.tracing import current_trace_id
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from pydantic import BaseModel
+
+    from oneseek_sandbox.http.running import RunningCalls
 
 __all__ = ["as_error", "error_body", "error_response", "event", "event_stream", "json_response"]
 
@@ -65,6 +68,10 @@ def error_response(error: Exception) -> Response:
     response = json_response(error_body(known), known.status)
     if known.retry_after_seconds is not None:
         response.headers["retry-after"] = str(known.retry_after_seconds)
+    if trace_id := current_trace_id():
+        response.headers["x-trace-id"] = trace_id
+    if known.status == 405:
+        response.headers["allow"] = "POST"
     if known.status == 401:
         response.headers["www-authenticate"] = 'Bearer realm="oneseek-sandbox"'
     return response
@@ -75,10 +82,11 @@ def event(name: str, data: str) -> bytes:
     return f"event: {name}\ndata: {data}\n\n".encode()
 
 
-def event_stream(events: AsyncIterator[bytes]) -> Response:
+def event_stream(events: AsyncGenerator[bytes, None], running: RunningCalls) -> Response:
     """Return server-sent events; proxies are asked not to hold them back."""
-    return StreamingResponse(
+    return StreamedResponse(
         events,
+        running,
         headers={**_HEADERS, "x-accel-buffering": "no"},
         media_type="text/event-stream",
     )

@@ -38,7 +38,14 @@ def read_cloud_event(request: Request, body: bytes) -> None:
         raise InvalidRequestError("A batch of CloudEvents is not accepted; send them one by one.")
     try:
         from_http(dict(request.headers), body or None)
-    except (GenericException, ValueError, TypeError, AttributeError) as error:
+    except (
+        GenericException,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise InvalidRequestError(
             f"Not a valid CloudEvent ({type(error).__name__}): it needs specversion 1.0, id, "
             "source and type, in ce- headers or in a structured JSON body."

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
+from starlette.requests import ClientDisconnect
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from typing import Any
@@ -20,14 +22,14 @@ async def unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) ->
     """Await `work`, and cancel it when the connection is dropped. The body must have been read.
 
     Raises:
-        asyncio.CancelledError: The caller went away; nobody is left to answer.
+        ClientDisconnect: The caller went away; nobody is left to answer.
     """
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnected(request))
     try:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            task.cancel()
+            raise ClientDisconnect
         return await task
     finally:
         for future in (gone, task):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
 
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from pydantic_core import ErrorDetails
-    from starlette.datastructures import QueryParams
     from starlette.requests import Request
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
 
 _DEEPEST: Final = 32
 _SHOWN_PROBLEMS: Final = 5
+_LONGEST_SHOWN: Final = 100
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -92,12 +94,17 @@ def parse_model(request: Request, body: bytes, model: type[ModelT]) -> ModelT:
     return check(model, _parse(body))
 
 
-def read_query(query: QueryParams, model: type[ModelT]) -> ModelT:
-    """Read the query string into `model`; `true` and `false` are booleans, digits numbers."""
+def read_query(request: Request, model: type[ModelT]) -> ModelT:
+    """Read the query string into `model`; `true` and `false` are booleans where one is wanted."""
+    query = request.scope["query_string"].decode("latin-1")
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, errors="strict")
+    except ValueError:
+        raise InvalidRequestError("The query string is not UTF-8, percent-encoded.") from None
     values: dict[str, Any] = {}
-    for name, text in query.multi_items():
+    for name, text in pairs:
         if name in values:
-            raise InvalidRequestError(f"{name}: given twice in the query string.")
+            raise InvalidRequestError(f"{_shown(name)}: given twice in the query string.")
         values[name] = _from_query(model, name, text)
     return check(model, values)
 
@@ -143,9 +150,8 @@ def _refuse_constant(name: str) -> None:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InvalidRequestError(f"{twice}: given twice.")
+        counts = Counter(name for name, _ in pairs)
+        raise InvalidRequestError(f"{_shown(counts.most_common(1)[0][0])}: given twice.")
     return values
 
 
@@ -155,12 +161,12 @@ def _refuse_hostile(value: object, where: str, depth: int) -> None:
         raise InvalidRequestError("The body is nested too deeply.")
     if isinstance(value, str):
         if "\0" in value and where.partition(".")[0] not in {"content", "stdin", "old", "new"}:
-            raise InvalidRequestError(f"{where}: contains a NUL character.")
+            raise InvalidRequestError(f"{_shown(where)}: contains a NUL character.")
         try:
             value.encode()
         except UnicodeEncodeError:
             raise InvalidRequestError(
-                f"{where}: contains half of a surrogate pair, which is not Unicode text."
+                f"{_shown(where)}: contains half of a surrogate pair, which is not Unicode text."
             ) from None
     elif isinstance(value, dict):
         for name, item in value.items():
@@ -176,6 +182,7 @@ def _explain(model: type[BaseModel], problem: ErrorDetails) -> str:
     location = [str(part) for part in problem["loc"]]
     field = location[0] if location else ""
     if problem["type"] == "extra_forbidden":
+        field = _shown(field)
         near = difflib.get_close_matches(field, model.model_fields, n=1, cutoff=0.5)
         advice = f"did you mean {near[0]!r}?" if near else f"known are: {_names(model)}"
         return f"{field}: no such field; {advice}"
@@ -183,6 +190,12 @@ def _explain(model: type[BaseModel], problem: ErrorDetails) -> str:
     if problem["type"] == "missing":
         message = "is required"
     return f"{field}: {message}" if field else message
+
+
+def _shown(name: str) -> str:
+    """Return a caller's name as an error text may repeat it."""
+    short = name if len(name) <= _LONGEST_SHOWN else name[:_LONGEST_SHOWN] + "…"
+    return short.encode("utf-8", "backslashreplace").decode()
 
 
 def _names(model: type[BaseModel]) -> str:
@@ -201,8 +214,6 @@ def _from_query(model: type[BaseModel], name: str, text: str) -> object:
     annotation = str(field.annotation)
     if "bool" in annotation and text in {"true", "false"}:
         return text == "true"
-    if "int" in annotation and text.lstrip("-").isdigit():
-        return int(text)
     return text
 
 

@@ -10,7 +10,7 @@ from oneseek_sandbox.http.answering import error_response, json_response
 from oneseek_sandbox.http.service import Service
 from oneseek_sandbox.http.verbs import CONTROL_VERBS
 from oneseek_sandbox.settings import Settings
-from oneseek_sandbox.tracing import configure_logging
+from oneseek_sandbox.tracing import configure_logging, start_trace
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -26,6 +26,8 @@ async def serve_verb(verb: str, request: Request) -> Response:
     try:
         service = _service(verb)
     except ConfigurationError as error:
+        configure_logging("info")
+        start_trace(request.headers.get("traceparent"))
         return error_response(error)
     return await service.answer(verb, request)
 

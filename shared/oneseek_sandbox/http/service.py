@@ -11,6 +11,7 @@ from starlette.responses import Response
 from oneseek_sandbox.assembly import open_provisioner
 from oneseek_sandbox.auth import Keys
 from oneseek_sandbox.http.answering import error_response
+from oneseek_sandbox.http.running import RunningCalls
 from oneseek_sandbox.http.verbs import VERBS, Call, check_method
 from oneseek_sandbox.tracing import start_trace
 
@@ -28,11 +29,15 @@ class Service:
 
     Args:
         control: Whether control verbs are among them.
+
+    Attributes:
+        running: The calls under way.
     """
 
     def __init__(self, settings: Settings, *, control: bool) -> None:
         self.settings = settings
         self.keys = Keys.from_settings(settings)
+        self.running = RunningCalls()
         self._control = control
         self._opening = asyncio.Lock()
         self._provisioner: Provisioner | None = None
@@ -56,8 +61,9 @@ class Service:
         try:
             check_method(verb, request.method)
             caller = self.keys.caller(request.headers.get("authorization"))
-            call = Call(request, caller, await self.provisioner(), self.settings)
-            response = await VERBS[verb](call)
+            with self.running.call(verb):
+                call = Call(request, caller, await self.provisioner(), self.settings, self.running)
+                response = await VERBS[verb](call)
         except ClientDisconnect:
             return Response(status_code=499)  # nobody is left to read it
         except Exception as error:  # noqa: BLE001 - the edge: nothing may leave as a bare 500

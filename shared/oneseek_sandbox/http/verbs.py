@@ -5,12 +5,13 @@ The rooms in `functions/` and the gateway both serve these; a verb is the same w
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from pydantic import BaseModel
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from oneseek_sandbox import models
 from oneseek_sandbox.errors import InvalidRequestError, MethodNotAllowedError
@@ -32,17 +33,20 @@ from oneseek_sandbox.http.reading import (
     read_model,
     read_query,
 )
+from oneseek_sandbox.http.streams import StreamedResponse
 from oneseek_sandbox.output import StreamDecoder
 from oneseek_sandbox.worker.client import Piece
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 
     from starlette.requests import Request
 
     from oneseek_sandbox.auth import Caller
+    from oneseek_sandbox.http.running import RunningCalls
     from oneseek_sandbox.provisioner import Provisioner
     from oneseek_sandbox.settings import Settings
+    from oneseek_sandbox.worker.answers import ReadMeta
 
 __all__ = [
     "CONTROL_VERBS",
@@ -68,12 +72,18 @@ class Call:
     """One authenticated request on its way to the provisioner."""
 
     def __init__(
-        self, request: Request, caller: Caller, provisioner: Provisioner, settings: Settings
+        self,
+        request: Request,
+        caller: Caller,
+        provisioner: Provisioner,
+        settings: Settings,
+        running: RunningCalls,
     ) -> None:
         self.request = request
         self.caller = caller
         self.provisioner = provisioner
         self.settings = settings
+        self.running = running
 
     async def read(self, model: type[ModelT]) -> ModelT:
         """Read the JSON body."""
@@ -94,7 +104,10 @@ async def execute(call: Call) -> Response:
     if request.cancel is not None:
         return json_response(await call.provisioner.cancel(request, call.caller))
     if accepts(call.request, "text/event-stream"):
-        return event_stream(_execute_events(call, request))
+        events = _execute_events(call, request)
+        # What is refused before it starts is refused with a status, as every call is.
+        await unless_disconnected(call.request, anext(events))
+        return event_stream(events, call.running)
     answer = await unless_disconnected(call.request, _execute_answer(call, request))
     return json_response(answer)
 
@@ -107,21 +120,47 @@ async def _execute_answer(call: Call, request: models.ExecuteRequest) -> models.
     raise AssertionError("execute ends with an answer or an error")
 
 
-async def _execute_events(call: Call, request: models.ExecuteRequest) -> AsyncIterator[bytes]:
-    decoders = {
-        "stdout": StreamDecoder(request.encoding),
-        "stderr": StreamDecoder(request.encoding),
-    }
+async def _execute_events(
+    call: Call, request: models.ExecuteRequest
+) -> AsyncGenerator[bytes, None]:
+    """Yield nothing when the command has started, then its output, and how it ended."""
+    decoders = {name: StreamDecoder(request.encoding) for name in ("stdout", "stderr")}
+    begun = False
     try:
-        async with aclosing(call.provisioner.execute(request, call.caller, stream=True)) as events:
-            async for item in events:
-                if isinstance(item, Piece):
-                    if text := decoders[item.stream].feed(item.data):
-                        yield event(item.stream, json.dumps({"text": text}))
-                else:
-                    yield event("exit", item.model_dump_json())
-    except Exception as error:  # noqa: BLE001 - the status was sent; the error becomes an event
-        yield event("error", json.dumps(error_body(as_error(error))))
+        async with aclosing(call.provisioner.execute(request, call.caller, stream=True)) as items:
+            async for item in items:
+                if not begun:
+                    begun = True
+                    yield b""
+                for told in _events_of(item, decoders):
+                    yield told
+    except asyncio.CancelledError:
+        if not (begun and call.running.are_cut):
+            raise
+        yield _error_event(call.running.error("execute"))
+    except Exception as error:
+        if not begun:
+            raise
+        yield _error_event(error)
+
+
+def _events_of(
+    item: Piece | models.ExecuteAnswer, decoders: dict[str, StreamDecoder]
+) -> Iterator[bytes]:
+    if isinstance(item, Piece):
+        texts = {item.stream: decoders[item.stream].feed(item.data)}
+    else:
+        texts = {name: decoder.end() for name, decoder in decoders.items()}
+    for name, text in texts.items():
+        if text:
+            yield event(name, json.dumps({"text": text}))
+    if not isinstance(item, Piece):
+        yield event("exit", item.model_dump_json())
+
+
+def _error_event(error: Exception) -> bytes:
+    """Return an error as an event: the status has been sent."""
+    return event("error", json.dumps(error_body(as_error(error))))
 
 
 async def ls(call: Call) -> Response:
@@ -135,35 +174,46 @@ async def read_file(call: Call) -> Response:
     request = await call.read(models.ReadFileRequest)
     if not accepts(call.request, _BINARY):
         return json_response(await call.provisioner.read_file(request, call.caller))
-    opened = call.provisioner.open_file(request, call.caller)
-    file = await opened.__aenter__()
-
-    async def body() -> AsyncIterator[bytes]:
-        try:
-            async for chunk in file.chunks:
-                yield chunk
-        finally:
-            await opened.__aexit__(None, None, None)
-
+    body = _file_bytes(call, request)
+    meta = cast("ReadMeta", await unless_disconnected(call.request, anext(body)))
     headers = {
-        "x-sandbox-size": str(file.meta.size),
-        "x-sandbox-sha256": file.meta.sha256,
-        "x-sandbox-total-lines": str(file.meta.total_lines),
-        "x-sandbox-truncated": "true" if file.meta.truncated else "false",
+        "x-sandbox-size": str(meta.size),
+        "x-sandbox-sha256": meta.sha256,
+        "x-sandbox-total-lines": str(meta.total_lines),
+        "x-sandbox-truncated": "true" if meta.truncated else "false",
         "cache-control": "no-store",
         "x-content-type-options": "nosniff",
     }
-    return StreamingResponse(body(), headers=headers, media_type=_BINARY)
+    return StreamedResponse(
+        cast("AsyncGenerator[bytes, None]", body),
+        call.running,
+        headers=headers,
+        media_type=_BINARY,
+    )
+
+
+async def _file_bytes(
+    call: Call, request: models.ReadFileRequest
+) -> AsyncGenerator[ReadMeta | bytes, None]:
+    """Yield what is known of the file, then its bytes."""
+    async with call.provisioner.open_file(request, call.caller) as file:
+        yield file.meta
+        async for chunk in file.chunks:
+            yield chunk
 
 
 async def write_file(call: Call) -> Response:
     """Answer a write_file: from JSON, or from the bytes alone with the rest in the query."""
     if media_type(call.request) != _BINARY:
         request = await call.read(models.WriteFileRequest)
+        if "content" not in request.model_fields_set:
+            raise InvalidRequestError('content: is required; give "" to make the file empty.')
         return json_response(await call.provisioner.write_file(request, call.caller))
-    request = read_query(call.request.query_params, models.WriteFileRequest)
-    if request.content:
-        raise InvalidRequestError("content: goes into the body of an octet-stream request.")
+    request = read_query(call.request, models.WriteFileRequest)
+    if given := {"content", "encoding"} & request.model_fields_set:
+        raise InvalidRequestError(
+            f"{min(given)}: not in the query; the body of an octet-stream request is the content."
+        )
     body = bounded_stream(call.request, call.settings.max_file_bytes)
     return json_response(await call.provisioner.write_file(request, call.caller, body=body))
 

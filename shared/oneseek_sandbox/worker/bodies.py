@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from oneseek_sandbox.errors import SandboxUnavailableError
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
     import httpcore
 
-__all__ = ["read_header", "read_lines", "read_whole"]
+__all__ = ["read_header", "read_lines", "read_pieces", "read_whole"]
 
 
 def read_header(response: httpcore.Response, wanted: bytes) -> bytes:
@@ -22,31 +23,58 @@ def read_header(response: httpcore.Response, wanted: bytes) -> bytes:
     return b""
 
 
+async def read_pieces(response: httpcore.Response, limit: int) -> AsyncIterator[bytes]:
+    """Yield a body of at most `limit` bytes as it comes.
+
+    Raises:
+        SandboxUnavailableError: It is longer.
+    """
+    received = 0
+    async for chunk in response.aiter_stream():
+        received += len(chunk)
+        if received > limit:
+            raise SandboxUnavailableError(
+                f"The sandbox's answer is longer than {limit} bytes and was dropped.",
+                may_have_run=True,
+            )
+        yield chunk
+
+
 async def read_whole(response: httpcore.Response, limit: int) -> bytes:
     """Return a body of at most `limit` bytes.
 
     Raises:
         SandboxUnavailableError: It is longer.
     """
-    content = bytearray()
-    async for chunk in response.aiter_stream():
-        content += chunk
-        if len(content) > limit:
-            raise SandboxUnavailableError(
-                f"The sandbox's answer is longer than {limit} bytes and was dropped.",
-                may_have_run=True,
-            )
-    return bytes(content)
+    return b"".join([chunk async for chunk in read_pieces(response, limit)])
 
 
-async def read_lines(response: httpcore.Response, longest: int) -> AsyncIterator[bytes]:
+async def read_lines(
+    response: httpcore.Response, longest: int, seconds: float
+) -> AsyncIterator[bytes]:
     """Yield a body line by line, each of at most `longest` bytes.
 
+    Args:
+        seconds: How long the worker may take in all; what the caller does in between is its own.
+
     Raises:
-        SandboxUnavailableError: A line is longer.
+        SandboxUnavailableError: A line is longer, or the worker took longer.
     """
     waiting = bytearray()
-    async for chunk in response.aiter_stream():
+    chunks = aiter(response.aiter_stream())
+    clock = asyncio.get_running_loop().time
+    while True:
+        began = clock()
+        try:
+            async with asyncio.timeout(seconds):
+                chunk = await anext(chunks, None)
+        except TimeoutError:
+            raise SandboxUnavailableError(
+                "The sandbox did not end its answer in time.", may_have_run=True
+            ) from None
+        if chunk is None:
+            return
+        seconds -= clock() - began
         waiting += chunk
         *complete, rest = waiting.split(b"\n")
         for line in complete:

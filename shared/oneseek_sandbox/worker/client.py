@@ -6,17 +6,15 @@ Knows Redis no more than Kubernetes: a lease's placement is all it needs. Every 
 
 from __future__ import annotations
 
+import asyncio
 import json
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import httpcore
 
-from oneseek_sandbox.errors import (
-    CreationLostError,
-    SandboxUnavailableError,
-)
+from oneseek_sandbox.errors import CreationLostError, SandboxUnavailableError
 from oneseek_sandbox.worker.answers import (
     Cancelled,
     Claimed,
@@ -31,7 +29,7 @@ from oneseek_sandbox.worker.answers import (
     error_from,
     parse,
 )
-from oneseek_sandbox.worker.bodies import read_header, read_lines, read_whole
+from oneseek_sandbox.worker.bodies import read_header, read_lines, read_pieces, read_whole
 from oneseek_sandbox.worker.connection import PROTOCOLS, Peer, ProvedBackend
 
 if TYPE_CHECKING:
@@ -45,6 +43,8 @@ _OK: Final = 200
 _SMALL_ANSWER: Final = 32 * 1024 * 1024
 _CONNECT_SECONDS: Final = 5.0
 _ANSWER_SECONDS: Final = 30.0
+_WHOLE_ANSWER_SECONDS: Final = 60.0
+_END_SECONDS: Final = 1.0
 _OVERDUE_SECONDS: Final = 15.0
 """How long after its own deadline a command's answer is waited for; the worker's last resort to
 end a command is some seconds after its limit."""
@@ -135,21 +135,29 @@ class WorkerClient:
         seconds = (request["timeout_ms"] + request["grace_ms"]) / 1000 + _OVERDUE_SECONDS
         longest = 4 * request["max_output_bytes"] + 65_536
         ended: Exit | None = None
+        room = 2 * request["max_output_bytes"]
         async with self._request(
             lease, "POST", "/execute", _json(request), read_seconds=seconds
         ) as response:
-            # Read on to the end: only then can the connection be used again.
-            async for line in read_lines(response, longest):
+            if request["stream"]:
+                yield Piece("stdout", b"")  # it has started: a silent one is known to run
+            lines = read_lines(response, longest, seconds)
+            async for line in lines:
                 event = _event(line)
                 if isinstance(event, Exit):
                     ended = event
-                elif ended is None:
-                    yield event
+                    break
+                room -= max(1, len(event.data))
+                if room < 0:
+                    raise _broken("printed more than it may")
+                yield event
+            # Only a connection that is read to its end can be used again.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_END_SECONDS):
+                    async for _ in lines:
+                        pass
         if ended is None:
-            raise SandboxUnavailableError(
-                "The sandbox ended its answer before it told how the command ended.",
-                may_have_run=True,
-            )
+            raise _broken("ended its answer before it told how the command ended")
         yield ended
 
     async def cancel(self, lease: Lease, request_id: str) -> Cancelled:
@@ -166,7 +174,8 @@ class WorkerClient:
         """Open a file for reading; the bytes come while the context lasts."""
         async with self._request(lease, "POST", "/read", _json(request)) as response:
             meta = parse(ReadMeta, read_header(response, b"x-meta"))
-            yield OpenFile(meta, response.aiter_stream())
+            most = min(meta.size, request.get("limit") or meta.size)
+            yield OpenFile(meta, read_pieces(response, most))
 
     async def write(
         self, lease: Lease, meta: dict[str, Any], content: bytes | AsyncIterable[bytes]
@@ -189,8 +198,16 @@ class WorkerClient:
         content: bytes | AsyncIterable[bytes],
         headers: dict[str, str] | None = None,
     ) -> bytes:
-        async with self._request(lease, method, target, content, headers) as response:
-            return await read_whole(response, _SMALL_ANSWER)
+        # An upload goes on as long as its sender does.
+        seconds = _WHOLE_ANSWER_SECONDS if isinstance(content, bytes) else None
+        try:
+            async with (
+                asyncio.timeout(seconds),
+                self._request(lease, method, target, content, headers) as response,
+            ):
+                return await read_whole(response, _SMALL_ANSWER)
+        except TimeoutError:
+            raise _broken("did not end its answer in time") from None
 
     @asynccontextmanager
     async def _request(
@@ -257,6 +274,13 @@ class WorkerClient:
             extensions={"timeout": timeouts},
         ) as response:
             yield response
+
+
+def _broken(how: str) -> SandboxUnavailableError:
+    return SandboxUnavailableError(
+        f"The sandbox {how}. Look at what was done before you repeat it, or acquire again.",
+        may_have_run=True,
+    )
 
 
 def _named(error: Exception) -> str:

@@ -97,6 +97,9 @@ class ProvedBackend(AsyncNetworkBackend):
         except TimeoutError:
             await stream.aclose()
             raise httpcore.ConnectTimeout("the worker did not prove itself in time") from None
+        except (httpcore.NetworkError, httpcore.TimeoutException) as error:
+            await stream.aclose()
+            raise httpcore.ConnectError(f"no proof: {error}") from error  # nothing was sent yet
         except BaseException:
             await stream.aclose()
             raise
@@ -130,7 +133,7 @@ async def _demand_proof(stream: AsyncNetworkStream, peer: Peer) -> None:
         str(peer.token).encode(), f"{nonce}:{peer.boot_id}".encode(), hashlib.sha256
     ).hexdigest()
     proof = answer.get("proof")
-    if not isinstance(proof, str) or not hmac.compare_digest(proof.encode(), expected.encode()):
+    if not (isinstance(proof, str) and proof.isascii() and hmac.compare_digest(proof, expected)):
         raise SandboxLostError(
             "What answers at this sandbox's address cannot prove that it is the sandbox. "
             "Acquire again."
@@ -153,8 +156,9 @@ async def _read_answer(stream: AsyncNetworkStream) -> bytes:
 def _content_length(head: bytes) -> int:
     for line in head.split(b"\r\n")[1:]:
         name, _, value = line.partition(b":")
-        if name.strip().lower() == b"content-length" and value.strip().isdigit():
-            return int(value)
+        length = value.strip()
+        if name.strip().lower() == b"content-length" and length.isdigit() and len(length) < 10:
+            return int(length)
     raise SandboxUnavailableError("The sandbox's answer is not one of a worker: no length.")
 
 

@@ -13,6 +13,7 @@ import binascii
 import contextlib
 import ctypes
 import errno
+import gc
 import heapq
 import json
 import marshal
@@ -56,6 +57,7 @@ SCRIPT_FD = 3
 MAX_RESTARTED_WALKS = 200
 MAX_OPEN_FILES = 4096
 CHUNK = 256 * 1024
+ENCODED_AT_ONCE = 48 * 1024  # a multiple of three, so that base64 goes on without padding
 MAX_PATH = 16 * 1024  # characters; a base64 name takes more than its 4096 bytes
 
 HEADER_SECONDS = 10.0
@@ -68,6 +70,7 @@ EXITING_SECONDS = 0.02
 KILL_SECONDS = 10.0
 IDLE_MARGIN_SECONDS = 60.0
 IDLE_CHECK_SECONDS = 5.0
+SPARE_SECONDS = 30.0
 UNCLAIMED_SECONDS = 120.0
 
 STATUS = {
@@ -322,6 +325,9 @@ PR_SET_SECCOMP = 22
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 SECCOMP_MODE_FILTER = 2
+SETTABLE_SIGNALS = [
+    int(number) for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+]
 
 # Per machine, one table per instruction set it runs: audit number, prlimit64, and the calls that
 # slow a process down by number (sched_setparam, sched_setscheduler, sched_setaffinity, sched_setattr).
@@ -413,7 +419,7 @@ def _on_child(_signal: int, _frame: object) -> None:
 
 def take_signals() -> int:
     """Ignore every signal that can be, and return a descriptor that SIGCHLD makes readable."""
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
+    for number in SETTABLE_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
@@ -1596,9 +1602,17 @@ class Capture:
         self._ring[: len(rest)] = rest
         self._start = (start + len(data)) % limit
 
-    def parts(self) -> tuple[bytes, bytes]:
+    @property
+    def kept(self) -> int:
+        """How many bytes are held."""
+        return len(self._head) + len(self._ring)
+
+    def parts(self) -> tuple[memoryview, memoryview]:
         """Return head and tail."""
-        return bytes(self._head), bytes(self._ring[self._start :] + self._ring[: self._start])
+        if self._start:
+            self._ring = self._ring[self._start :] + self._ring[: self._start]
+            self._start = 0
+        return memoryview(self._head), memoryview(self._ring)
 
 
 # --- commands ----------------------------------------------------------------------------------
@@ -1730,6 +1744,8 @@ class Job:
     def receive(cls, sock: socket.socket) -> Self:
         """Wait for a job; raises OSError when none will come."""
         data, fds, _, _ = socket.recv_fds(sock, MAX_JOB_BYTES, 6)
+        for fd in fds:
+            os.set_inheritable(fd, False)
         if not data:
             raise ConnectionResetError
         arguments, env = marshal.loads(data)  # noqa: S302 - from our own parent
@@ -1818,7 +1834,7 @@ def spawn_program(job: Job) -> int:
                 file_actions=actions,
                 setpgroup=0,
                 setsigmask=(),
-                setsigdef=signal.valid_signals(),
+                setsigdef=SETTABLE_SIGNALS,
             )
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR):
@@ -1869,10 +1885,9 @@ class Listener:
         return chunk
 
 
-def http_chunk(value: object) -> bytes:
-    """Return one line of JSON as a chunk of a chunked answer."""
-    line = _encode(value) + b"\n"
-    return b"%x\r\n%b\r\n" % (len(line), line)
+def http_chunk(data: bytes | bytearray) -> bytes:
+    """Return a chunk of a chunked answer."""
+    return b"".join((b"%x\r\n" % len(data), data, b"\r\n"))
 
 
 class Answer:
@@ -1880,21 +1895,37 @@ class Answer:
 
     def __init__(self, fields: dict[str, Any], stdout: Capture, stderr: Capture) -> None:
         self._fields = fields
-        streams = {"stdout": stdout, "stderr": stderr}
-        self._parts = {name: capture.parts() for name, capture in streams.items()}
-        self._totals = {name: capture.total for name, capture in streams.items()}
-        self.size = 512 + sum(len(head) + len(tail) for head, tail in self._parts.values())
+        self._streams = {"stdout": stdout, "stderr": stderr}
+        self.size = 512 + stdout.kept + stderr.kept
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the last line of an execute answer."""
-        streams = {
-            name: {"head": _base64(head), "tail": _base64(tail), "bytes": self._totals[name]}
-            for name, (head, tail) in self._parts.items()
-        }
-        return {"exit": {**self._fields, **streams}}
+    def pieces(self) -> Iterator[bytes]:
+        """Give the last line of an execute answer, piece by piece as output may be long."""
+        yield b'{"exit":' + _encode(self._fields)[:-1]
+        for name, capture in self._streams.items():
+            yield b',"%b":{"bytes":%d' % (name.encode("ascii"), capture.total)
+            head, tail = capture.parts()
+            for part, data in ((b"head", head), (b"tail", tail)):
+                yield b',"%b":"' % part
+                for start in range(0, len(data), ENCODED_AT_ONCE):
+                    yield _base64(data[start : start + ENCODED_AT_ONCE]).encode("ascii")
+                yield b'"'
+            yield b"}"
+        yield b"}}\n"
+
+    async def send(self, connection: Connection, head: bytes) -> None:
+        """Send `head` and the last line, then the end of the chunked body."""
+        buffer = bytearray()
+        for piece in self.pieces():
+            buffer += piece
+            if len(buffer) >= CHUNK:
+                await connection.send(head + http_chunk(buffer))
+                head = b""
+                buffer.clear()
+                await turn()
+        await connection.send(head + http_chunk(buffer) + b"0\r\n\r\n")
 
 
-def _base64(data: bytes) -> str:
+def _base64(data: bytes | memoryview) -> str:
     return binascii.b2a_base64(data, newline=False).decode("ascii")
 
 
@@ -2056,7 +2087,7 @@ class Command:
         room = self.spec.max_output_bytes - capture.total
         capture.feed(data)
         if room > 0 and self.listeners:
-            chunk = http_chunk({name: _base64(data[:room])})
+            chunk = http_chunk(_encode({name: _base64(data[:room])}) + b"\n")
             for listener in self.listeners:
                 listener.put(chunk)
             self.changed.notify()
@@ -2170,6 +2201,7 @@ class Commands:
         self._score = options.score
         self._null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         self._env = command_environment(options.workspace)
+        self._monitors: dict[int, Command] = {}
         self._background: dict[int, int] = {}
         self._spare: Spare | None = None
 
@@ -2190,6 +2222,7 @@ class Commands:
         finally:
             os.close(cwd)
         self.running.append(command)
+        self._monitors[command.monitor] = command
         if len(self.running) > 1:
             for other in self.running:
                 other.shared = True
@@ -2222,12 +2255,18 @@ class Commands:
             else:
                 self._spare = Spare(pid, ours)
 
+    def drop_spare(self) -> None:
+        """End the spare monitor; an idle sandbox needs its memory more."""
+        if self._spare is not None:
+            self._spare.close()
+            self._spare = None
+
     def _fork(self, receive: Callable[[], Job], fds: list[int]) -> int:
         self._score.for_children()
         try:
             pid = os.fork()
             if pid == 0:
-                close_all_but(*fds)
+                close_all_but(0, 1, 2, *fds)
                 run_monitor(receive)
         finally:
             self._score.for_self()
@@ -2253,15 +2292,18 @@ class Commands:
             for pid, begin in self._background.items()
             if pid in processes and processes[pid].begin == begin
         }
-        spared = {command.monitor for command in self.running} | set(self._background)
+        spared = {*self._monitors, *self._background}
         if self._spare is not None:
             spared.add(self._spare.pid)
         return descendants(processes, os.getpid(), spared)
 
     def count_processes(self) -> int:
         """Return how many processes there are besides our own."""
-        own = sum(1 for command in self.running if command.monitor) + (self._spare is not None)
-        return max(0, len(descendants(read_processes(), os.getpid(), set())) - own)
+        own = set(self._monitors)
+        if self._spare is not None:
+            own.add(self._spare.pid)
+        found = descendants(read_processes(), os.getpid(), set())
+        return sum(1 for pid in found if pid not in own)
 
     def count_memory_kills(self) -> int:
         """Return how often the kernel killed for want of memory here; 0 when that is not known."""
@@ -2288,7 +2330,6 @@ class Commands:
             self._reap_all()
 
     def _reap_all(self) -> None:
-        monitors = {command.monitor: command for command in self.running if command.monitor}
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
@@ -2298,13 +2339,12 @@ class Commands:
                 return
             if os.WIFSTOPPED(status):
                 # Code inside may stop its monitor, and with it the news of its own end.
-                if pid in monitors or (self._spare is not None and pid == self._spare.pid):
+                if pid in self._monitors or (self._spare is not None and pid == self._spare.pid):
                     send_signal((pid,), signal.SIGCONT)
-            elif pid in monitors:
-                monitors[pid].monitor_ended(status)
+            elif pid in self._monitors:
+                self._monitors.pop(pid).monitor_ended(status)
             elif self._spare is not None and pid == self._spare.pid:
-                self._spare.close()
-                self._spare = None
+                self.drop_spare()
 
     def _open_cwd(self, spec: CommandSpec) -> int:
         if spec.cwd is None:
@@ -2717,6 +2757,7 @@ class Worker:
         idle_seconds = fields.integer("idle_seconds", 1, 86_400 * 366)
         fields.close()
         answer = self._claim.take(token, generation, idle_seconds)
+        self.scheduler.spawn(self._commands.prepare())
         self._last_contact = time.monotonic()
         await request.answer(answer)
 
@@ -2755,7 +2796,7 @@ class Worker:
         elif entry.command is not None:
             await Relay(request, entry.command, stream=False).run()
         elif entry.answer is not None:
-            await request.send(STREAM_HEADERS, http_chunk(entry.answer.as_json()) + b"0\r\n\r\n")
+            await entry.answer.send(request.connection, request.head(200, STREAM_HEADERS))
 
     async def _end_when_idle(self) -> None:
         began = time.monotonic()
@@ -2764,6 +2805,8 @@ class Worker:
             now = time.monotonic()
             if self._requests or self._commands.running:
                 continue
+            if now - self._last_contact > SPARE_SECONDS:
+                self._commands.drop_spare()
             if self._claim.claimed:
                 limit = self._claim.idle_seconds + IDLE_MARGIN_SECONDS
                 if now - self._last_contact > limit:
@@ -2825,7 +2868,7 @@ class Relay:
             self._pending = memoryview(b"")
             await self._connection.send(piece)
         head = b"" if self._head_taken else self._request.head(200, STREAM_HEADERS)
-        await self._connection.send(head + http_chunk(answer.as_json()) + b"0\r\n\r\n")
+        await answer.send(self._connection, head)
 
     def _send_some(self) -> None:
         while piece := self._pending or memoryview(self._next()):
@@ -2882,6 +2925,7 @@ def main() -> NoReturn:
     # Whatever is imported later could be a file that code inside has changed.
     sys.path.clear()
     sys.meta_path.clear()
+    gc.freeze()  # a collection in a forked monitor would copy every page it looks at
     null = os.open("/dev/null", os.O_RDWR)
     os.dup2(null, 0)
     wakeup = take_signals()

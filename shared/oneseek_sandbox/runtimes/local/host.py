@@ -144,7 +144,7 @@ def socket_folder(home: Path) -> Path:
     user = os.geteuid()
     name = "oneseek-sandbox-" + hashlib.sha256(os.fsencode(home)).hexdigest()[:8]
     personal = Path(f"/run/user/{user}")
-    if user == 0:
+    if user == 0 and os.access("/run", os.W_OK):  # root in a container may not be let
         return Path("/run") / name
     if personal.is_dir() and personal.stat().st_uid == user:
         return personal / name

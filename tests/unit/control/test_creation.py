@@ -1,0 +1,184 @@
+"""A creator that fails half way takes nothing from anybody."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from oneseek_sandbox.errors import (
+    CreationLostError,
+    RuntimeUnavailableError,
+    SandboxUnavailableError,
+    StoreUnavailableError,
+    UnavailableError,
+)
+from oneseek_sandbox.leases.memory import MemoryLeaseStore
+
+
+class LosesAnswers(MemoryLeaseStore):
+    """A store whose answer to the first commit is lost on its way."""
+
+    lost = 1
+
+    async def commit(self, creation, placement):
+        lease = await super().commit(creation, placement)
+        if self.lost:
+            self.lost -= 1
+            raise StoreUnavailableError("The connection broke.")
+        return lease
+
+
+class IsAway(MemoryLeaseStore):
+    """A store that a test takes away."""
+
+    away = False
+
+    async def commit(self, creation, placement):
+        if self.away:
+            raise StoreUnavailableError("The store is away.")
+        return await super().commit(creation, placement)
+
+
+def fail(runtime, method, error, *, times=1):
+    """Let a method of the runtime fail some times."""
+    original = getattr(runtime, method)
+    left = [times]
+
+    async def failing(*args, **fields):
+        if left[0]:
+            left[0] -= 1
+            raise error
+        return await original(*args, **fields)
+
+    setattr(runtime, method, failing)
+
+
+@pytest.mark.promise(2)
+async def test_a_commit_whose_answer_was_lost_is_asked_again(new_world):
+    world = new_world(LosesAnswers)
+    acquired = await world.acquire()
+    assert world.only_object().labels.sandbox_id == acquired.sandbox_id
+    assert (await world.acquire()).sandbox_id == acquired.sandbox_id
+
+
+@pytest.mark.promise(8)
+async def test_a_store_that_stays_away_at_the_commit_costs_no_sandbox(new_world):
+    world = new_world(IsAway)
+    await world.acquire()
+    sandbox = world.only_object()
+    world.empty_store()
+    world.store.away = True
+    with pytest.raises(StoreUnavailableError):
+        await world.acquire()
+    assert world.only_object().uid == sandbox.uid
+    world.store.away = False
+    assert (await world.acquire()).reused
+    assert world.only_object().uid == sandbox.uid
+
+
+@pytest.mark.promise(2, 8)
+async def test_who_loses_an_adoption_leaves_the_files_to_the_successor(world):
+    await world.acquire()
+    sandbox = world.only_object()
+    world.empty_store()
+    slow = await world.begin("slow")
+    claiming, go_on = asyncio.Event(), asyncio.Event()
+    claim = world.workers.claim
+
+    async def slow_claim(*args, **fields):
+        claiming.set()
+        await go_on.wait()
+        return await claim(*args, **fields)
+
+    world.workers.claim = slow_claim
+    world.creator._creation_ms = 10**6  # it does not renew: its process was stopped for a while
+    losing = asyncio.create_task(world.creator.create(slow))
+    await claiming.wait()
+    await asyncio.sleep(0.35)  # the time of its creation lease
+    successor = await world.begin("successor")
+    assert successor.generation > slow.generation
+    go_on.set()
+    with pytest.raises(CreationLostError):
+        await losing
+    assert world.only_object().uid == sandbox.uid
+    created = await world.creator.create(successor)
+    assert created.found
+    assert created.lease.placement.uid == sandbox.uid
+
+
+@pytest.mark.promise(6)
+async def test_a_thread_released_while_its_worker_is_claimed_leaves_nothing(world):
+    claimed = asyncio.Event()
+    mark_claimed = world.runtime.mark_claimed
+
+    async def slow_mark(sandbox):
+        await mark_claimed(sandbox)
+        claimed.set()
+        await asyncio.sleep(5)
+
+    world.runtime.mark_claimed = slow_mark
+    creating = asyncio.create_task(world.creator.create(await world.begin()))
+    await claimed.wait()
+    await world.store.release(world.thread, sandbox_id=None)
+    with pytest.raises(CreationLostError):
+        await creating
+    assert world.runtime.objects == {}
+
+
+@pytest.mark.promise(7)
+async def test_a_restart_that_fails_for_a_moment_keeps_lease_and_files(world):
+    acquired = await world.acquire()
+    sandbox = world.only_object()
+    world.runtime.stopped.add(sandbox.uid)
+    await world.runtime.workers[sandbox.uid].__aexit__()
+    fail(world.runtime, "adopt", RuntimeUnavailableError("The runtime does not answer."))
+    with pytest.raises(UnavailableError):
+        await world.acquire()
+    assert world.only_object().uid == sandbox.uid
+    assert await world.store.resolve(acquired.sandbox_id) == world.thread
+
+
+@pytest.mark.promise(8)
+async def test_an_adoption_that_fails_for_a_moment_keeps_the_files(world):
+    await world.acquire()
+    sandbox = world.only_object()
+    world.empty_store()
+    fail(world.runtime, "mark_claimed", RuntimeUnavailableError("The runtime does not answer."))
+    with pytest.raises(RuntimeUnavailableError):
+        await world.acquire()
+    assert world.only_object().uid == sandbox.uid
+    assert (await world.acquire()).reused
+
+
+async def test_an_adopted_sandbox_that_vanishes_is_replaced_in_the_same_acquire(world):
+    await world.acquire()
+    sandbox = world.only_object()
+    world.empty_store()
+    mark_claimed = world.runtime.mark_claimed
+
+    async def vanishing(found):
+        if found.uid == sandbox.uid:
+            world.runtime.objects.pop(found.uid, None)
+        await mark_claimed(found)
+
+    world.runtime.mark_claimed = vanishing
+    acquired = await world.acquire()
+    assert not acquired.reused
+    assert world.only_object().labels.sandbox_id == acquired.sandbox_id
+
+
+async def test_a_creation_that_hangs_does_not_hold_the_stop(world):
+    started = asyncio.Event()
+
+    async def hanging(_labels):
+        started.set()
+        await asyncio.sleep(3600)
+
+    world.runtime.create = hanging
+    acquiring = asyncio.create_task(world.acquire())
+    await started.wait()
+    async with asyncio.timeout(5):
+        await world.acquisition.close(within_seconds=0.1)
+    with pytest.raises((CreationLostError, SandboxUnavailableError, asyncio.CancelledError)):
+        await acquiring
