@@ -45,9 +45,8 @@ _CONNECT_SECONDS: Final = 5.0
 _ANSWER_SECONDS: Final = 30.0
 _WHOLE_ANSWER_SECONDS: Final = 60.0
 _END_SECONDS: Final = 1.0
+# How long after its own deadline a command is waited for; ending it takes the worker some seconds.
 _OVERDUE_SECONDS: Final = 15.0
-"""How long after its own deadline a command's answer is waited for; the worker's last resort to
-end a command is some seconds after its limit."""
 
 
 class ClaimConflictError(Exception):
