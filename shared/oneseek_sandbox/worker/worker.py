@@ -1804,7 +1804,8 @@ def close_all_but(*kept: int) -> None:
     """Close every descriptor except these: a copy held here would hide a closed connection."""
     start = 0
     for fd in sorted(kept):
-        os.closerange(start, fd)
+        if fd > start:  # os.closerange(0, 0) closes everything where it calls close_range(2)
+            os.closerange(start, fd)
         start = fd + 1
     os.closerange(start, MAX_OPEN_FILES)
 
