@@ -2359,6 +2359,9 @@ def command_environment(workspace: str) -> dict[bytes, bytes]:
         b"PATH": b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         b"LANG": b"C.UTF-8",
         b"TMPDIR": b"/tmp",
+        # Python takes compiled code for current when second and size agree: an agent that mends
+        # a file and runs it at once would run the old one.
+        b"PYTHONDONTWRITEBYTECODE": b"1",
     }
     return {**env, **os.environb, b"HOME": os.fsencode(workspace)}
 

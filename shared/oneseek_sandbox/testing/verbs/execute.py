@@ -58,6 +58,13 @@ class ExecuteContract(VerbsFixtures):
         await sandbox.run("export LEFT=behind", env={"GIVEN": "once"})
         assert (await sandbox.run("echo [$LEFT$GIVEN]"))["stdout"] == "[]\n"
 
+    async def test_a_module_that_was_mended_at_once_runs_mended(self, sandbox: Sandbox) -> None:
+        await sandbox.write("/workspace/module.py", "value = 1\n")
+        assert (await sandbox.run(["python3", "-c", "import module"]))["exit_code"] == 0
+        await sandbox.call("replace", path="/workspace/module.py", old="1", new="2")
+        answer = await sandbox.run(["python3", "-c", "import module; print(module.value)"])
+        assert answer["stdout"] == "2\n"
+
     async def test_the_time_limit_ends_the_tree_and_keeps_the_output(
         self, sandbox: Sandbox
     ) -> None:
