@@ -197,8 +197,9 @@ class Starter:
     def worker_arguments(self, listener: int) -> tuple[str, ...]:
         """Return the arguments of the worker that serves on the inherited `listener`."""
         events = ("--memory-events", MEMORY_EVENTS) if self._has_memory_limit() else ()
-        workspace = self._settings.workspace_dir
-        return ("--listen-fd", str(listener), "--workspace", workspace, *events, "--unclaimed-exit")
+        settings = self._settings
+        where = ("--listen-fd", str(listener), "--workspace", settings.workspace_dir)
+        return (*where, "--max-commands", str(settings.max_commands), *events, "--unclaimed-exit")
 
     def _has_memory_limit(self) -> bool:
         return "memory" in self.controllers
