@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 FUNCTIONS = Path(__file__).parents[1] / "functions"
 THREAD = "bench"
 COMMAND = {"command": ["sh", "-c", "true"]}
+BLOCK = 10
+SETTLE_SECONDS = 0.1
+PAUSE_SECONDS = 0.05
 
 Figures = dict[str, list[float]]
 
@@ -66,8 +69,16 @@ def milliseconds(action: Callable[[], object]) -> float:
     return (time.perf_counter_ns() - started) / 1e6
 
 
-def measure_executes(gateway: Gateway, server: LiveServer, rounds: int) -> Figures:
-    """Compare a bare process with the same command through the worker, and through the gateway."""
+def measure_executes(
+    gateway: Gateway, server: LiveServer, rounds: int, pause_seconds: float
+) -> Figures:
+    """Compare a bare process with the same command through the worker, and through the gateway.
+
+    They take turns in blocks, so that what one leaves to be done is not counted to the next.
+
+    Args:
+        pause_seconds: Before each call: an agent calls now and then, a load back to back.
+    """
     figures: Figures = {"bare": [], "worker": [], "gateway": []}
     settings = Settings.from_environment(server.environment)
 
@@ -76,16 +87,21 @@ def measure_executes(gateway: Gateway, server: LiveServer, rounds: int) -> Figur
         await store.open()
         lease = await store.get(Thread("default", THREAD))
         assert lease is not None
-        for turn in range(rounds + 5):
-            bare = milliseconds(lambda: subprocess.run(COMMAND["command"], check=True))
-            started = time.perf_counter_ns()
-            await execute_directly(workers, lease)
-            direct = (time.perf_counter_ns() - started) / 1e6
-            through = milliseconds(gateway.execute)
-            if turn >= 5:
-                figures["bare"].append(bare)
-                figures["worker"].append(direct)
-                figures["gateway"].append(through)
+        actions = {
+            "bare": lambda: subprocess.run(COMMAND["command"], check=True),
+            "worker": lambda: execute_directly(workers, lease),
+            "gateway": gateway.execute,
+        }
+        for _ in range(max(1, rounds // BLOCK)):
+            for name, action in actions.items():
+                await asyncio.sleep(SETTLE_SECONDS)
+                for turn in range(BLOCK + 1):
+                    await asyncio.sleep(pause_seconds)
+                    started = time.perf_counter_ns()
+                    if asyncio.iscoroutine(doing := action()):
+                        await doing
+                    if turn:
+                        figures[name].append((time.perf_counter_ns() - started) / 1e6)
         await workers.close()
         await store.close()
 
@@ -203,6 +219,18 @@ def print_figures(rows: list[tuple[str, list[float], str, str]]) -> None:
     Console(highlight=False).print(table)
 
 
+def execute_rows(name: str, figures: Figures) -> list[tuple[str, list[float], str, str]]:
+    bare = statistics.median(figures["bare"])
+    ratios = {key: [figure / bare for figure in figures[key]] for key in ("worker", "gateway")}
+    return [
+        (f"bare subprocess: sh -c true, {name}", figures["bare"], "ms", ""),
+        ("execute of it, at the worker", figures["worker"], "ms", ""),
+        ("execute of it, through the gateway", figures["gateway"], "ms", ""),
+        ("  worker / bare", ratios["worker"], "×", ""),
+        ("  gateway / bare", ratios["gateway"], "×", "≤ 8"),
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure a private server.")
     parser.add_argument("--rounds", type=int, default=100, help="turns of the short operations")
@@ -212,19 +240,16 @@ def main() -> None:
         gateway = Gateway(client)
         gateway.call("acquire", thread_id=THREAD)
         acquires = measure_acquires(gateway, max(5, rounds // 3))
-        executes = measure_executes(gateway, server, rounds)
+        executes = {
+            name: measure_executes(gateway, server, rounds, pause)
+            for name, pause in (("now and then", PAUSE_SECONDS), ("back to back", 0.0))
+        }
         starts = measure_function_start(server, few)
         idle = idle_mebibytes(gateway, server, few)
-    bare = statistics.median(executes["bare"])
-    ratios = {name: [figure / bare for figure in executes[name]] for name in ("worker", "gateway")}
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
     print_figures(
         [
-            ("bare subprocess: sh -c true", executes["bare"], "ms", ""),
-            ("execute of it, at the worker", executes["worker"], "ms", ""),
-            ("execute of it, through the gateway", executes["gateway"], "ms", ""),
-            ("  worker / bare", ratios["worker"], "×", ""),
-            ("  gateway / bare", ratios["gateway"], "×", "≤ 8"),
+            *(row for name, figures in executes.items() for row in execute_rows(name, figures)),
             ("acquire of a new sandbox", acquires["new"], "ms", "≤ 100"),
             ("acquire again", acquires["reuse"], "ms", "≤ 5"),
             ("function execute: start to first answer", starts, "ms", "≤ 500"),

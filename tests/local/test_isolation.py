@@ -152,6 +152,7 @@ async def test_the_environment_holds_nothing_of_the_server(sandbox, run):
         "LOGNAME",
         "PATH",
         "PWD",
+        "PYTHONDONTWRITEBYTECODE",
         "TMPDIR",
         "USER",
         "SHLVL",
