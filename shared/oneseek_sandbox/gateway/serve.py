@@ -55,7 +55,9 @@ def serve(settings: Settings, on_ready: Callable[[str], None] | None = None) -> 
     listener = _listen(settings.host, settings.port)
     try:
         # The loop that uvicorn itself would take: uvloop where it is installed.
-        with asyncio.Runner(loop_factory=uvicorn.Config("").get_loop_factory()) as runner:
+        with asyncio.Runner(
+            loop_factory=uvicorn.Config("", log_config=None).get_loop_factory()
+        ) as runner:
             return runner.run(_serve(settings, listener, on_ready))
     finally:
         listener.close()
