@@ -96,7 +96,8 @@ async def test_a_download_that_is_dropped_lets_its_pin_go(sandbox):
     async with sandbox.client.stream(
         "POST", "/v1/sandbox/read_file", json=request, headers=BYTES
     ) as response:
-        await anext(response.aiter_bytes())
+        chunks = response.aiter_bytes()  # kept: collected, it would close the response
+        await anext(chunks)
         assert await running(sandbox) == 1
     await until_running(sandbox, 0)
     # And one whose caller leaves while the worker still reads the file for its hash.

@@ -7,7 +7,7 @@ import functools
 import logging
 import signal
 import socket
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
 
@@ -80,6 +80,7 @@ def _listen(host: str, port: int) -> socket.socket:
 async def _serve(
     settings: Settings, listener: socket.socket, on_ready: Callable[[str], None] | None
 ) -> int:
+    asyncio.get_running_loop().set_exception_handler(_log_loop_error)
     app = create_app(settings)
     # Opened here and not by the lifespan alone, so that a refusal to start keeps its own words.
     await app.state.service.provisioner()
@@ -105,6 +106,13 @@ async def _serve(
         signal.signal(number, lambda *_: None)
     await server.serve(sockets=[listener])
     return 0 if server.started else 1
+
+
+def _log_loop_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    error = context.get("exception")
+    # anyio gives a result to a read that was cancelled in the same turn; nobody waits for it.
+    if not isinstance(error, asyncio.InvalidStateError):
+        log.error("In the event loop: %s", context.get("message"), exc_info=error)
 
 
 class _Server(uvicorn.Server):
