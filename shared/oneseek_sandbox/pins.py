@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from oneseek_sandbox.errors import (
     SandboxError,
+    SandboxGoneError,
     SandboxLostError,
     SandboxUnavailableError,
     UnavailableError,
@@ -62,7 +63,13 @@ class Pins:
         if reference.thread_id is not None:
             return Thread(caller.scope(reference.scope), reference.thread_id), None
         sandbox_id = reference.sandbox_id or ""
-        thread = self._threads.get(sandbox_id) or await self._store.resolve(sandbox_id)
+        try:
+            thread = self._threads.get(sandbox_id) or await self._store.resolve(sandbox_id)
+        except SandboxGoneError:
+            if caller.scopes is None:
+                raise
+            # The store does not say whose it was; another scope's end must not be told.
+            raise refusal("unknown", sandbox_id=sandbox_id) from None
         if not caller.reaches(thread.scope):
             raise refusal("unknown", sandbox_id=sandbox_id)
         self._threads[sandbox_id] = thread

@@ -148,3 +148,14 @@ async def test_a_wrong_key_opens_nothing(as_key):
         response = await as_key(key).post("/v1/sandbox/acquire", json={"thread_id": "t"})
         assert response.status_code == 401
         assert key not in response.text
+
+
+async def test_the_end_of_anothers_sandbox_is_not_told(as_key, foreign):
+    sandbox_id = foreign["sandbox_id"]
+    # By thread: a server that has not met the id must ask the store.
+    await call(as_key(OTHER), "release", thread_id=foreign["thread_id"])
+    for verb, fields in [*DATA, ("release", {})]:
+        message = await refused(
+            as_key(ACME), verb, status=404, code="lease_not_found", sandbox_id=sandbox_id, **fields
+        )
+        assert sandbox_id in message
