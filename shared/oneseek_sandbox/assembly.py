@@ -46,6 +46,10 @@ def build_store(settings: Settings) -> LeaseStore:
 
 def build_runtime(settings: Settings) -> Runtime:
     """Return the runtime. Imported here so that data verbs never load one."""
+    if settings.runtime == "kubernetes":
+        from oneseek_sandbox.runtimes.kubernetes.runtime import KubernetesRuntime
+
+        return KubernetesRuntime(settings)
     from oneseek_sandbox.runtimes.local.runtime import LocalRuntime
 
     return LocalRuntime(settings)

@@ -6,6 +6,7 @@ holds it complete.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
@@ -20,7 +21,13 @@ if TYPE_CHECKING:
 __all__ = ["PREFIX", "Settings", "variables"]
 
 PREFIX = "PROVISIONER_"
+_IN_A_POD = "KUBERNETES_SERVICE_HOST"  # the cluster sets it
 _WITHOUT_PREFIX = {"port": "PORT"}  # PORT is Knative's own name for it
+
+_DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+_DNS_NAME_OR_EMPTY = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$"
+_Quantity = Annotated[str, Field(pattern=r"^([0-9]+(\.[0-9]+)?([EPTGMk]i?|m|[eE][0-9]+)?)?$")]
+"""A Kubernetes quantity like `500m` or `2Gi`; empty for none."""
 
 
 def _default_home() -> Path:
@@ -52,7 +59,7 @@ class Settings(BaseModel):
     token_key: SecretStr = SecretStr("")
 
     # Sandboxes
-    runtime: Literal["auto", "local"] = "auto"
+    runtime: Literal["auto", "local", "kubernetes"] = "auto"
     workspace_dir: Annotated[str, Field(pattern=r"^/[^/\x00]+(/[^/\x00]+)*$")] = "/workspace"
     idle_timeout_seconds: Annotated[int, Field(ge=1, le=86_400)] = 900
     max_lifetime_seconds: Annotated[int, Field(ge=0)] = 0
@@ -77,11 +84,37 @@ class Settings(BaseModel):
     tmp_limit_mb: Annotated[int, Field(ge=1)] = 256
     min_free_disk_mb: Annotated[int, Field(ge=0)] = 512
 
+    # Sandboxes on Kubernetes
+    namespace: Annotated[str, Field(pattern=_DNS_LABEL, max_length=63)] = "oneseek-sandbox"
+    kubectl_context: str = ""
+    kubectl_binary: str = "kubectl"
+    sandbox_image: Annotated[str, Field(pattern=r"^\S+$")] = "python:3.12-slim"
+    worker_container_name: Annotated[str, Field(pattern=_DNS_LABEL, max_length=63)] = "sandbox"
+    pod_prefix: Annotated[str, Field(pattern=_DNS_LABEL, max_length=40)] = "oneseek-sb"
+    warm_pool_size: Annotated[int, Field(ge=0, le=10_000)] = 0
+    allow_open_network: bool = False
+    runtime_class: Annotated[str, Field(pattern=_DNS_NAME_OR_EMPTY)] = ""
+    reach: Literal["direct", "proxy"] = "direct"
+    pod_cidr: str = ""
+    pod_cpu_request: _Quantity = ""
+    pod_cpu_limit: _Quantity = ""
+    pod_memory_request: _Quantity = ""
+    pod_memory_limit: _Quantity = ""
+    pod_disk_limit: _Quantity = "2Gi"
+    pod_patch_file: Path | None = None
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.max_lifetime_seconds and self.max_lifetime_seconds < self.idle_timeout_seconds:
             raise ValueError("MAX_LIFETIME_SECONDS must be 0 or at least IDLE_TIMEOUT_SECONDS")
+        for cidr in self.pod_cidrs:
+            ipaddress.ip_network(cidr)
         return self
+
+    @property
+    def pod_cidrs(self) -> list[str]:
+        """The networks of POD_CIDR, one by one."""
+        return [cidr.strip() for cidr in self.pod_cidr.split(",") if cidr.strip()]
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
@@ -98,6 +131,8 @@ class Settings(BaseModel):
             for name, variable in variables().items()
             if source.get(variable, "") != ""
         }
+        if values.get("runtime", "auto") == "auto":
+            values["runtime"] = "kubernetes" if _IN_A_POD in source else "local"
         try:
             return cls.model_validate(values)
         except ValidationError as error:

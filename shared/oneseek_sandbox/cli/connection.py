@@ -60,6 +60,15 @@ class Connection:
             )
             return self._answer(response)
 
+    def post_event(self, path: str, headers: dict[str, str], *, seconds: float) -> httpx.Response:
+        """Post a CloudEvent without data and return whatever comes back.
+
+        Raises:
+            httpx.TransportError: Nothing does, within `seconds`.
+        """
+        timeout = httpx.Timeout(max(1.0, seconds), connect=_CONNECT_SECONDS)
+        return self._client.post(path, headers=headers, timeout=timeout)
+
     def sandboxes(self) -> dict[str, Any]:
         """Return the list of live sandboxes."""
         with self._failures():

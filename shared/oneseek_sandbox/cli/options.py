@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+
+from oneseek_sandbox.cli.failure import CommandLineError
 
 if TYPE_CHECKING:
     from oneseek_sandbox.cli.connection import Connection
@@ -37,7 +40,8 @@ Key = Annotated[
         envvar="ONESEEK_SANDBOX_KEY",
         metavar="KEY",
         show_default=False,
-        help="The server's API key; better in the environment, where ps does not show it.",
+        help="The server's API key, or @FILE that holds it; better in the environment, where ps "
+        "does not show it.",
     ),
 ]
 Thread = Annotated[
@@ -82,4 +86,11 @@ def connect(server: str, key: str) -> Connection:
     """Return a connection; its HTTP client is imported only now."""
     from oneseek_sandbox.cli.connection import Connection
 
-    return Connection(server, key)
+    return Connection(server, _read_key(key[1:]) if key.startswith("@") else key)
+
+
+def _read_key(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except (OSError, ValueError) as error:
+        raise CommandLineError(f"cannot read the key from {path}: {error}", 2) from error

@@ -61,9 +61,26 @@ def release(
         print_line("already released" if answer["already_released"] else "released")
 
 
-def cleanup(as_json: AsJson = False, server: Server = DEFAULT_SERVER, key: Key = "") -> None:
+def cleanup(
+    event_id: Annotated[
+        str | None,
+        typer.Option(
+            "--event-id", metavar="ID", help="Send a CloudEvent with this id, until it arrived."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+    server: Server = DEFAULT_SERVER,
+    key: Key = "",
+) -> None:
     """End the sandboxes that were idle for too long."""
-    answer = connect(server, key).call("cleanup_idle", {})
+    connection = connect(server, key)
+    if event_id is not None:
+        from oneseek_sandbox.cli.events import send_cleanup_event  # httpx takes its time
+
+        send_cleanup_event(connection, event_id)
+        note(f"{connection.server} took event {event_id}")
+        return
+    answer = connection.call("cleanup_idle", {})
     if as_json:
         print_json(answer)
     else:

@@ -1,0 +1,321 @@
+"""The sandbox pods of one namespace: every call to the API server that a sandbox's life needs."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import random
+import secrets
+from typing import TYPE_CHECKING, Final
+
+from oneseek_sandbox.errors import (
+    CapacityError,
+    CreationLostError,
+    LeaseError,
+    RuntimeUnavailableError,
+    SandboxLostError,
+    SandboxStartError,
+)
+from oneseek_sandbox.runtimes.kubernetes import pod_state
+from oneseek_sandbox.runtimes.kubernetes.api import ApiRefusalError
+from oneseek_sandbox.runtimes.kubernetes.pod_metadata import (
+    APP,
+    CLAIMED,
+    TEMPLATE,
+    WARM,
+    WARM_APP,
+    WORKER_APP,
+    adopting,
+    claiming,
+    fresh_metadata,
+    read_labels,
+    taking,
+    thread_selector,
+)
+from oneseek_sandbox.runtimes.kubernetes.pod_spec import WORKER_PORT
+from oneseek_sandbox.runtimes.runtime import SandboxObject
+
+if TYPE_CHECKING:
+    from oneseek_sandbox.leases.store import Thread
+    from oneseek_sandbox.runtimes.kubernetes.api import KubernetesApi, Resource
+    from oneseek_sandbox.runtimes.kubernetes.pod_spec import PodTemplate
+    from oneseek_sandbox.runtimes.runtime import Labels
+    from oneseek_sandbox.settings import Settings
+
+__all__ = ["Pods"]
+
+log = logging.getLogger(__name__)
+
+_NOT_FOUND: Final = 404
+_CONFLICT: Final = 409
+_UNPROCESSABLE: Final = 422
+_FORBIDDEN: Final = 403
+_WARM_LOOK: Final = 50
+_DELETE_TRIES: Final = 8
+_PAUSE_SECONDS: Final = 0.5
+
+
+class Pods:
+    """Makes, takes, labels and ends pods."""
+
+    def __init__(self, settings: Settings, api: KubernetesApi, template: PodTemplate) -> None:
+        self._settings = settings
+        self._api = api
+        self._template = template
+        self._path = f"/api/v1/namespaces/{settings.namespace}/pods"
+        self._networks = [ipaddress.ip_network(cidr) for cidr in settings.pod_cidrs]
+
+    async def of_thread(self, thread: Thread) -> list[Resource]:
+        """Return the thread's pods that live."""
+        pods = await self._list(thread_selector(thread))
+        return [pod for pod in pods if not pod_state.ended(pod)]
+
+    async def taken(self) -> list[Resource]:
+        """Return all sandboxes' pods, the dead ones too."""
+        return await self._list(f"{APP}={WORKER_APP}")
+
+    async def get(self, uid: str, name: str) -> Resource | None:
+        """Return a pod; None when it is not there, or another has its name."""
+        try:
+            pod = await self._api.get(f"{self._path}/{name}")
+        except ApiRefusalError as error:
+            if error.status == _NOT_FOUND:
+                return None
+            raise self._refused(error) from error
+        return pod if pod["metadata"]["uid"] == uid else None
+
+    async def take_warm(self, labels: Labels, *, now_ms: int) -> Resource | None:
+        """Take a pod of the pool; None when there is none of the current template that runs."""
+        selector = f"{APP}={WARM_APP}"
+        try:
+            listed = await self._api.get(self._path, labelSelector=selector, limit=_WARM_LOOK)
+        except ApiRefusalError as error:
+            raise self._refused(error) from error
+        pods = [pod for pod in listed["items"] if self._is_to_be_had(pod)]
+        random.shuffle(pods)  # so that acquires at once seldom want the same
+        for pod in pods:
+            path = f"{self._path}/{pod['metadata']['name']}"
+            try:
+                taken = await self._api.patch(path, taking(pod, labels, now_ms=now_ms))
+            except ApiRefusalError as error:
+                if error.status in (_NOT_FOUND, _CONFLICT, _UNPROCESSABLE):
+                    continue  # another was quicker, or the pool shrank
+                raise self._refused(error) from error
+            if not pod_state.ended(taken):
+                return taken
+            await self.delete(taken["metadata"]["uid"], taken["metadata"]["name"])
+        return None
+
+    async def create(self, labels: Labels, *, now_ms: int) -> Resource:
+        """Create a pod and wait until it has an address.
+
+        Raises:
+            CapacityError: The namespace's quota is used up.
+            SandboxStartError: The cluster refuses it, or it does not start; it is deleted.
+        """
+        name = f"{self._settings.pod_prefix}-{secrets.token_hex(8)}"
+        body = self._template.pod(name, *fresh_metadata(labels, now_ms=now_ms))
+        try:
+            pod = await self._api.create(self._path, body)
+        except ApiRefusalError as error:
+            raise self._not_created(error) from error
+        try:
+            return await self._addressed(pod)
+        except BaseException:
+            # Unless a successor of this creation has labelled it as its own.
+            await asyncio.shield(self._withdraw(pod, labels.generation))
+            raise
+
+    async def relabel(self, sandbox: SandboxObject, labels: Labels) -> Resource:
+        """Label a found pod anew.
+
+        Raises:
+            CreationLostError: It changed since it was found.
+            SandboxLostError: It is gone.
+        """
+        if sandbox.labels is None or sandbox.labels.generation > labels.generation:
+            raise CreationLostError("A newer acquire took this sandbox over. Acquire again.")
+        return await self._change(sandbox, adopting(sandbox.uid, sandbox.labels, labels))
+
+    async def mark_claimed(self, sandbox: SandboxObject) -> Resource:
+        """Mark a pod as claimed; raises as `relabel` does."""
+        if sandbox.labels is None:
+            raise CreationLostError("The sandbox carries no labels. Acquire again.")
+        return await self._change(sandbox, claiming(sandbox.uid, sandbox.labels))
+
+    async def delete(self, uid: str, name: str, *, generation: int | None = None) -> bool:
+        """Delete a pod by uid; True when it is proved gone, False while it is ending.
+
+        With `generation` it is left alone (False) when labelled with a greater one.
+        """
+        for _ in range(_DELETE_TRIES):
+            pod = await self.get(uid, name)
+            if pod is None:
+                return True
+            labels = read_labels(pod)
+            if generation is not None and labels and labels.generation > generation:
+                return False
+            if "deletionTimestamp" in pod["metadata"]:
+                return False
+            preconditions = {"uid": uid}
+            if generation is not None:
+                preconditions["resourceVersion"] = pod["metadata"]["resourceVersion"]
+            try:
+                await self._api.delete(f"{self._path}/{name}", {"preconditions": preconditions})
+            except ApiRefusalError as error:
+                if error.status == _NOT_FOUND:
+                    return True
+                if error.status != _CONFLICT:
+                    raise self._refused(error) from error
+                continue  # it changed, or another pod has the name: look again
+        return False
+
+    async def why(self, uid: str, name: str) -> str:
+        """Say in a sentence why a pod does not run; empty when nothing is known."""
+        pod = await self.get(uid, name)
+        return "Its pod was deleted." if pod is None else await self._why(pod)
+
+    def as_object(self, pod: Resource) -> SandboxObject:
+        """Return a pod as the provisioner knows sandboxes."""
+        metadata = pod["metadata"]
+        annotations = metadata.get("annotations", {})
+        return SandboxObject(
+            uid=metadata["uid"],
+            name=metadata["name"],
+            address=self._address(pod),
+            labels=read_labels(pod),
+            claimed=CLAIMED in annotations,
+            warm=WARM in annotations,
+        )
+
+    def _address(self, pod: Resource) -> str:
+        ip = pod_state.address_of(pod)
+        if not ip:
+            return ""
+        if self._networks and not any(ipaddress.ip_address(ip) in net for net in self._networks):
+            raise RuntimeUnavailableError(
+                f"The address {ip} of pod {pod['metadata']['name']} is in none of the networks of "
+                f"PROVISIONER_POD_CIDR ({self._settings.pod_cidr}); nothing is sent to it."
+            )
+        if self._settings.reach == "proxy":
+            return f"pod:{pod['metadata']['name']}"
+        return f"tcp:[{ip}]:{WORKER_PORT}" if ":" in ip else f"tcp:{ip}:{WORKER_PORT}"
+
+    def _is_to_be_had(self, pod: Resource) -> bool:
+        template = pod["metadata"].get("annotations", {}).get(TEMPLATE)
+        return (
+            template == self._template.digest
+            and not pod_state.ended(pod)
+            and pod_state.is_running(pod)
+            and pod_state.address_of(pod) != ""
+        )
+
+    async def _list(self, selector: str) -> list[Resource]:
+        try:
+            return await self._api.items(self._path, labelSelector=selector)
+        except ApiRefusalError as error:
+            raise self._refused(error) from error
+
+    async def _change(self, sandbox: SandboxObject, patch: list[Resource]) -> Resource:
+        try:
+            pod = await self._api.patch(f"{self._path}/{sandbox.name}", patch)
+        except ApiRefusalError as error:
+            if error.status not in (_NOT_FOUND, _CONFLICT, _UNPROCESSABLE):
+                raise self._refused(error) from error
+            pod = await self.get(sandbox.uid, sandbox.name) or {}
+            if pod and not pod_state.ended(pod):
+                raise CreationLostError(
+                    "A newer acquire took this sandbox over. Acquire again."
+                ) from error
+        if not pod or pod_state.ended(pod):
+            raise SandboxLostError("The sandbox's pod is gone. Acquire again for a new one.")
+        return pod
+
+    async def _addressed(self, pod: Resource) -> Resource:
+        """Watch a new pod until it has an address."""
+        name = pod["metadata"]["name"]
+        try:
+            async with asyncio.timeout(self._settings.startup_timeout_seconds):
+                while not pod_state.address_of(pod):
+                    if pod_state.ended(pod):
+                        break
+                    pod = await self._next_state(pod)
+        except TimeoutError:
+            pod = await self.get(pod["metadata"]["uid"], name) or pod
+            raise SandboxStartError(
+                f"The new sandbox's pod had no address within "
+                f"{self._settings.startup_timeout_seconds} s (STARTUP_TIMEOUT_SECONDS). "
+                f"{await self._why(pod)}"
+            ) from None
+        if pod_state.ended(pod):
+            raise SandboxStartError(
+                f"The new sandbox ended before it was ready. {await self._why(pod)}"
+            )
+        return pod
+
+    async def _next_state(self, pod: Resource) -> Resource:
+        """Return the pod as it is after its next change."""
+        metadata = pod["metadata"]
+        query = {
+            "fieldSelector": f"metadata.name={metadata['name']}",
+            "resourceVersion": metadata["resourceVersion"],
+        }
+        seconds = self._settings.startup_timeout_seconds
+        try:
+            async for kind, changed in self._api.watch(self._path, seconds=seconds, **query):
+                if kind in ("ADDED", "MODIFIED"):
+                    return changed
+                break  # deleted, or the version is too old to watch from
+        except ApiRefusalError as error:
+            raise self._refused(error) from error
+        await asyncio.sleep(_PAUSE_SECONDS)
+        found = await self.get(metadata["uid"], metadata["name"])
+        if found is None:
+            raise SandboxLostError("The sandbox's pod was deleted while it started. Acquire again.")
+        return found
+
+    async def _withdraw(self, pod: Resource, generation: int) -> None:
+        metadata = pod["metadata"]
+        try:
+            await self.delete(metadata["uid"], metadata["name"], generation=generation)
+        except (LeaseError, RuntimeUnavailableError) as error:
+            log.warning("Pod %s is left to the cleanup: %s", metadata["name"], error)
+
+    async def _why(self, pod: Resource) -> str:
+        events: list[Resource] = []
+        if pod["status"].get("phase") == "Pending":
+            path = f"/api/v1/namespaces/{self._settings.namespace}/events"
+            selector = f"involvedObject.uid={pod['metadata']['uid']}"
+            try:
+                events = (await self._api.get(path, fieldSelector=selector))["items"]
+            except ApiRefusalError as error:
+                log.warning("Cannot read the events of a pod: %s", error)
+        return pod_state.reason(pod, events)
+
+    def _not_created(self, error: ApiRefusalError) -> Exception:
+        if error.status == _FORBIDDEN and "exceeded quota" in error.message:
+            return CapacityError(
+                f"The namespace {self._settings.namespace} has no quota left for another sandbox. "
+                "Try again when others have ended, or raise its ResourceQuota."
+            )
+        if error.status == _UNPROCESSABLE or "violates PodSecurity" in error.message:
+            return SandboxStartError(
+                f"The cluster does not accept the sandbox's pod: {error.message} Correct the "
+                "PROVISIONER_POD_* settings."
+            )
+        return self._refused(error)
+
+    def _refused(self, error: ApiRefusalError) -> Exception:
+        if error.status == _NOT_FOUND and "namespaces" in error.message:
+            return RuntimeUnavailableError(
+                f"The namespace {self._settings.namespace} (PROVISIONER_NAMESPACE) does not exist. "
+                "Deploy the manifests, or create it."
+            )
+        if error.status == _FORBIDDEN:
+            return RuntimeUnavailableError(
+                f"The cluster does not allow it: {error.message} Apply the Roles of the manifests."
+            )
+        return RuntimeUnavailableError(
+            f"The Kubernetes API server refuses ({error.status} {error.reason}): {error.message}"
+        )
