@@ -8,11 +8,11 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check bench lock clean
+.PHONY: help run test check bench e2e image deploy undeploy lock clean
 
 help:  ## list the targets
 	@echo "make TARGET, where TARGET is one of"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' Makefile
 
 run: $(VENV)/run.stamp  ## serve at 127.0.0.1:8002 (PORT, PROVISIONER_API_KEY, PROVISIONER_HOME)
 	@exec $(PY) -m oneseek_sandbox.cli serve
@@ -28,6 +28,18 @@ check: $(VENV)/dev.stamp  ## lint, format, types and import rules
 
 bench: $(VENV)/run.stamp  ## measure, and print the aims beside the figures
 	@$(PY) bench/run.py $(ARGS)
+
+e2e: $(VENV)/dev.stamp  ## run the tests that need a cluster and a deployment on it (KUBECONFIG)
+	@$(PY) -m pytest -m e2e tests/kubernetes tests/e2e tests/manifests $(ARGS)
+
+image:  ## build the functions' image (IMAGE=name:tag) with docker, podman or buildah
+	@tools/build-image $(IMAGE)
+
+deploy:  ## deploy to the cluster of KUBECONFIG (OVERLAY=local, CONTEXT, IMAGE; see tools/deploy)
+	@tools/deploy $(or $(OVERLAY),local)
+
+undeploy:  ## remove it from that cluster, with everything in it
+	@tools/undeploy
 
 lock:  ## write requirements/*.txt anew (needs uv)
 	$(LOCK) --output-file requirements/run.txt

@@ -14,6 +14,7 @@ from oneseek_sandbox.errors import (
     SandboxError,
     SandboxLostError,
     SandboxUnavailableError,
+    StoreUnavailableError,
 )
 from oneseek_sandbox.leases.store import Busy, Creation, Granted
 
@@ -74,12 +75,23 @@ class Acquisition:
         """
         try:
             async with asyncio.timeout(self._patience_seconds):
-                return await self._acquire(thread, idle_ms=idle_ms)
+                acquired = await self._acquire(thread, idle_ms=idle_ms)
         except TimeoutError:
             raise SandboxUnavailableError(
                 f"The thread's sandbox did not become ready within {self._patience_seconds:g} s. "
                 "Try again."
             ) from None
+        await self._acknowledge(acquired.lease)
+        return acquired
+
+    async def _acknowledge(self, lease: Lease) -> None:
+        """Note that a restart is told by this acquire; told twice is better than never."""
+        if lease.placement is None or not lease.placement.restarted:
+            return
+        try:
+            await self._store.acknowledge_restart(lease)
+        except StoreUnavailableError as error:
+            log.warning("The next acquire will tell of the restart again: %s", error)
 
     async def _acquire(self, thread: Thread, *, idle_ms: int | None) -> Created:
         lost: str | None = None

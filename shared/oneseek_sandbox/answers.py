@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from oneseek_sandbox.leases.store import Lease
     from oneseek_sandbox.models import ExecuteRequest, ReadFileRequest, WriteFileRequest
     from oneseek_sandbox.settings import Settings
-    from oneseek_sandbox.worker.answers import Entries, Exit, ReadMeta
+    from oneseek_sandbox.worker.answers import Entries, Exit, Kept, ReadMeta
 
 __all__ = ["acquired", "content_bytes", "directory", "executed", "listed", "read"]
 
@@ -66,14 +66,8 @@ def listed(lease: Lease) -> ListedSandbox:
 
 def executed(end: Exit, request: ExecuteRequest, settings: Settings) -> ExecuteAnswer:
     """Answer an execute."""
-    stdout, stdout_shown = output.to_text(
-        output.joined(end.stdout.head, end.stdout.tail, end.stdout.bytes),
-        encoding=request.encoding,
-    )
-    stderr, stderr_shown = output.to_text(
-        output.joined(end.stderr.head, end.stderr.tail, end.stderr.bytes),
-        encoding=request.encoding,
-    )
+    stdout, stdout_shown = _kept_text(end.stdout, request.encoding)
+    stderr, stderr_shown = _kept_text(end.stderr, request.encoding)
     return ExecuteAnswer(
         exit_code=end.exit_code,
         stdout=stdout,
@@ -98,6 +92,11 @@ def executed(end: Exit, request: ExecuteRequest, settings: Settings) -> ExecuteA
             max_timeout_seconds=settings.max_timeout_seconds,
         ),
     )
+
+
+def _kept_text(kept: Kept, encoding: str) -> tuple[str, bool]:
+    data = output.joined(kept.head, kept.tail, kept.bytes, exact=encoding == "base64")
+    return output.to_text(data, encoding=encoding)
 
 
 def directory(found: Entries) -> LsAnswer:

@@ -156,10 +156,8 @@ class Creator:
     async def _obtain(
         self, creation: Creation, *, restart: bool, make: bool
     ) -> tuple[Creation, SandboxObject, bool]:
-        """Adopt the thread's newest object that is not doomed, or make one."""
-        found = await self._runtime.find(creation.thread)
-        doomed = await self._store.doomed_among([o.uid for o in found]) if found else set()
-        candidates = [sandbox for sandbox in found if sandbox.uid not in doomed]
+        """Adopt the thread's newest object that is still wanted, or make one."""
+        candidates = await self._candidates(creation, restart=restart)
         newest = max((o.labels.generation for o in candidates if o.labels), default=0)
         if newest >= creation.generation and not restart:
             creation = await self._store.renew(creation, above_generation=newest)
@@ -178,6 +176,26 @@ class Creator:
         if not make:
             raise SandboxLostError("The sandbox's files are gone. Acquire again for a new one.")
         return creation, await self._runtime.create(labels), False
+
+    async def _candidates(self, creation: Creation, *, restart: bool) -> list[SandboxObject]:
+        """Return what may be adopted: for a restart only the lease's own object.
+
+        What is as old as the last sandbox that ended is ended too: a release that came while it
+        was being adopted could doom nothing.
+        """
+        found = await self._runtime.find(creation.thread)
+        doomed = await self._store.doomed_among([o.uid for o in found]) if found else set()
+        candidates: list[SandboxObject] = []
+        for sandbox in found:
+            labels = sandbox.labels
+            if labels is None or sandbox.uid in doomed:
+                continue
+            if labels.generation <= creation.ended_generation:
+                over = creation.ended_generation
+                await self._runtime.stop(sandbox.uid, sandbox.name, generation=over)
+            elif not restart or labels.sandbox_id == creation.sandbox_id:
+                candidates.append(sandbox)
+        return candidates
 
     async def _claim(self, creation: Creation, sandbox: SandboxObject) -> str:
         """Ask the worker until it answers, and make it ours; the quickest sign of readiness."""

@@ -22,13 +22,16 @@ _NO_NETWORK: Final = (
 )
 
 
-def joined(head: bytes, tail: bytes, total: int) -> bytes:
+def joined(head: bytes, tail: bytes, total: int, *, exact: bool = False) -> bytes:
     """Join what was kept of an output; between head and tail a line says how much was left out.
 
     UTF-8 characters that the cut divides are left out whole.
+
+    Args:
+        exact: The bytes as they were printed, with nothing between and nothing more left out.
     """
     left_out = total - len(head) - len(tail)
-    if left_out <= 0:
+    if exact or left_out <= 0:
         return head + tail
     head = without_partial_end(head)
     tail = tail[_partial_start(tail) :]

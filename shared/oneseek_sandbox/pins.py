@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 from oneseek_sandbox.errors import (
     SandboxError,
-    SandboxGoneError,
     SandboxLostError,
     SandboxUnavailableError,
     UnavailableError,
 )
 from oneseek_sandbox.leases.refusals import refusal
-from oneseek_sandbox.leases.store import Thread
+from oneseek_sandbox.leases.store import Resolved, Thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
@@ -63,15 +62,13 @@ class Pins:
         if reference.thread_id is not None:
             return Thread(caller.scope(reference.scope), reference.thread_id), None
         sandbox_id = reference.sandbox_id or ""
-        try:
-            thread = self._threads.get(sandbox_id) or await self._store.resolve(sandbox_id)
-        except SandboxGoneError:
-            if caller.scopes is None:
-                raise
-            # The store does not say whose it was; another scope's end must not be told.
-            raise refusal("unknown", sandbox_id=sandbox_id) from None
+        known = self._threads.get(sandbox_id)
+        resolved = Resolved(known) if known else await self._store.resolve(sandbox_id)
+        thread = resolved.thread
         if not caller.reaches(thread.scope):
             raise refusal("unknown", sandbox_id=sandbox_id)
+        if resolved.end is not None:
+            raise refusal(resolved.end, sandbox_id=sandbox_id)
         self._threads[sandbox_id] = thread
         if len(self._threads) > _REMEMBERED_IDS:
             self._threads.popitem(last=False)
@@ -132,8 +129,8 @@ class Pins:
         try:
             current = await self._store.get(lease.thread)
             if current is None or current.sandbox_id != lease.sandbox_id:
-                await self._store.resolve(lease.sandbox_id)
-                raise SandboxLostError("The sandbox was replaced. Acquire again.")
+                end = (await self._store.resolve(lease.sandbox_id)).end
+                raise refusal(end or "lost", sandbox_id=lease.sandbox_id)
         except UnavailableError:
             return
         except SandboxError as gone:

@@ -197,23 +197,33 @@ class Provisioner:
         return answers.read(request, content, file.meta)
 
     async def write_file(
-        self,
-        request: models.WriteFileRequest,
-        caller: Caller,
-        *,
-        body: AsyncIterable[bytes] | None = None,
+        self, request: models.WriteFileRequest, caller: Caller
     ) -> models.WriteFileAnswer:
-        """Write a file from `request.content`, or from a stream of bytes."""
-        meta = request.model_dump(
+        """Write a file."""
+        content = answers.content_bytes(request)
+        return await self._write(request, caller, content, _FILE_OPERATION_MS)
+
+    async def write_stream(
+        self, target: models.WriteFileTarget, caller: Caller, body: AsyncIterable[bytes]
+    ) -> models.WriteFileAnswer:
+        """Write a file from a stream of bytes, of any size."""
+        return await self._write(target, caller, body, _TRANSFER_MS)
+
+    async def _write(
+        self,
+        target: models.WriteFileTarget,
+        caller: Caller,
+        content: bytes | AsyncIterable[bytes],
+        limit_ms: int,
+    ) -> models.WriteFileAnswer:
+        meta = target.model_dump(
             include={"append", "create_only", "if_sha256", "mode"}, exclude_none=True
         )
-        meta["path"] = self._path(request.path)
-        content = answers.content_bytes(request) if body is None else body
-        limit_ms = _FILE_OPERATION_MS if body is None else _TRANSFER_MS
-        async with self._pins.hold(request, caller, limit_ms) as lease:
+        meta["path"] = self._path(target.path)
+        async with self._pins.hold(target, caller, limit_ms) as lease:
             written = await self._workers.write(lease, meta, content)
         return WriteFileAnswer(
-            path=request.path, size=written.size, sha256=written.sha256, created=written.created
+            path=target.path, size=written.size, sha256=written.sha256, created=written.created
         )
 
     async def replace(self, request: models.ReplaceRequest, caller: Caller) -> models.ReplaceAnswer:

@@ -94,7 +94,6 @@ class Settings(BaseModel):
     warm_pool_size: Annotated[int, Field(ge=0, le=10_000)] = 0
     allow_open_network: bool = False
     runtime_class: Annotated[str, Field(pattern=_DNS_NAME_OR_EMPTY)] = ""
-    reach: Literal["direct", "proxy"] = "direct"
     pod_cidr: str = ""
     pod_cpu_request: _Quantity = ""
     pod_cpu_limit: _Quantity = ""
@@ -131,8 +130,8 @@ class Settings(BaseModel):
             for name, variable in variables().items()
             if source.get(variable, "") != ""
         }
-        if values.get("runtime", "auto") == "auto":
-            values["runtime"] = "kubernetes" if _IN_A_POD in source else "local"
+        if _IN_A_POD in source and values.get("runtime", "auto") == "auto":
+            values["runtime"] = "kubernetes"
         try:
             return cls.model_validate(values)
         except ValidationError as error:

@@ -40,9 +40,10 @@ def test_a_verb_is_found_by_its_name(root, verb):
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_a_verb_has_a_manifest_once_there_are_manifests(root, verb):
-    manifests = sorted(path.stem for path in root.glob("knative/functions/*.yaml"))
-    assert not manifests or verb.replace("_", "-") in manifests
+def test_a_verb_has_a_manifest(root, verb):
+    manifest = (root / "knative" / "functions" / verb / "kustomization.yaml").read_text()
+    assert f"sandbox-{verb.replace('_', '-')}}}" in manifest
+    assert f"value: {verb}}}" in manifest
 
 
 def test_no_module_is_longer_than_one_can_read(texts):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
+from datetime import datetime
 
 import pytest
 
@@ -159,3 +161,42 @@ async def test_the_end_of_anothers_sandbox_is_not_told(as_key, foreign):
             as_key(ACME), verb, status=404, code="lease_not_found", sandbox_id=sandbox_id, **fields
         )
         assert sandbox_id in message
+
+
+@pytest.mark.parametrize("verb_and_fields", DATA, ids=lambda pair: "-".join([pair[0], *pair[1]]))
+async def test_the_end_of_ones_own_sandbox_is_told(as_key, verb_and_fields):
+    """By a server that has not met the id: the sandbox was only named by its thread."""
+    client, thread_id = as_key(ACME), secrets.token_hex(6)
+    acquired = await call(client, "acquire", thread_id=thread_id)
+    await call(client, "release", thread_id=thread_id)
+    verb, fields = verb_and_fields
+    await refused(
+        client,
+        verb,
+        status=410,
+        code="sandbox_released",
+        sandbox_id=acquired["sandbox_id"],
+        **fields,
+    )
+
+
+async def test_a_release_of_ones_own_ended_sandbox_is_told_so(as_key):
+    client, thread_id = as_key(BOTH), secrets.token_hex(6)
+    acquired = await call(client, "acquire", thread_id=thread_id, scope="acme")
+    await call(client, "release", thread_id=thread_id, scope="acme")
+    for _ in range(2):
+        again = await call(client, "release", sandbox_id=acquired["sandbox_id"])
+        assert again == {"released": False, "already_released": True}
+
+
+async def test_an_expired_sandbox_of_ones_own_is_told_as_expired(as_key):
+    client, thread_id = as_key(ACME), secrets.token_hex(6)
+    acquired = await call(client, "acquire", thread_id=thread_id, idle_timeout_seconds=1)
+    expires = datetime.fromisoformat(acquired["expires_at"])
+    async with asyncio.timeout(10):
+        while datetime.now().astimezone() <= expires:
+            await asyncio.sleep(0.1)
+    for verb in ("ls", "release"):
+        await refused(
+            client, verb, status=410, code="sandbox_expired", sandbox_id=acquired["sandbox_id"]
+        )

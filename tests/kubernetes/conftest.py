@@ -11,7 +11,7 @@ import secrets
 
 import pytest
 
-from oneseek_sandbox.runtimes.kubernetes.api import ApiRefusalError, KubernetesApi
+from oneseek_sandbox.runtimes.kubernetes.api import KubernetesApi
 from oneseek_sandbox.runtimes.kubernetes.runtime import KubernetesRuntime
 from oneseek_sandbox.settings import Settings
 
@@ -91,10 +91,7 @@ class PodsByHand:
         return await self._api.get(f"{self._path}/{name}")
 
     async def delete(self, name, *, seconds=0):
-        try:
-            await self._api.delete(f"{self._path}/{name}", {"gracePeriodSeconds": seconds})
-        except ApiRefusalError as error:
-            assert error.status == 404
+        await self._api.delete(f"{self._path}/{name}", {"gracePeriodSeconds": seconds})
 
     async def until(self, wanted, selector="", *, seconds=60):
         """Return the pods when `wanted(pods)` holds."""

@@ -29,6 +29,10 @@ def test_what_was_left_out_is_counted():
     assert joined(b"head", b"tail", 108) == b"head\n[... 100 bytes left out ...]\ntail"
 
 
+def test_exact_bytes_have_nothing_of_ours_in_them():
+    assert joined(b"a\xe2", b"\x82b", 108, exact=True) == b"a\xe2\x82b"
+
+
 @pytest.mark.parametrize("cut", range(1, 12))
 def test_characters_at_the_cut_are_left_out_whole(cut):
     data = "aé€😀".encode() * 3

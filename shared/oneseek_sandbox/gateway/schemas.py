@@ -58,10 +58,6 @@ def model_schemas() -> dict[str, dict[str, Any]]:
             field.pop("title", None)
             if name in meanings:
                 field["description"] = meanings[name]
-    # Only an octet stream, which brings it in its body, may leave it out.
-    write = schemas["WriteFileRequest"]
-    write["required"] = [*write["required"], "content"]
-    del write["properties"]["content"]["default"]
     return schemas
 
 

@@ -206,16 +206,14 @@ async def write_file(call: Call) -> Response:
     """Answer a write_file: from JSON, or from the bytes alone with the rest in the query."""
     if media_type(call.request) != _BINARY:
         request = await call.read(models.WriteFileRequest)
-        if "content" not in request.model_fields_set:
-            raise InvalidRequestError('content: is required; give "" to make the file empty.')
         return json_response(await call.provisioner.write_file(request, call.caller))
-    request = read_query(call.request, models.WriteFileRequest)
-    if given := {"content", "encoding"} & request.model_fields_set:
+    if given := {"content", "encoding"} & call.request.query_params.keys():
         raise InvalidRequestError(
             f"{min(given)}: not in the query; the body of an octet-stream request is the content."
         )
+    target = read_query(call.request, models.WriteFileTarget)
     body = bounded_stream(call.request, call.settings.max_file_bytes)
-    return json_response(await call.provisioner.write_file(request, call.caller, body=body))
+    return json_response(await call.provisioner.write_stream(target, call.caller, body))
 
 
 async def replace(call: Call) -> Response:

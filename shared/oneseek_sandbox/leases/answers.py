@@ -15,6 +15,7 @@ from oneseek_sandbox.leases.store import (
     Granted,
     Lease,
     Placement,
+    Resolved,
     Suspected,
     Thread,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "read_doomed",
     "read_lease",
     "read_refusal",
+    "read_resolved",
     "write_placement",
 ]
 
@@ -84,7 +86,14 @@ def read_creation(flat: Sequence[str]) -> Creation:
         attempt=values["attempt"],
         idle_ms=int(values["idle_ms"]),
         deadline_ms=int(values["deadline_ms"]),
+        ended_generation=int(values.get("ended_generation", "0")),
     )
+
+
+def read_resolved(answer: Sequence[str]) -> Resolved:
+    """Read what `resolve.lua` answers when it does not refuse."""
+    _, scope, thread_id, reason = answer
+    return Resolved(Thread(scope, thread_id), cast("EndReason", reason) if reason else None)
 
 
 def read_doomed(entry: str) -> Doomed:

@@ -9,9 +9,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from oneseek_sandbox.errors import SandboxReleasedError
+from oneseek_sandbox.leases.ends import Ends
 from oneseek_sandbox.leases.refusals import refusal
 from oneseek_sandbox.leases.state import LeaseRecord
-from oneseek_sandbox.leases.store import Busy, Doomed, Granted, Released, Suspected
+from oneseek_sandbox.leases.store import (
+    Busy,
+    Doomed,
+    Expired,
+    Granted,
+    Released,
+    Resolved,
+    Suspected,
+)
 
 if TYPE_CHECKING:
     from oneseek_sandbox.errors import SandboxError
@@ -25,16 +34,7 @@ if TYPE_CHECKING:
         Thread,
     )
 
-__all__ = ["End", "LeaseBook"]
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """How a sandbox ended; kept until `forget_ms`."""
-
-    thread: Thread
-    reason: EndReason
-    forget_ms: int
+__all__ = ["LeaseBook"]
 
 
 @dataclass(slots=True)
@@ -43,7 +43,6 @@ class LeaseBook:
 
     Attributes:
         threads: The thread of each live `sandbox_id`.
-        last_ends: Until when a thread without a lease is remembered to have had one.
         doomed: By uid, oldest first.
         generation: The last one given out.
         notices: Threads whose waiters should look again; whoever wakes them empties it.
@@ -52,8 +51,7 @@ class LeaseBook:
     terms: LeaseTerms
     records: dict[Thread, LeaseRecord] = field(default_factory=dict)
     threads: dict[str, Thread] = field(default_factory=dict)
-    ends: dict[str, End] = field(default_factory=dict)
-    last_ends: dict[Thread, int] = field(default_factory=dict)
+    ends: Ends = field(default_factory=Ends)
     doomed: dict[str, Doomed] = field(default_factory=dict)
     names: dict[str, int] = field(default_factory=dict)
     generation: int = 0
@@ -136,12 +134,14 @@ class LeaseBook:
         if uid and (current is None or (made is not None and made.uid != uid)):
             self._doom(creation, uid, name, "lost")
 
-    def resolve(self, sandbox_id: str, *, now_ms: int) -> Thread:
-        """Return the thread of a live `sandbox_id`."""
+    def resolve(self, sandbox_id: str, *, now_ms: int) -> Resolved:
+        """Return the thread of a `sandbox_id`, and how it ended if it did."""
         thread = self.threads.get(sandbox_id)
         if thread is not None and self._settled(thread, now_ms):
-            return thread
-        raise self._absence(thread, sandbox_id, now_ms)
+            return Resolved(thread)
+        if end := self.ends.of_sandbox(sandbox_id, now_ms):
+            return Resolved(end.thread, end.reason)
+        raise refusal("unknown", sandbox_id=sandbox_id)
 
     def pin(
         self, thread: Thread, *, now_ms: int, sandbox_id: str | None, pin_id: str, limit_ms: int
@@ -175,14 +175,17 @@ class LeaseBook:
     def suspect(self, lease: Lease) -> None:
         """Mark a ready lease."""
         if record := self._seen(lease):
-            record.move("suspect")
-            record.suspect = True
+            record.mark(suspect=True)
 
     def clear(self, lease: Lease) -> None:
         """Take the mark away."""
         if record := self._seen(lease):
-            record.move("clear")
-            record.suspect = False
+            record.mark(suspect=False)
+
+    def acknowledge_restart(self, lease: Lease) -> None:
+        """Note that a restart was told."""
+        if record := self._seen(lease):
+            record.acknowledge_restart()
 
     def release(self, thread: Thread, *, now_ms: int, sandbox_id: str | None) -> Released:
         """End a lease, or say that it had ended."""
@@ -190,7 +193,7 @@ class LeaseBook:
         if record is not None and sandbox_id in (None, record.sandbox_id):
             return Released(False, self._end(record, "release", now_ms, "released"))
         refused = self._absence(thread, sandbox_id, now_ms)
-        lately = sandbox_id is None and self.last_ends.get(thread, 0) > now_ms
+        lately = sandbox_id is None and self.ends.last_of(thread, now_ms)
         if lately or isinstance(refused, SandboxReleasedError):
             return Released(already=True, doomed=None)
         raise refused
@@ -200,13 +203,14 @@ class LeaseBook:
         record = self._seen(lease)
         return self._end(record, "lose", now_ms, "lost") if record else None
 
-    def expire(self, limit: int, *, now_ms: int) -> list[Doomed]:
+    def expire(self, limit: int, *, now_ms: int) -> Expired:
         """End what is over, longest due first."""
-        self._forget_ends(now_ms)
+        self.ends.forget(now_ms)
+        self.names = {name: until for name, until in self.names.items() if until > now_ms}
         due = [record for record in self.records.values() if record.over_ms <= now_ms]
         due.sort(key=lambda record: record.over_ms)
         ended = [self._end_over(record, now_ms) for record in due[:limit]]
-        return [doomed for doomed in ended if doomed]
+        return Expired([doomed for doomed in ended if doomed], more=len(due) > limit)
 
     def once(self, name: str, ttl_ms: int, *, now_ms: int) -> bool:
         """Return True for the first call with this name within `ttl_ms`."""
@@ -235,17 +239,12 @@ class LeaseBook:
         record = self.records.get(lease.thread)
         return record if record and record.state == "ready" and record.is_seen_by(lease) else None
 
-    def _absence(self, thread: Thread | None, sandbox_id: str | None, now_ms: int) -> SandboxError:
+    def _absence(self, thread: Thread, sandbox_id: str | None, now_ms: int) -> SandboxError:
         if sandbox_id is None:
             return refusal("no_lease", thread=thread)
-        end = self.ends.get(sandbox_id)
-        known = end is not None and end.forget_ms > now_ms and thread in (None, end.thread)
-        return refusal(end.reason if end and known else "unknown", sandbox_id=sandbox_id)
-
-    def _forget_ends(self, now_ms: int) -> None:
-        self.ends = {key: end for key, end in self.ends.items() if end.forget_ms > now_ms}
-        self.last_ends = {key: until for key, until in self.last_ends.items() if until > now_ms}
-        self.names = {name: until for name, until in self.names.items() if until > now_ms}
+        end = self.ends.of_sandbox(sandbox_id, now_ms)
+        code = end.reason if end and end.thread == thread else "unknown"
+        return refusal(code, sandbox_id=sandbox_id)
 
     def _check_capacity(self, thread: Thread, *, replaces: bool) -> None:
         taken = len(self.records) + len(self.doomed)
@@ -255,6 +254,7 @@ class LeaseBook:
     def _begin(
         self, thread: Thread, now_ms: int, attempt: str, sandbox_id: str, idle_ms: int | None
     ) -> Creation:
+        last = self.ends.last_of(thread, now_ms)
         record = LeaseRecord(
             thread=thread,
             sandbox_id=sandbox_id,
@@ -264,6 +264,7 @@ class LeaseBook:
             idle_ms=self.terms.idle_ms if idle_ms is None else idle_ms,
             created_ms=now_ms,
             used_ms=now_ms,
+            ended_generation=last.generation if last else 0,
             state="none",
         )
         record.move("begin")
@@ -287,9 +288,7 @@ class LeaseBook:
         del self.records[record.thread], self.threads[record.sandbox_id]
         self.notices.append(record.thread)
         if reason is not None:
-            forget_ms = now_ms + self.terms.ended_ms
-            self.ends[record.sandbox_id] = End(record.thread, reason, forget_ms)
-            self.last_ends[record.thread] = forget_ms
+            self.ends.remember(record.creation(), reason, now_ms + self.terms.ended_ms)
         if record.placement is None or reason is None:
             return None
         return self._doom(record.creation(), record.placement.uid, record.placement.name, reason)

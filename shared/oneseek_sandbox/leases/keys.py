@@ -57,7 +57,7 @@ class KeyNames:
         return f"{self.stem}pins:{tag}"
 
     def last_end(self, tag: str) -> str:
-        """Return the string that is there while a thread's last end is remembered."""
+        """Return the generation of a thread's last end, while that is remembered."""
         return f"{self.stem}last-end:{tag}"
 
     def sandbox(self, sandbox_id: str) -> str:

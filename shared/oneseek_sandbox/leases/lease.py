@@ -10,11 +10,13 @@ __all__ = [
     "Creation",
     "Doomed",
     "EndReason",
+    "Expired",
     "Granted",
     "Lease",
     "LeaseTerms",
     "Placement",
     "Released",
+    "Resolved",
     "Suspected",
     "Thread",
 ]
@@ -61,7 +63,7 @@ class Placement:
         key_id: Which token key made it.
         boot_id: The worker process that was claimed.
         warm: It came from a pool.
-        restarted: Its processes were lost and its files kept.
+        restarted: Its processes were lost and its files kept, and no acquire has told so yet.
     """
 
     uid: str
@@ -101,7 +103,12 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Creation:
-    """The right to make the sandbox of a thread, until `deadline_ms` unless renewed."""
+    """The right to make the sandbox of a thread, until `deadline_ms` unless renewed.
+
+    Attributes:
+        ended_generation: Of the thread's last sandbox that is over, as long as that is remembered;
+            0 for none. What is labelled with it or a lower one must not come back.
+    """
 
     thread: Thread
     sandbox_id: str
@@ -109,6 +116,7 @@ class Creation:
     attempt: str
     idle_ms: int
     deadline_ms: int
+    ended_generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,3 +159,19 @@ class Released:
 
     already: bool
     doomed: Doomed | None
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Whose a `sandbox_id` is, or was: `end` says how it ended, None while it lives."""
+
+    thread: Thread
+    end: EndReason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """What an expire left to be deleted; `more` leases are over than it was allowed to end."""
+
+    doomed: list[Doomed]
+    more: bool

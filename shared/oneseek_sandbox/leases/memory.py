@@ -18,10 +18,12 @@ if TYPE_CHECKING:
         Busy,
         Creation,
         Doomed,
+        Expired,
         Granted,
         Lease,
         Placement,
         Released,
+        Resolved,
         Suspected,
         Thread,
     )
@@ -96,8 +98,8 @@ class MemoryLeaseStore:
             with self._notices.expect(tag) as notice:
                 await asyncio.wait([notice], timeout=_LOOK_MS / 1000)
 
-    async def resolve(self, sandbox_id: str) -> Thread:
-        """Return the thread of a live `sandbox_id`."""
+    async def resolve(self, sandbox_id: str) -> Resolved:
+        """Return the thread of a `sandbox_id`."""
         return self._book.resolve(sandbox_id, now_ms=self._clock.now_ms())
 
     async def pin(
@@ -125,6 +127,10 @@ class MemoryLeaseStore:
         """Take the mark away."""
         self._book.clear(lease)
 
+    async def acknowledge_restart(self, lease: Lease) -> None:
+        """Note that a restart was told."""
+        self._book.acknowledge_restart(lease)
+
     async def release(self, thread: Thread, *, sandbox_id: str | None) -> Released:
         """End a lease now."""
         released = self._book.release(thread, now_ms=self._clock.now_ms(), sandbox_id=sandbox_id)
@@ -137,11 +143,11 @@ class MemoryLeaseStore:
         self._tell()
         return doomed
 
-    async def expire(self, limit: int) -> list[Doomed]:
+    async def expire(self, limit: int) -> Expired:
         """End what is over."""
-        doomed = self._book.expire(limit, now_ms=self._clock.now_ms())
+        expired = self._book.expire(limit, now_ms=self._clock.now_ms())
         self._tell()
-        return doomed
+        return expired
 
     async def doomed(self, limit: int) -> list[Doomed]:
         """Return the oldest doomed entries."""

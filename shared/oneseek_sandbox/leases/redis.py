@@ -12,17 +12,26 @@ from oneseek_sandbox.leases.answers import (
     read_doomed,
     read_lease,
     read_refusal,
+    read_resolved,
     write_placement,
 )
 from oneseek_sandbox.leases.connection import RedisConnection
 from oneseek_sandbox.leases.keys import KeyNames, thread_tag
-from oneseek_sandbox.leases.store import Busy, Creation, LeaseTerms, Released, Thread
+from oneseek_sandbox.leases.store import Busy, Creation, Expired, LeaseTerms, Released
 from oneseek_sandbox.leases.subscription import Subscription
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from oneseek_sandbox.leases.store import Doomed, Granted, Lease, Placement, Suspected
+    from oneseek_sandbox.leases.store import (
+        Doomed,
+        Granted,
+        Lease,
+        Placement,
+        Resolved,
+        Suspected,
+        Thread,
+    )
 
 __all__ = ["RedisLeaseStore"]
 
@@ -146,11 +155,10 @@ class RedisLeaseStore:
                     return
                 await asyncio.wait([notice], timeout=rest)
 
-    async def resolve(self, sandbox_id: str) -> Thread:
-        """Return the thread of a live `sandbox_id`."""
+    async def resolve(self, sandbox_id: str) -> Resolved:
+        """Return the thread of a `sandbox_id`."""
         keys = [self._keys.sandbox(sandbox_id), *self._keys.of_store()]
-        _, scope, thread_id = await self._call("resolve", keys, "", sandbox_id)
-        return Thread(scope, thread_id)
+        return read_resolved(await self._call("resolve", keys, "", sandbox_id))
 
     async def pin(
         self, thread: Thread, *, sandbox_id: str | None, pin_id: str, limit_ms: int
@@ -165,11 +173,15 @@ class RedisLeaseStore:
 
     async def suspect(self, lease: Lease) -> None:
         """Mark a lease."""
-        await self._run("mark", lease.thread, lease.sandbox_id, _boot_id(lease), 1)
+        await self._mark(lease, "suspect", 1)
 
     async def clear(self, lease: Lease) -> None:
         """Take the mark away."""
-        await self._run("mark", lease.thread, lease.sandbox_id, _boot_id(lease), 0)
+        await self._mark(lease, "suspect", 0)
+
+    async def acknowledge_restart(self, lease: Lease) -> None:
+        """Note that a restart was told."""
+        await self._mark(lease, "restarted", 0)
 
     async def release(self, thread: Thread, *, sandbox_id: str | None) -> Released:
         """End a lease now."""
@@ -182,10 +194,10 @@ class RedisLeaseStore:
         _, entry = await self._run("lose", lease.thread, lease.sandbox_id, _boot_id(lease))
         return read_doomed(entry) if entry else None
 
-    async def expire(self, limit: int) -> list[Doomed]:
+    async def expire(self, limit: int) -> Expired:
         """End what is over."""
-        _, *entries = await self._call("expire", self._keys.of_store(), "", limit)
-        return [read_doomed(entry) for entry in entries]
+        _, more, *entries = await self._call("expire", self._keys.of_store(), "", limit)
+        return Expired([read_doomed(entry) for entry in entries], more=more == "1")
 
     async def doomed(self, limit: int) -> list[Doomed]:
         """Return the oldest doomed entries."""
@@ -227,6 +239,9 @@ class RedisLeaseStore:
         """Return the lease, and how many milliseconds an acquire would have to wait."""
         state, *found = await self._call("get", self._keys.of_thread(tag), tag)
         return (read_lease(found[0]), int(found[1])) if state == "lease" else (None, 0)
+
+    async def _mark(self, lease: Lease, mark: str, value: int) -> None:
+        await self._run("mark", lease.thread, lease.sandbox_id, _boot_id(lease), mark, value)
 
     async def _run(self, script: str, thread: Thread, *args: str | int) -> list[Any]:
         """Run a transition of one thread."""

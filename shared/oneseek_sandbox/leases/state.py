@@ -7,7 +7,7 @@ side by side.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from oneseek_sandbox.errors import InternalError
@@ -25,6 +25,7 @@ Event = Literal[
     "use",
     "suspect",
     "clear",
+    "acknowledge",
     "restart",
     "release",
     "expire",
@@ -41,6 +42,7 @@ TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
     ("ready", "use"): "ready",
     ("ready", "suspect"): "ready",
     ("ready", "clear"): "ready",
+    ("ready", "acknowledge"): "ready",
     ("ready", "restart"): "restarting",
     ("ready", "release"): "none",
     ("ready", "expire"): "none",
@@ -55,7 +57,9 @@ TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
     ("restarting", "release"): "none",
     ("restarting", "expire"): "none",
 }
-"""`lapse`: a creation was not renewed in time. `use`: activity, at either end of an operation."""
+"""`lapse`: a creation was not renewed in time. `use`: activity, at either end of an operation.
+`acknowledge`: the thread was told of its sandbox's restart.
+"""
 
 
 def next_state(state: State, event: Event) -> State:
@@ -88,6 +92,7 @@ class LeaseRecord:
     idle_ms: int
     created_ms: int
     used_ms: int
+    ended_generation: int = 0
     ends_ms: int = 0
     suspect: bool = False
     placement: Placement | None = None
@@ -143,6 +148,17 @@ class LeaseRecord:
         self.move("lapse")
         self.suspect, self.attempt = True, ""
 
+    def mark(self, *, suspect: bool) -> None:
+        """Put or take away the mark of suspicion."""
+        self.move("suspect" if suspect else "clear")
+        self.suspect = suspect
+
+    def acknowledge_restart(self) -> None:
+        """Note that the thread knows of the last restart."""
+        self.move("acknowledge")
+        if self.placement:
+            self.placement = replace(self.placement, restarted=False)
+
     def use(self, now_ms: int) -> None:
         """Count activity, and drop pins that ended by themselves."""
         self.move("use")
@@ -182,4 +198,5 @@ class LeaseRecord:
             attempt=self.attempt,
             idle_ms=self.idle_ms,
             deadline_ms=self.deadline_ms,
+            ended_generation=self.ended_generation,
         )

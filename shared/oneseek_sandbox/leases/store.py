@@ -21,11 +21,13 @@ from oneseek_sandbox.leases.lease import (
     Creation,
     Doomed,
     EndReason,
+    Expired,
     Granted,
     Lease,
     LeaseTerms,
     Placement,
     Released,
+    Resolved,
     Suspected,
     Thread,
 )
@@ -35,12 +37,14 @@ __all__ = [
     "Creation",
     "Doomed",
     "EndReason",
+    "Expired",
     "Granted",
     "Lease",
     "LeaseStore",
     "LeaseTerms",
     "Placement",
     "Released",
+    "Resolved",
     "Suspected",
     "Thread",
 ]
@@ -127,12 +131,11 @@ class LeaseStore(Protocol):
         """Return on a notice about the thread, or after `timeout_ms`; may return early (1)."""
         ...
 
-    async def resolve(self, sandbox_id: str) -> Thread:
-        """Return the thread a live `sandbox_id` belongs to.
+    async def resolve(self, sandbox_id: str) -> Resolved:
+        """Return the thread a `sandbox_id` belongs to, and how it ended if it did.
 
         Raises:
-            LeaseNotFoundError: Never heard of.
-            SandboxGoneError: Ended; the class says how.
+            LeaseNotFoundError: Never heard of, or forgotten.
         """
         ...
 
@@ -159,6 +162,10 @@ class LeaseStore(Protocol):
         """Take the mark of `suspect` away (7)."""
         ...
 
+    async def acknowledge_restart(self, lease: Lease) -> None:
+        """Note that an acquire has told of this restart: no later one does."""
+        ...
+
     async def release(self, thread: Thread, *, sandbox_id: str | None) -> Released:
         """End a lease now, whatever runs under it; also one that is being created (6).
 
@@ -172,8 +179,11 @@ class LeaseStore(Protocol):
         """End a ready lease whose sandbox is gone; None when it is not the current one any more (7)."""
         ...
 
-    async def expire(self, limit: int) -> list[Doomed]:
-        """End at most `limit` leases that are over and not pinned; costs what is due (5, 9)."""
+    async def expire(self, limit: int) -> Expired:
+        """End at most `limit` leases that are over and not pinned; costs what is due (5, 9).
+
+        First creations that lapsed count towards the limit, though they leave nothing doomed.
+        """
         ...
 
     async def doomed(self, limit: int) -> list[Doomed]:

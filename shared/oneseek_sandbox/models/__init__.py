@@ -31,6 +31,7 @@ from oneseek_sandbox.models.requests import (
     ReplaceRequest,
     SandboxReference,
     WriteFileRequest,
+    WriteFileTarget,
 )
 
 __all__ = [
@@ -56,4 +57,5 @@ __all__ = [
     "SandboxReference",
     "WriteFileAnswer",
     "WriteFileRequest",
+    "WriteFileTarget",
 ]

@@ -36,7 +36,7 @@ class AcquireAnswer(_Answer):
         generation: Grows with every new sandbox of any thread.
         reused: The thread had this sandbox already: its files are there.
         warm: It was taken from a pool of started ones.
-        restarted: Its processes were lost and its files kept since the last acquire.
+        restarted: Since the last acquire its processes were lost; its files were kept.
         expires_at: When it ends if nothing more is done with it.
         workspace: The directory that paths are absolute in.
     """
@@ -62,7 +62,8 @@ class ExecuteAnswer(_Answer):
         timed_out: It was ended because its time was over; output until then is here.
         killed_by: None, or why it was ended from outside: `timeout`, `cancelled`,
             `out_of_memory`, `monitor_killed`.
-        stdout_truncated: The middle was left out; `stdout_bytes` counts all that was printed.
+        stdout_truncated: The middle was left out; `stdout_bytes` counts all that was printed. In
+            text a line stands in the gap; in base64 the tail follows the head at once.
         invalid_utf8: Some bytes were not UTF-8 and stand as `\\xNN`; ask with encoding `base64`
             for exact bytes.
         background: Processes it started are still running, until the sandbox is released.
@@ -92,10 +93,11 @@ class CancelAnswer(_Answer):
 
 
 class DirectoryEntry(_Answer):
-    r"""One name in a directory.
+    """One name in a directory.
 
     Attributes:
-        path: Absolute. Bytes that are not UTF-8 stand as lone surrogates' escape `\xNN`.
+        path: Absolute. One that is not UTF-8 stands as `base64:` and its bytes in base64; every
+            verb takes it like that.
         mode: Permission bits in octal, like `0644`.
         size: Bytes.
     """

@@ -27,6 +27,7 @@ __all__ = [
     "ReplaceRequest",
     "SandboxReference",
     "WriteFileRequest",
+    "WriteFileTarget",
 ]
 
 
@@ -147,8 +148,8 @@ class ReadFileRequest(SandboxReference):
         return self
 
 
-class WriteFileRequest(SandboxReference):
-    """Write a file: whole and atomically, or appended.
+class WriteFileTarget(SandboxReference):
+    """Which file to write and how: all of a write but its content, as it stands beside a stream.
 
     Attributes:
         append: Add to the end; two appends never interleave.
@@ -158,8 +159,6 @@ class WriteFileRequest(SandboxReference):
     """
 
     path: Path
-    content: str = ""
-    encoding: Encoding = "utf-8"
     append: bool = False
     create_only: bool = False
     if_sha256: Sha256 | None = None
@@ -170,6 +169,18 @@ class WriteFileRequest(SandboxReference):
         if self.create_only and (self.append or self.if_sha256 is not None):
             raise ValueError("create_only does not go with append or if_sha256")
         return self
+
+
+class WriteFileRequest(WriteFileTarget):
+    """Write a file: whole and atomically, or appended.
+
+    Attributes:
+        content: Text, or bytes in base64; may be empty.
+        encoding: Of `content`.
+    """
+
+    content: str
+    encoding: Encoding = "utf-8"
 
 
 class ReplaceRequest(SandboxReference):

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from oneseek_sandbox.errors import LeaseNotFoundError, SandboxExpiredError
-from oneseek_sandbox.leases.store import LeaseStore, LeaseTerms, Suspected, Thread
+from oneseek_sandbox.leases.store import (
+    Expired,
+    LeaseStore,
+    LeaseTerms,
+    Resolved,
+    Suspected,
+    Thread,
+)
 from oneseek_sandbox.testing.lease_steps import THREAD, begin, busy, granted, make_ready
 
 if TYPE_CHECKING:
@@ -34,8 +41,7 @@ class ActivityPromises:
             await store.pin(THREAD, sandbox_id=None, pin_id="p", limit_ms=1000)
         with pytest.raises(SandboxExpiredError):
             await store.pin(THREAD, sandbox_id=lease.sandbox_id, pin_id="p", limit_ms=1000)
-        with pytest.raises(SandboxExpiredError):
-            await store.resolve(lease.sandbox_id)
+        assert await store.resolve(lease.sandbox_id) == Resolved(THREAD, "expired")
         creation = await begin(store)
         assert creation.generation > lease.generation
         assert [(entry.uid, entry.reason) for entry in await store.doomed(10)] == [
@@ -43,17 +49,15 @@ class ActivityPromises:
         ]
 
     @pytest.mark.promise(5)
-    async def test_an_idle_sandbox_id_is_not_resolved_even_before_cleanup(
+    async def test_an_idle_sandbox_id_has_expired_even_before_cleanup(
         self, new_store: NewStore, later: Later
     ) -> None:
         store = await new_store(_IDLE)
         lease = await make_ready(store)
         await later(_IDLE_MS)
-        with pytest.raises(SandboxExpiredError):
-            await store.resolve(lease.sandbox_id)
+        assert await store.resolve(lease.sandbox_id) == Resolved(THREAD, "expired")
         await make_ready(store)
-        with pytest.raises(SandboxExpiredError):
-            await store.resolve(lease.sandbox_id)
+        assert await store.resolve(lease.sandbox_id) == Resolved(THREAD, "expired")
 
     @pytest.mark.promise(5)
     async def test_each_acquire_counts_as_activity(self, new_store: NewStore, later: Later) -> None:
@@ -74,12 +78,12 @@ class ActivityPromises:
         pinned = await store.pin(THREAD, sandbox_id=lease.sandbox_id, pin_id="p", limit_ms=60_000)
         assert pinned.pins == 1
         await later(900)
-        assert await store.expire(10) == []
+        assert await store.expire(10) == Expired([], more=False)
         await store.unpin(pinned, pin_id="p")
         await later(100)
         assert (await granted(store)).pins == 0
         await later(800)
-        assert len(await store.expire(10)) == 1
+        assert len((await store.expire(10)).doomed) == 1
 
     @pytest.mark.promise(5)
     async def test_a_pin_ends_by_its_own_deadline(self, new_store: NewStore, later: Later) -> None:
@@ -87,7 +91,7 @@ class ActivityPromises:
         await make_ready(store)
         await store.pin(THREAD, sandbox_id=None, pin_id="never let go", limit_ms=500)
         await later(500)
-        assert len(await store.expire(10)) == 1
+        assert len((await store.expire(10)).doomed) == 1
 
     @pytest.mark.promise(5)
     async def test_a_pin_may_be_repeated_after_a_lost_answer(self, store: LeaseStore) -> None:
@@ -129,7 +133,7 @@ class ActivityPromises:
         lease = await make_ready(store)
         await store.pin(THREAD, sandbox_id=None, pin_id="p", limit_ms=60_000)
         await later(300)
-        assert await store.expire(10) == []
+        assert await store.expire(10) == Expired([], more=False)
         with pytest.raises(LeaseNotFoundError):
             await store.pin(THREAD, sandbox_id=None, pin_id="q", limit_ms=60_000)
         with pytest.raises(SandboxExpiredError):
@@ -187,7 +191,7 @@ class ActivityPromises:
         lease = await make_ready(store)
         outcome = await store.acquire(THREAD, attempt="a", lost="0" * 32)
         assert not isinstance(outcome, Suspected)
-        assert await store.resolve(lease.sandbox_id) == THREAD
+        assert await store.resolve(lease.sandbox_id) == Resolved(THREAD)
 
     @pytest.mark.promise(9)
     async def test_expiring_ends_what_is_over_and_at_most_the_limit(
@@ -200,7 +204,20 @@ class ActivityPromises:
         await later(50)
         first = await store.expire(2)
         rest = await store.expire(10)
-        assert sorted(entry.uid for entry in first + rest) == ["u0", "u1", "u2"]
-        assert len(first) == 2
+        assert sorted(e.uid for e in first.doomed + rest.doomed) == ["u0", "u1", "u2"]
+        assert (len(first.doomed), first.more, rest.more) == (2, True, False)
         assert await store.leases() == []
-        assert await store.expire(10) == []
+        assert await store.expire(10) == Expired([], more=False)
+
+    @pytest.mark.promise(9)
+    async def test_creations_that_lapsed_do_not_hide_what_else_is_over(
+        self, new_store: NewStore, later: Later
+    ) -> None:
+        store = await new_store(LeaseTerms(creation_ms=30, idle_ms=60))
+        await make_ready(store, uid="u1")
+        for number in range(2):
+            await begin(store, Thread("tenant", f"never finished {number}"))
+        await later(60)
+        assert await store.expire(2) == Expired([], more=True)
+        last = await store.expire(1)
+        assert ([entry.uid for entry in last.doomed], last.more) == (["u1"], False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +14,15 @@ from oneseek_sandbox.errors import (
     LeaseNotFoundError,
     SandboxUnavailableError,
 )
-from oneseek_sandbox.leases.store import Busy, Creation, LeaseStore, LeaseTerms, Suspected, Thread
+from oneseek_sandbox.leases.store import (
+    Busy,
+    Creation,
+    LeaseStore,
+    LeaseTerms,
+    Resolved,
+    Suspected,
+    Thread,
+)
 from oneseek_sandbox.testing.lease_steps import (
     LONG,
     THREAD,
@@ -211,7 +220,7 @@ class CreationPromises:
         assert isinstance(creation, Creation)
         assert (creation.sandbox_id, creation.generation) == (lease.sandbox_id, lease.generation)
         await busy(store)
-        assert await store.resolve(lease.sandbox_id) == THREAD
+        assert await store.resolve(lease.sandbox_id) == Resolved(THREAD)
         for sandbox_id in (None, lease.sandbox_id):
             with pytest.raises(SandboxUnavailableError, match="restarted"):
                 await store.pin(THREAD, sandbox_id=sandbox_id, pin_id="p", limit_ms=1000)
@@ -219,6 +228,16 @@ class CreationPromises:
         assert (again.sandbox_id, again.created_ms) == (lease.sandbox_id, lease.created_ms)
         assert again.placement is not None
         assert again.placement.boot_id == "second"
+
+    async def test_a_restart_is_shown_until_it_was_told(self, store: LeaseStore) -> None:
+        restarted = replace(placement("u1", boot_id="second"), restarted=True)
+        lease = await store.commit(await begin(store), restarted)
+        assert (await granted(store)).placement == restarted
+        await store.acknowledge_restart(replace(lease, placement=placement("u1", boot_id="first")))
+        assert (await granted(store)).placement == restarted
+        for _ in range(2):
+            await store.acknowledge_restart(lease)
+            assert (await granted(store)).placement == replace(restarted, restarted=False)
 
     async def test_only_one_of_two_restarts_goes_ahead(self, store: LeaseStore) -> None:
         lease = await make_ready(store)

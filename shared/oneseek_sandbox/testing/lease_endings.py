@@ -11,10 +11,9 @@ from oneseek_sandbox.errors import (
     CreationLostError,
     LeaseNotFoundError,
     SandboxExpiredError,
-    SandboxLostError,
     SandboxReleasedError,
 )
-from oneseek_sandbox.leases.store import Creation, LeaseStore, LeaseTerms, Thread
+from oneseek_sandbox.leases.store import Creation, LeaseStore, LeaseTerms, Resolved, Thread
 from oneseek_sandbox.testing.lease_steps import THREAD, begin, granted, make_ready, placement
 
 if TYPE_CHECKING:
@@ -56,8 +55,7 @@ class EndingPromises:
             await store.pin(THREAD, sandbox_id=lease.sandbox_id, pin_id="q", limit_ms=1000)
         with pytest.raises(LeaseNotFoundError):
             await store.pin(THREAD, sandbox_id=None, pin_id="q", limit_ms=1000)
-        with pytest.raises(SandboxReleasedError):
-            await store.resolve(lease.sandbox_id)
+        assert (await store.resolve(lease.sandbox_id)).end == "released"
         await store.unpin(lease, pin_id="p")
 
     @pytest.mark.promise(6)
@@ -94,7 +92,48 @@ class EndingPromises:
             await store.pin(THREAD, sandbox_id=other.sandbox_id, pin_id="p", limit_ms=1000)
         with pytest.raises(LeaseNotFoundError):
             await store.release(THREAD, sandbox_id=other.sandbox_id)
-        assert await store.resolve(other.sandbox_id) == other.thread
+        assert await store.resolve(other.sandbox_id) == Resolved(other.thread)
+
+    @pytest.mark.promise(6)
+    async def test_the_store_tells_whose_an_ended_sandbox_was(
+        self, new_store: NewStore, later: Later
+    ) -> None:
+        store = await new_store(LeaseTerms(creation_ms=60_000, idle_ms=400))
+        expired = await make_ready(store)
+        await later(400)
+        assert await store.resolve(expired.sandbox_id) == Resolved(THREAD, "expired")
+        lost = await make_ready(store)
+        await store.lose(lost)
+        released = await make_ready(store)
+        await store.release(THREAD, sandbox_id=None)
+        await make_ready(store)
+        for lease, end in ((expired, "expired"), (lost, "lost"), (released, "released")):
+            resolved = await store.resolve(lease.sandbox_id)
+            assert (resolved.thread, resolved.end) == (THREAD, end)
+
+    @pytest.mark.promise(6)
+    async def test_a_creation_knows_the_generation_that_ended_before_it(
+        self, store: LeaseStore
+    ) -> None:
+        first = await begin(store)
+        assert first.ended_generation == 0
+        await store.release(THREAD, sandbox_id=None)
+        second = await begin(store)
+        assert second.ended_generation == first.generation
+        assert (await store.renew(second)).ended_generation == first.generation
+        lease = await store.commit(second, placement())
+        third = await begin(store, lost=lease.sandbox_id)
+        assert third.ended_generation == second.generation
+        assert (await begin(store, Thread("tenant", "other"))).ended_generation == 0
+
+    @pytest.mark.promise(2, 8)
+    async def test_a_creation_that_lapsed_ended_nothing(
+        self, new_store: NewStore, later: Later
+    ) -> None:
+        store = await new_store(LeaseTerms(creation_ms=60, idle_ms=60_000))
+        await begin(store)
+        await later(61)
+        assert (await begin(store)).ended_generation == 0
 
     @pytest.mark.promise(6)
     async def test_releasing_an_expired_lease_is_the_same_before_and_after_cleanup(
@@ -117,8 +156,7 @@ class EndingPromises:
         store = await new_store(LeaseTerms(60_000, ended_ms=400, idle_ms=60_000))
         lease = await make_ready(store)
         await store.release(THREAD, sandbox_id=None)
-        with pytest.raises(SandboxReleasedError):
-            await store.resolve(lease.sandbox_id)
+        assert (await store.resolve(lease.sandbox_id)).end == "released"
         await later(401)
         for call in (
             store.resolve(lease.sandbox_id),
@@ -135,8 +173,7 @@ class EndingPromises:
         assert doomed is not None
         assert (doomed.uid, doomed.reason) == ("u1", "lost")
         assert await store.lose(lease) is None
-        with pytest.raises(SandboxLostError):
-            await store.resolve(lease.sandbox_id)
+        assert (await store.resolve(lease.sandbox_id)).end == "lost"
 
     @pytest.mark.promise(3, 7)
     async def test_a_judgement_from_before_a_restart_changes_nothing(
@@ -197,7 +234,7 @@ class EndingPromises:
         assert len(set(made.values())) == len(threads)
         assert {lease.thread: lease.sandbox_id for lease in await store.leases()} == made
         for thread, sandbox_id in made.items():
-            assert await store.resolve(sandbox_id) == thread
+            assert await store.resolve(sandbox_id) == Resolved(thread)
 
     @pytest.mark.promise(9)
     async def test_once_is_true_once_within_its_time(self, store: LeaseStore, later: Later) -> None:

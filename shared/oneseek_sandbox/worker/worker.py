@@ -2363,7 +2363,13 @@ def command_environment(workspace: str) -> dict[bytes, bytes]:
         # a file and runs it at once would run the old one.
         b"PYTHONDONTWRITEBYTECODE": b"1",
     }
-    return {**env, **os.environb, b"HOME": os.fsencode(workspace)}
+    # The cluster's addresses are in the environment of every pod, and no business of commands.
+    ours = {
+        name: value
+        for name, value in os.environb.items()
+        if name != b"POD_IP" and not name.startswith(b"KUBERNETES_")
+    }
+    return {**env, **ours, b"HOME": os.fsencode(workspace)}
 
 
 # --- at-most-once table ------------------------------------------------------------------------

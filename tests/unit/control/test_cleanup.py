@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
+
 import pytest
 
+from oneseek_sandbox.leases.memory import MemoryLeaseStore
+from oneseek_sandbox.leases.store import Thread
+from oneseek_sandbox.runtimes.runtime import Labels
+from oneseek_sandbox.testing.clock import FakeClock
 from oneseek_sandbox.testing.scripted_worker import http_answer
 
 
@@ -52,3 +59,46 @@ async def test_a_hostile_sandbox_under_suspicion_does_not_stop_the_sweep(world, 
     world.worker().scripts["/health"] = health
     done = await world.cleanup().run()
     assert done.lost == 0
+
+
+@pytest.mark.promise(9)
+async def test_creations_that_lapsed_do_not_hold_up_what_expired(new_world):
+    clock = FakeClock()
+    world = new_world(lambda terms: MemoryLeaseStore(terms, clock))
+    await world.acquire(idle_timeout_seconds=1)
+    for number in range(250):
+        await world.store.acquire(Thread("default", f"lapsing {number}"), attempt="a")
+    clock.advance(2000)
+    assert (await world.cleanup().run()).expired == 1
+    assert await world.store.leases() == []
+    assert world.runtime.objects == {}
+
+
+@pytest.mark.promise(9)
+async def test_one_round_ends_when_leases_expire_as_fast_as_it_ends_them(world, monkeypatch):
+    expire, asked = world.store.expire, []
+
+    async def always_more(limit):
+        asked.append(limit)
+        await asyncio.sleep(0)
+        return dataclasses.replace(await expire(limit), more=True)
+
+    monkeypatch.setattr(world.store, "expire", always_more)
+    async with asyncio.timeout(5):
+        await world.cleanup().run()
+    assert len(asked) > 1
+
+
+@pytest.mark.promise(6)
+async def test_a_sweep_does_not_bring_back_what_was_released_while_it_was_adopted(world):
+    await world.acquire()
+    world.empty_store()
+    creation = await world.begin("of one that dies")
+    await world.runtime.adopt(
+        world.only_object(),
+        Labels(creation.thread, creation.generation, creation.idle_ms, creation.sandbox_id),
+    )
+    await world.store.release(world.thread, sandbox_id=None)
+    assert (await world.cleanup().run()).adopted == 0
+    assert world.runtime.objects == {}
+    assert await world.store.get(world.thread) is None

@@ -14,6 +14,7 @@ from oneseek_sandbox.errors import (
     UnavailableError,
 )
 from oneseek_sandbox.leases.memory import MemoryLeaseStore
+from oneseek_sandbox.leases.store import Resolved
 
 
 class LosesAnswers(MemoryLeaseStore):
@@ -136,7 +137,7 @@ async def test_a_restart_that_fails_for_a_moment_keeps_lease_and_files(world):
     with pytest.raises(UnavailableError):
         await world.acquire()
     assert world.only_object().uid == sandbox.uid
-    assert await world.store.resolve(acquired.sandbox_id) == world.thread
+    assert await world.store.resolve(acquired.sandbox_id) == Resolved(world.thread)
 
 
 @pytest.mark.promise(8)

@@ -116,6 +116,27 @@ async def test_the_unknown_and_the_foreign_sandbox_are_told_in_the_same_words(wo
     assert len(texts) == 1
 
 
+@pytest.mark.promise(6)
+@pytest.mark.parametrize("end", ["released", "lost"])
+async def test_a_bound_key_is_told_how_its_own_sandbox_ended_and_nobody_else_is(world, end):
+    own, other = (Caller(name, frozenset({name})) for name in ("default", "other"))
+    sandbox_id = (await world.acquire()).sandbox_id
+    lease = await world.store.get(world.thread)
+    if end == "released":
+        await world.store.release(world.thread, sandbox_id=None)
+    else:
+        await world.store.lose(lease)
+    for caller, code in ((own, f"sandbox_{end}"), (other, "lease_not_found")):
+        with pytest.raises(SandboxError) as refused:
+            await world.provisioner.ls(LsRequest(sandbox_id=sandbox_id), caller)
+        assert refused.value.code == code
+    with pytest.raises(LeaseNotFoundError):
+        await world.provisioner.release(ReleaseRequest(sandbox_id=sandbox_id), other)
+    if end == "released":
+        again = await world.provisioner.release(ReleaseRequest(sandbox_id=sandbox_id), own)
+        assert again.already_released
+
+
 async def test_a_worker_cannot_fill_the_memory_with_a_file(world):
     await world.acquire()
 

@@ -4,6 +4,7 @@ import pytest
 
 from oneseek_sandbox.errors import SandboxExpiredError
 from oneseek_sandbox.leases.book import LeaseBook
+from oneseek_sandbox.leases.ends import Ends
 from oneseek_sandbox.leases.store import Creation, LeaseTerms, Thread
 from oneseek_sandbox.testing.leases import placement
 
@@ -40,8 +41,8 @@ def test_the_longest_due_expire_first(book):
     threads = [Thread("s", name) for name in "abc"]
     for number, thread in enumerate(reversed(threads)):
         make_ready(book, thread, NOW + number, thread.thread_id)
-    doomed = book.expire(2, now_ms=NOW + 1000)
-    assert [entry.thread.thread_id for entry in doomed] == ["c", "b"]
+    expired = book.expire(2, now_ms=NOW + 1000)
+    assert [entry.thread.thread_id for entry in expired.doomed] == ["c", "b"]
 
 
 def test_a_lease_is_over_at_its_very_millisecond(book):
@@ -56,4 +57,4 @@ def test_what_ended_long_ago_is_dropped(book):
     book.once("name", 100, now_ms=NOW)
     book.release(THREAD, now_ms=NOW, sandbox_id=None)
     book.expire(1, now_ms=NOW + 1000)
-    assert (book.ends, book.last_ends, book.names, book.threads) == ({}, {}, {}, {})
+    assert (book.ends, book.names, book.threads) == (Ends(), {}, {})

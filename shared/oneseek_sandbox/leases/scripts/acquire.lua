@@ -15,6 +15,7 @@ local function begin()
     generation = next_generation(0), state = 'creating', deadline_ms = NOW + tonumber(ARGV[10]),
     idle_ms = idle_ms or tonumber(ARGV[11]), created_ms = NOW, used_ms = NOW, ends_ms = 0,
     suspect = '0', uid = '',
+    ended_generation = tonumber(redis.call('GET', key('last-end', TAG)) or '0') or 0,
   }
   redis.call('HSET', key('sandbox', sandbox_id), 'tag', TAG, 'scope', ARGV[8],
     'thread_id', ARGV[9], 'reason', '')

@@ -1,14 +1,15 @@
 -- Ends leases that are over, longest due first; costs what is due.
 --
 -- ARGV  4 how many at most
--- Answers {'expired', doomed entry...}
+-- Answers {'expired', '1' when more are over else '0', doomed entry...}
 
-local answer = { 'expired' }
-local due = redis.call('ZRANGEBYSCORE', LIVE, '-inf', text(NOW), 'LIMIT', 0, tonumber(ARGV[4]))
-for _, tag in ipairs(due) do
-  local lease = read(tag)
+local limit = tonumber(ARGV[4])
+local due = redis.call('ZRANGEBYSCORE', LIVE, '-inf', text(NOW), 'LIMIT', 0, limit + 1)
+local answer = { 'expired', #due > limit and '1' or '0' }
+for i = 1, math.min(#due, limit) do
+  local lease = read(due[i])
   local entry = lease and finish_over(lease) or ''
   if entry ~= '' then answer[#answer + 1] = entry end
-  if not lease then redis.call('ZREM', LIVE, tag) end
+  if not lease then redis.call('ZREM', LIVE, due[i]) end
 end
 return answer

@@ -88,7 +88,7 @@ local function finish(lease, reason)
   end
   redis.call('HSET', key('sandbox', lease.sandbox_id), 'reason', reason)
   redis.call('PEXPIRE', key('sandbox', lease.sandbox_id), ENDED_MS)
-  redis.call('SET', key('last-end', lease.tag), reason, 'PX', ENDED_MS)
+  redis.call('SET', key('last-end', lease.tag), text(lease.generation), 'PX', ENDED_MS)
   if lease.uid == '' then return '' end
   return doom(lease, lease.uid, lease.name, reason)
 end
@@ -126,11 +126,11 @@ local function seen(tag, sandbox_id, boot_id)
   return nil
 end
 
--- Why a thread ('' for any) has no lease, or not this one.
+-- Why a thread has no lease, or not this one.
 local function absence(tag, sandbox_id)
   if sandbox_id == '' then return refused('no_lease') end
   local end_ = redis.call('HMGET', key('sandbox', sandbox_id), 'tag', 'reason')
-  if end_[2] and end_[2] ~= '' and (tag == '' or tag == end_[1]) then return refused(end_[2]) end
+  if end_[2] and end_[2] ~= '' and tag == end_[1] then return refused(end_[2]) end
   return refused('unknown')
 end
 

@@ -10,7 +10,6 @@ import secrets
 from typing import TYPE_CHECKING, Final
 
 from oneseek_sandbox.errors import (
-    CapacityError,
     CreationLostError,
     LeaseError,
     RuntimeUnavailableError,
@@ -34,6 +33,7 @@ from oneseek_sandbox.runtimes.kubernetes.pod_metadata import (
     thread_selector,
 )
 from oneseek_sandbox.runtimes.kubernetes.pod_spec import WORKER_PORT
+from oneseek_sandbox.runtimes.kubernetes.refusals import creation_refusal, refusal
 from oneseek_sandbox.runtimes.runtime import SandboxObject
 
 if TYPE_CHECKING:
@@ -50,7 +50,6 @@ log = logging.getLogger(__name__)
 _NOT_FOUND: Final = 404
 _CONFLICT: Final = 409
 _UNPROCESSABLE: Final = 422
-_FORBIDDEN: Final = 403
 _WARM_LOOK: Final = 50
 _DELETE_TRIES: Final = 8
 _PAUSE_SECONDS: Final = 0.5
@@ -82,7 +81,7 @@ class Pods:
         except ApiRefusalError as error:
             if error.status == _NOT_FOUND:
                 return None
-            raise self._refused(error) from error
+            raise refusal(error, self._settings.namespace) from error
         return pod if pod["metadata"]["uid"] == uid else None
 
     async def take_warm(self, labels: Labels, *, now_ms: int) -> Resource | None:
@@ -91,7 +90,7 @@ class Pods:
         try:
             listed = await self._api.get(self._path, labelSelector=selector, limit=_WARM_LOOK)
         except ApiRefusalError as error:
-            raise self._refused(error) from error
+            raise refusal(error, self._settings.namespace) from error
         pods = [pod for pod in listed["items"] if self._is_to_be_had(pod)]
         random.shuffle(pods)  # so that acquires at once seldom want the same
         for pod in pods:
@@ -101,7 +100,7 @@ class Pods:
             except ApiRefusalError as error:
                 if error.status in (_NOT_FOUND, _CONFLICT, _UNPROCESSABLE):
                     continue  # another was quicker, or the pool shrank
-                raise self._refused(error) from error
+                raise refusal(error, self._settings.namespace) from error
             if not pod_state.ended(taken):
                 return taken
             await self.delete(taken["metadata"]["uid"], taken["metadata"]["name"])
@@ -119,7 +118,7 @@ class Pods:
         try:
             pod = await self._api.create(self._path, body)
         except ApiRefusalError as error:
-            raise self._not_created(error) from error
+            raise creation_refusal(error, self._settings.namespace) from error
         try:
             return await self._addressed(pod)
         except BaseException:
@@ -167,7 +166,7 @@ class Pods:
                 if error.status == _NOT_FOUND:
                     return True
                 if error.status != _CONFLICT:
-                    raise self._refused(error) from error
+                    raise refusal(error, self._settings.namespace) from error
                 continue  # it changed, or another pod has the name: look again
         return False
 
@@ -198,8 +197,6 @@ class Pods:
                 f"The address {ip} of pod {pod['metadata']['name']} is in none of the networks of "
                 f"PROVISIONER_POD_CIDR ({self._settings.pod_cidr}); nothing is sent to it."
             )
-        if self._settings.reach == "proxy":
-            return f"pod:{pod['metadata']['name']}"
         return f"tcp:[{ip}]:{WORKER_PORT}" if ":" in ip else f"tcp:{ip}:{WORKER_PORT}"
 
     def _is_to_be_had(self, pod: Resource) -> bool:
@@ -215,14 +212,14 @@ class Pods:
         try:
             return await self._api.items(self._path, labelSelector=selector)
         except ApiRefusalError as error:
-            raise self._refused(error) from error
+            raise refusal(error, self._settings.namespace) from error
 
     async def _change(self, sandbox: SandboxObject, patch: list[Resource]) -> Resource:
         try:
             pod = await self._api.patch(f"{self._path}/{sandbox.name}", patch)
         except ApiRefusalError as error:
             if error.status not in (_NOT_FOUND, _CONFLICT, _UNPROCESSABLE):
-                raise self._refused(error) from error
+                raise refusal(error, self._settings.namespace) from error
             pod = await self.get(sandbox.uid, sandbox.name) or {}
             if pod and not pod_state.ended(pod):
                 raise CreationLostError(
@@ -268,7 +265,7 @@ class Pods:
                     return changed
                 break  # deleted, or the version is too old to watch from
         except ApiRefusalError as error:
-            raise self._refused(error) from error
+            raise refusal(error, self._settings.namespace) from error
         await asyncio.sleep(_PAUSE_SECONDS)
         found = await self.get(metadata["uid"], metadata["name"])
         if found is None:
@@ -292,30 +289,3 @@ class Pods:
             except ApiRefusalError as error:
                 log.warning("Cannot read the events of a pod: %s", error)
         return pod_state.reason(pod, events)
-
-    def _not_created(self, error: ApiRefusalError) -> Exception:
-        if error.status == _FORBIDDEN and "exceeded quota" in error.message:
-            return CapacityError(
-                f"The namespace {self._settings.namespace} has no quota left for another sandbox. "
-                "Try again when others have ended, or raise its ResourceQuota."
-            )
-        if error.status == _UNPROCESSABLE or "violates PodSecurity" in error.message:
-            return SandboxStartError(
-                f"The cluster does not accept the sandbox's pod: {error.message} Correct the "
-                "PROVISIONER_POD_* settings."
-            )
-        return self._refused(error)
-
-    def _refused(self, error: ApiRefusalError) -> Exception:
-        if error.status == _NOT_FOUND and "namespaces" in error.message:
-            return RuntimeUnavailableError(
-                f"The namespace {self._settings.namespace} (PROVISIONER_NAMESPACE) does not exist. "
-                "Deploy the manifests, or create it."
-            )
-        if error.status == _FORBIDDEN:
-            return RuntimeUnavailableError(
-                f"The cluster does not allow it: {error.message} Apply the Roles of the manifests."
-            )
-        return RuntimeUnavailableError(
-            f"The Kubernetes API server refuses ({error.status} {error.reason}): {error.message}"
-        )

@@ -139,10 +139,10 @@ class LifecycleContract(VerbsFixtures):
         busy = Sandbox(
             client, await call(client, "acquire", thread_id=thread, idle_timeout_seconds=1)
         )
+        running = asyncio.create_task(busy.run("sleep 6; echo done"))
         idle = Sandbox(
             client, await call(client, "acquire", thread_id=thread + "i", idle_timeout_seconds=1)
         )
-        running = asyncio.create_task(busy.run("sleep 4; echo done"))
         async with asyncio.timeout(10):
             while (await call(client, "cleanup_idle"))["expired"] == 0 and await _is_live(idle):
                 await asyncio.sleep(0.2)

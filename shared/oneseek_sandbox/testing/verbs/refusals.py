@@ -54,6 +54,7 @@ _WRONG_FIELDS: list[tuple[str, dict[str, Any], str]] = [
     ("read_file", {"thread_id": "x", "path": "/a", "start_line": 3, "end_line": 2}, "end_line"),
     ("read_file", {"thread_id": "x", "path": "/a", "start_line": 3, "offset": 2}, "offset"),
     ("read_file", {"thread_id": "x", "path": "/workspace/a", "limit": 10**12}, "limit"),
+    ("write_file", {"thread_id": "x", "path": "/a"}, "content: is required"),
     ("write_file", {"thread_id": "x", "path": "/a", "content": 5}, "content"),
     ("write_file", {"thread_id": "x", "path": "/a", "mode": "999"}, "mode"),
     ("write_file", {"thread_id": "x", "path": "/a", "encoding": "latin-1"}, "encoding"),

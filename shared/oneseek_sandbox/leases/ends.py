@@ -1,0 +1,51 @@
+"""What is remembered of leases that are over. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from oneseek_sandbox.leases.store import Creation, EndReason, Thread
+
+__all__ = ["End", "Ends"]
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a sandbox ended; kept until `forget_ms`."""
+
+    thread: Thread
+    generation: int
+    reason: EndReason
+    forget_ms: int
+
+
+@dataclass(slots=True)
+class Ends:
+    """The ends that are not forgotten yet, by sandbox, and the last one of each thread."""
+
+    by_sandbox: dict[str, End] = field(default_factory=dict)
+    last: dict[Thread, End] = field(default_factory=dict)
+
+    def remember(self, ended: Creation, reason: EndReason, forget_ms: int) -> None:
+        """Add the end of a lease, as its last creation knew it."""
+        end = End(ended.thread, ended.generation, reason, forget_ms)
+        self.by_sandbox[ended.sandbox_id] = self.last[ended.thread] = end
+
+    def of_sandbox(self, sandbox_id: str, now_ms: int) -> End | None:
+        """Return how a sandbox ended; None when it did not, or nobody knows any more."""
+        return _unless_forgotten(self.by_sandbox.get(sandbox_id), now_ms)
+
+    def last_of(self, thread: Thread, now_ms: int) -> End | None:
+        """Return how the last sandbox of a thread ended."""
+        return _unless_forgotten(self.last.get(thread), now_ms)
+
+    def forget(self, now_ms: int) -> None:
+        """Drop what has been kept for long enough."""
+        self.by_sandbox = {k: end for k, end in self.by_sandbox.items() if end.forget_ms > now_ms}
+        self.last = {k: end for k, end in self.last.items() if end.forget_ms > now_ms}
+
+
+def _unless_forgotten(end: End | None, now_ms: int) -> End | None:
+    return end if end and end.forget_ms > now_ms else None

@@ -1,0 +1,128 @@
+"""What the tests do by hand on the cluster that an operator would do with kubectl."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import subprocess
+import time
+from contextlib import asynccontextmanager
+
+SYSTEM = "oneseek-sandbox-system"
+SANDBOXES = "oneseek-sandbox"
+WORKERS = "app=oneseek-sandbox-worker"
+VERBS = [
+    "acquire",
+    "execute",
+    "ls",
+    "read_file",
+    "write_file",
+    "replace",
+    "release",
+    "cleanup_idle",
+]
+
+
+def kubectl(*arguments, given="", namespace=SYSTEM, check=True):
+    """Run kubectl and return what it prints."""
+    done = subprocess.run(
+        ["kubectl", "--namespace", namespace, *arguments],
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert not check or done.returncode == 0, f"kubectl {arguments}: {done.stderr}"
+    return done.stdout
+
+
+def read(*arguments, namespace=SYSTEM):
+    """Return objects as JSON."""
+    return json.loads(kubectl("get", *arguments, "-o", "json", namespace=namespace))
+
+
+def secret(name, key):
+    return base64.b64decode(read("secret", name)["data"][key]).decode()
+
+
+def pods(selector, namespace=SANDBOXES):
+    """Return the pods that are not on their way out."""
+    items = read("pods", "-l", selector, namespace=namespace)["items"]
+    return [pod for pod in items if "deletionTimestamp" not in pod["metadata"]]
+
+
+def pod_of(sandbox_id):
+    """Return the pod of a sandbox."""
+    found = [
+        pod
+        for pod in pods(WORKERS)
+        if pod["metadata"]["annotations"].get("oneseek-sandbox/sandbox-id") == sandbox_id
+    ]
+    assert len(found) == 1, f"{len(found)} pods for {sandbox_id}"
+    return found[0]
+
+
+async def until(condition, *, seconds, what):
+    """Wait for a condition; the last thing it returned is in the failure."""
+    deadline = time.monotonic() + seconds
+    while True:
+        seen = await asyncio.to_thread(condition)
+        if seen:
+            return seen
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}; last seen: {seen!r}"
+        await asyncio.sleep(0.3)
+
+
+def service(verb):
+    return "sandbox-" + verb.replace("_", "-")
+
+
+@asynccontextmanager
+async def changed(verbs, env=None, annotations=None):
+    """Give functions another environment or scale for a while, as `kn service update` does."""
+    before = {}
+    for verb in verbs:
+        template = read("ksvc", service(verb))["spec"]["template"]
+        before[verb] = template
+        container = dict(template["spec"]["containers"][0])
+        kept = [entry for entry in container.get("env", []) if entry["name"] not in (env or {})]
+        container["env"] = kept + [{"name": n, "value": v} for n, v in (env or {}).items()]
+        patch = {
+            "metadata": {"annotations": annotations or {}},
+            "spec": {"containers": [container]},
+        }
+        _patch(verb, patch)
+    try:
+        await settled(verbs)
+        yield
+    finally:
+        for verb, template in before.items():
+            names = template["metadata"].get("annotations", {})
+            undone = {name: names.get(name) for name in annotations or {}}
+            containers = template["spec"]["containers"]
+            _patch(verb, {"metadata": {"annotations": undone}, "spec": {"containers": containers}})
+        await settled(verbs)
+
+
+def _patch(verb, template):
+    body = json.dumps({"spec": {"template": template}})
+    kubectl("patch", "ksvc", service(verb), "--type=merge", "-p", body)
+
+
+async def settled(verbs):
+    """Wait until the newest revision of each function answers, and is the only one asked."""
+
+    def ready():
+        for verb in verbs:
+            status = read("ksvc", service(verb)).get("status", {})
+            generation = read("ksvc", service(verb))["metadata"]["generation"]
+            conditions = {c["type"]: c["status"] for c in status.get("conditions", [])}
+            if status.get("observedGeneration") != generation or conditions.get("Ready") != "True":
+                return False
+            if status["latestCreatedRevisionName"] != status["latestReadyRevisionName"]:
+                return False
+        return True
+
+    await until(ready, seconds=120, what=f"{verbs} are ready")

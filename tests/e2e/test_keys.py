@@ -1,0 +1,71 @@
+"""Who may call, and what each part may do in the cluster."""
+
+from __future__ import annotations
+
+import os
+
+import httpx
+import pytest
+from tests.e2e import cluster
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.mark.parametrize("verb", cluster.VERBS)
+@pytest.mark.parametrize("key", ["wrong-key-of-some-length", ""])
+async def test_the_wrong_key_is_refused_by_every_function(new_client, verb, key):
+    response = await new_client(key).post(f"/v1/sandbox/{verb}", json={})
+    assert response.status_code == 401
+    assert response.json()["error"]["code"] == "unauthenticated"
+
+
+@pytest.mark.skipif("KNATIVE_INGRESS" not in os.environ, reason="needs a way past the route")
+@pytest.mark.parametrize("verb", cluster.VERBS)
+async def test_a_function_is_not_public_beside_the_route(verb):
+    url = cluster.read("ksvc", cluster.service(verb))["status"]["url"]
+    assert url.endswith(".svc.cluster.local")
+    async with httpx.AsyncClient(base_url=os.environ["KNATIVE_INGRESS"]) as client:
+        host = url.removeprefix("http://")
+        response = await client.post("/", headers={"host": host}, json={})
+    assert response.status_code == 404
+
+
+@pytest.mark.parametrize("resource", ["pods", "secrets", "configmaps", "deployments.apps"])
+@pytest.mark.parametrize("right", ["get", "list", "create", "delete", "patch", "watch"])
+@pytest.mark.parametrize("namespace", [cluster.SANDBOXES, cluster.SYSTEM])
+def test_the_data_verbs_account_may_nothing(resource, right, namespace):
+    assert _may("sandbox-data", right, resource, namespace) == "no"
+
+
+@pytest.mark.parametrize("account", ["sandbox-acquire", "sandbox-release", "sandbox-cleanup-idle"])
+def test_no_control_verb_may_read_secrets_or_enter_pods(account):
+    for resource in ("secrets", "pods/exec", "pods/attach", "pods/portforward", "serviceaccounts"):
+        for right in ("get", "create", "list"):
+            for namespace in (cluster.SANDBOXES, cluster.SYSTEM):
+                assert _may(account, right, resource, namespace) == "no", (right, resource)
+
+
+def test_release_may_only_look_and_end():
+    rights = ["get", "list", "watch", "create", "patch", "update", "delete"]
+    allowed = [r for r in rights if _may("sandbox-release", r, "pods", cluster.SANDBOXES) == "yes"]
+    assert allowed == ["get", "delete"]
+
+
+def _may(account, right, resource, namespace):
+    who = f"system:serviceaccount:{cluster.SYSTEM}:{account}"
+    arguments = ("auth", "can-i", right, resource, "--as", who)
+    return cluster.kubectl(*arguments, namespace=namespace, check=False).strip()
+
+
+async def test_a_sandbox_has_no_token_no_cluster_and_no_way_to_write_its_root(acquire, call):
+    sandbox = {"sandbox_id": (await acquire())["sandbox_id"]}
+
+    async def run(command):
+        return await call("execute", **sandbox, command=command)
+
+    assert (await run("ls /var/run/secrets"))["exit_code"] != 0
+    assert (await run("env | grep -i -e KUBERNETES -e _SERVICE_ -e REDIS"))["stdout"] == ""
+    assert "Read-only" in (await run("touch /usr/x"))["stderr"]
+    assert (await run("id -u"))["stdout"].strip() != "0"
+    assert (await run("grep CapEff /proc/self/status"))["stdout"].split()[1] == "0" * 16
+    assert (await run("grep NoNewPrivs /proc/self/status"))["stdout"].split()[1] == "1"

@@ -1,0 +1,75 @@
+"""The warm pool: a plain Deployment that only cleanup_idle applies."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tests.e2e import cluster
+
+pytestmark = pytest.mark.e2e
+
+WARM = "app=oneseek-sandbox-warm"
+POOL = "deployment/oneseek-sb-warm"
+OPEN = {"PROVISIONER_ALLOW_OPEN_NETWORK": "true", "PROVISIONER_WARM_POOL_SIZE": "2"}
+CONTROL = ["acquire", "cleanup_idle"]
+
+
+def _ready(count):
+    def ready():
+        running = [
+            pod
+            for pod in cluster.pods(WARM)
+            if all(c.get("ready") for c in pod["status"].get("containerStatuses", [{}]))
+        ]
+        return len(running) == count
+
+    return ready
+
+
+async def test_the_pools_life(acquire, call):
+    async with cluster.changed(CONTROL, env=OPEN):
+        await call("cleanup_idle")
+        await cluster.until(_ready(2), seconds=60, what="the pool is full")
+
+        warm = await acquire()
+        assert warm["warm"] is True
+        taken = cluster.pod_of(warm["sandbox_id"])
+        assert "ownerReferences" not in taken["metadata"]
+        await cluster.until(_ready(2), seconds=60, what="the pool is full again")
+
+        cluster.kubectl("scale", POOL, "--replicas=1", namespace=cluster.SANDBOXES)
+        await call("cleanup_idle")
+        await cluster.until(_ready(1), seconds=60, what="kubectl scale is respected")
+        await call("cleanup_idle")
+        assert _ready(1)()
+
+        before = {pod["metadata"]["name"] for pod in cluster.pods(WARM)}
+        async with cluster.changed(CONTROL, env={"PROVISIONER_POD_MEMORY_LIMIT": "300Mi"}):
+            await call("cleanup_idle")
+            await cluster.until(
+                lambda: (
+                    _ready(1)() and not before & {p["metadata"]["name"] for p in cluster.pods(WARM)}
+                ),
+                seconds=90,
+                what="a changed limit rolls the pool",
+            )
+            rolled = await acquire()
+            assert rolled["warm"] is True
+            limits = cluster.pod_of(rolled["sandbox_id"])["spec"]["containers"][0]["resources"]
+            assert limits["limits"]["memory"] == "300Mi"
+
+        # acquire is back at the old template, and the pool still of the other: none is taken.
+        cold = await acquire()
+        assert cold["warm"] is False
+
+        cluster.kubectl("delete", POOL, namespace=cluster.SANDBOXES)
+        await cluster.until(lambda: not cluster.pods(WARM), seconds=60, what="the pool is gone")
+        ran = await asyncio.gather(
+            *(
+                call("execute", sandbox_id=sandbox["sandbox_id"], command="echo alive")
+                for sandbox in (warm, rolled, cold)
+            )
+        )
+        assert [answer["stdout"] for answer in ran] == ["alive\n"] * 3
+    await call("cleanup_idle")

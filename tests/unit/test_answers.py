@@ -1,0 +1,39 @@
+"""What the worker says, made into answers."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from oneseek_sandbox import answers
+from oneseek_sandbox.models import ExecuteRequest
+from oneseek_sandbox.settings import Settings
+from oneseek_sandbox.worker.answers import Exit, Kept
+
+
+def exited(**streams):
+    nothing = Kept(head=b"", tail=b"", bytes=0)
+    return Exit(
+        exit_code=0,
+        timed_out=False,
+        killed_by=None,
+        duration_ms=1,
+        background=False,
+        **{"stdout": nothing, "stderr": nothing} | streams,
+    )
+
+
+def in_base64(content):
+    return base64.b64encode(content)
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_truncated_output_in_base64_is_head_and_tail_and_nothing_else(stream):
+    cut = Kept(head=in_base64(b"\xf0\x9f"), tail=in_base64(b"\x98\x80"), bytes=1000)
+    end = exited(**{stream: cut})
+    request = ExecuteRequest(thread_id="t", command="x", encoding="base64")
+    answer = answers.executed(end, request, Settings.model_validate({}))
+    assert base64.b64decode(getattr(answer, stream)) == b"\xf0\x9f\x98\x80"
+    assert getattr(answer, f"{stream}_truncated")
+    assert getattr(answer, f"{stream}_bytes") == 1000
