@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Parts of deploy and undeploy: the cluster, what it lacks, what is being waited for.
 SYSTEM=oneseek-sandbox-system
 SANDBOXES=oneseek-sandbox

@@ -39,10 +39,13 @@ def test_the_data_verbs_account_may_nothing(resource, right, namespace):
 
 @pytest.mark.parametrize("account", ["sandbox-acquire", "sandbox-release", "sandbox-cleanup-idle"])
 def test_no_control_verb_may_read_secrets_or_enter_pods(account):
-    for resource in ("secrets", "pods/exec", "pods/attach", "pods/portforward", "serviceaccounts"):
-        for right in ("get", "create", "list"):
-            for namespace in (cluster.SANDBOXES, cluster.SYSTEM):
+    for right in ("get", "create", "list"):
+        for namespace in (cluster.SANDBOXES, cluster.SYSTEM):
+            for resource in ("secrets", "serviceaccounts"):
                 assert _may(account, right, resource, namespace) == "no", (right, resource)
+            for inner in ("exec", "attach", "portforward", "proxy", "ephemeralcontainers"):
+                allowed = _may(account, right, "pods", namespace, f"--subresource={inner}")
+                assert allowed == "no", (right, inner)
 
 
 def test_release_may_only_look_and_end():
@@ -51,9 +54,9 @@ def test_release_may_only_look_and_end():
     assert allowed == ["get", "delete"]
 
 
-def _may(account, right, resource, namespace):
+def _may(account, right, resource, namespace, *options):
     who = f"system:serviceaccount:{cluster.SYSTEM}:{account}"
-    arguments = ("auth", "can-i", right, resource, "--as", who)
+    arguments = ("auth", "can-i", right, resource, "--as", who, *options)
     return cluster.kubectl(*arguments, namespace=namespace, check=False).strip()
 
 

@@ -65,7 +65,7 @@ async def test_the_cronjobs_own_event_ends_an_idle_sandbox(acquire):
 async def test_three_replicas_of_acquire_never_make_a_double(call, client):
     scale = {
         "autoscaling.knative.dev/min-scale": "3",
-        "autoscaling.knative.dev/target": "1",
+        "autoscaling.knative.dev/max-scale": "3",
     }
     threads = [f"race-{secrets.token_hex(4)}" for _ in range(5)]
     async with cluster.changed(["acquire"], annotations=scale):
