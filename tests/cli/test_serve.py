@@ -108,7 +108,7 @@ def test_the_doctor_names_what_fails_and_prints_the_mend_as_it_is(capsys, monkey
     printed = capsys.readouterr().out
     assert "To mend no tracing:\n  a\n    b\n" in printed
     assert "apt-get install passt" in printed
-    assert "The server will not start here: no tracing.\n" in printed
+    assert "Sandboxes are not isolated as they must be: no tracing.\n" in printed
 
 
 def test_the_banner_is_the_first_thing_printed(server):

@@ -35,9 +35,16 @@ def serve(
     raise typer.Exit(start(read_settings(host, port)))
 
 
-def doctor() -> None:
+def doctor(
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="Look from inside two pods of the cluster.")
+    ] = False,
+) -> None:
     """Test what is isolated here, and how to mend what is not."""
-    raise typer.Exit(diagnose(read_settings()))
+    settings = read_settings()
+    if cluster:
+        settings = settings.model_copy(update={"runtime": "kubernetes"})
+    raise typer.Exit(diagnose(settings))
 
 
 def read_settings(host: str | None = None, port: int | None = None) -> Settings:
@@ -93,15 +100,18 @@ def diagnose(settings: Settings) -> int:
     """Test a real sandbox, print a table of what is isolated, and return the exit status."""
     import asyncio
 
+    if settings.runtime == "kubernetes":
+        context = settings.kubectl_context or "the current one"
+        print_line(f"Probing namespace {settings.namespace}, kubeconfig context: {context}.")
     with _refusals():
         checks = asyncio.run(_check(settings))
     _print_checks(checks)
     failed = [check for check in checks if check.required and not check.passed]
     if failed:
         names = ", ".join(check.name for check in failed)
-        print_line(f"The server will not start here: {names}.")
+        print_line(f"Sandboxes are not isolated as they must be: {names}.")
         return EXIT_ERROR
-    print_line("Sandboxes on this machine are isolated as they must be.")
+    print_line("Sandboxes here are isolated as they must be.")
     return 0
 
 
@@ -132,9 +142,12 @@ def _print_checks(checks: list[Check]) -> None:
         for check in checks
     ]
     print_table(["what", "here", "seen"], rows)
+    mends: dict[str, list[str]] = {}
     for check in checks:
         if not check.passed and check.mend:
-            print_line(f"\nTo mend {check.name}:\n  " + check.mend.replace("\n", "\n  "))
+            mends.setdefault(check.mend, []).append(check.name)
+    for mend, names in mends.items():
+        print_line(f"\nTo mend {', '.join(names)}:\n  " + mend.replace("\n", "\n  "))
     print_line()
 
 

@@ -29,6 +29,7 @@ Resource = dict[str, Any]
 """A Kubernetes object as JSON."""
 
 _SECONDS: Final = 10.0
+_ANSWER_SECONDS: Final = 70.0
 _PAGE: Final = 500
 _JSON_PATCH: Final = "application/json-patch+json"
 _MERGE_PATCH: Final = "application/merge-patch+json"
@@ -89,9 +90,11 @@ class KubernetesApi:
             found += page["items"]
         return found
 
-    async def create(self, path: str, body: Resource, **query: str) -> Resource:
+    async def create(
+        self, path: str, body: Resource, *, headers: dict[str, str] | None = None, **query: str
+    ) -> Resource:
         """Create an object."""
-        return await self._json("POST", path, body, query=query)
+        return await self._json("POST", path, body, query=query, headers=headers)
 
     async def patch(self, path: str, operations: list[Resource]) -> Resource:
         """Apply a JSON patch: all of it, or, when a `test` in it fails, nothing."""
@@ -136,9 +139,10 @@ class KubernetesApi:
         *,
         query: dict[str, Any] | None = None,
         content_type: str = "application/json",
+        headers: dict[str, str] | None = None,
     ) -> Resource:
         http = await self._client()
-        headers = await self._headers()
+        headers = {**(headers or {}), **await self._headers()}
         content = None
         if body is not None:
             content = json.dumps(body).encode()
@@ -167,7 +171,7 @@ class KubernetesApi:
                 self._http = httpx.AsyncClient(
                     base_url=self._configuration.host,
                     verify=_tls(self._configuration),
-                    timeout=_SECONDS,
+                    timeout=httpx.Timeout(_SECONDS, read=_ANSWER_SECONDS),
                     limits=httpx.Limits(max_connections=128, max_keepalive_connections=16),
                     proxy=self._configuration.proxy or None,
                     trust_env=False,

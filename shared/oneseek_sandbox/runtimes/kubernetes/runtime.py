@@ -13,6 +13,7 @@ from oneseek_sandbox.runtimes.kubernetes.api import KubernetesApi
 from oneseek_sandbox.runtimes.kubernetes.pod_patch import read_pod_patch
 from oneseek_sandbox.runtimes.kubernetes.pod_spec import PodTemplate
 from oneseek_sandbox.runtimes.kubernetes.pods import Pods
+from oneseek_sandbox.runtimes.kubernetes.probe import ClusterProbe
 from oneseek_sandbox.runtimes.kubernetes.upkeep import Upkeep
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class KubernetesRuntime:
         self._api = KubernetesApi.from_settings(settings)
         self._pods = Pods(settings, self._api, template)
         self._upkeep = Upkeep(settings, self._api, template, worker)
+        self._probe = ClusterProbe(settings, self._api, template)
 
     async def open(self) -> None:
         """Note settings without effect. The first call finds the cluster, or says what lacks."""
@@ -96,8 +98,8 @@ class KubernetesRuntime:
                 await self._pods.delete(pod["metadata"]["uid"], pod["metadata"]["name"])
 
     async def check(self) -> list[Check]:
-        """Start a probe pod and report what is isolated in it."""
-        raise NotImplementedError
+        """Start two probe pods, report what is closed to them, and record it for the upkeep."""
+        return await self._probe.run()
 
     # Last, because it hides the type of the same name from what follows.
     async def list(self) -> list[SandboxObject]:

@@ -1,0 +1,139 @@
+"""The pod of a sandbox as a function of the settings."""
+
+from __future__ import annotations
+
+import pytest
+
+from oneseek_sandbox.errors import ConfigurationError
+from oneseek_sandbox.leases.store import Thread
+from oneseek_sandbox.runtimes.kubernetes.pod_metadata import (
+    adopting,
+    fresh_metadata,
+    read_labels,
+    taking,
+    thread_selector,
+)
+from oneseek_sandbox.runtimes.kubernetes.pod_patch import patched, read_pod_patch
+from oneseek_sandbox.runtimes.kubernetes.pod_spec import PodTemplate, worker_config_map
+from oneseek_sandbox.runtimes.runtime import Labels
+from oneseek_sandbox.settings import Settings
+
+LABELS = Labels(Thread("tenant", "a/b ü"), 7, idle_ms=900_000, sandbox_id="s" * 32, created_ms=5)
+
+
+def _template(patch=None, worker=b"worker", **settings):
+    return PodTemplate(Settings(**settings), worker, patch)
+
+
+def _spec(**settings):
+    return _template(**settings).pod("x", {}, {})["spec"]
+
+
+def test_the_pod_is_closed_as_far_as_a_pod_can_be():
+    spec = _spec()
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["enableServiceLinks"] is False
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    (container,) = spec["containers"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert all("hostPath" not in volume for volume in spec["volumes"])
+
+
+def test_a_pod_of_its_own_never_starts_its_worker_again():
+    assert _spec()["restartPolicy"] == "Never"
+    assert _template().pool()["spec"]["template"]["spec"]["restartPolicy"] == "Always"
+
+
+def test_the_pool_says_nothing_of_its_size():
+    assert "replicas" not in _template().pool()["spec"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sandbox_image": "other:1"},
+        {"pod_memory_limit": "1Gi"},
+        {"runtime_class": "gvisor"},
+        {"worker": b"newer"},
+        {"patch": {"nodeSelector": {"pool": "sandboxes"}}},
+    ],
+)
+def test_whatever_changes_the_pods_changes_the_templates_digest(change):
+    assert _template(**change).digest != _template().digest
+
+
+def test_the_same_settings_give_the_same_digest_and_others_do_not_matter():
+    assert _template(idle_timeout_seconds=5).digest == _template().digest
+
+
+def test_only_named_resources_are_set():
+    assert _spec()["containers"][0]["resources"] == {}
+    set_ = _spec(pod_cpu_limit="1", pod_memory_request="64Mi")["containers"][0]["resources"]
+    assert set_ == {"requests": {"memory": "64Mi"}, "limits": {"cpu": "1"}}
+
+
+def test_the_worker_programs_name_follows_from_its_content():
+    one, other = (worker_config_map(Settings(), text) for text in (b"one", b"other"))
+    assert one["metadata"]["name"] != other["metadata"]["name"]
+    assert one["immutable"] is True
+
+
+def test_labels_are_read_back_as_they_were_written():
+    labels, annotations = fresh_metadata(LABELS, now_ms=5)
+    pod = {"metadata": {"labels": labels, "annotations": annotations}}
+    assert read_labels(pod) == LABELS
+    assert labels["app"] == "oneseek-sandbox-worker"
+    assert thread_selector(LABELS.thread).endswith(labels["oneseek-sandbox/thread"])
+
+
+@pytest.mark.parametrize("annotations", [{}, {"oneseek-sandbox/generation": "x"}])
+def test_a_pod_that_says_nothing_readable_is_nobodys(annotations):
+    assert read_labels({"metadata": {"annotations": annotations}}) is None
+
+
+def test_taking_tests_that_it_is_still_in_the_pool_and_lets_its_owner_go():
+    patch = taking({"metadata": {"uid": "u"}}, LABELS, now_ms=1)
+    assert {"op": "test", "path": "/metadata/uid", "value": "u"} in patch
+    assert {"op": "test", "path": "/metadata/labels/app", "value": "oneseek-sandbox-warm"} in patch
+    assert {"op": "remove", "path": "/metadata/ownerReferences"} in patch
+
+
+def test_adopting_tests_what_the_pod_said_before():
+    tests = [step for step in adopting("u", LABELS, LABELS) if step["op"] == "test"]
+    assert {step["value"] for step in tests} == {"u", "7", LABELS.sandbox_id}
+
+
+def test_a_patch_merges_named_lists_by_name_and_null_removes():
+    spec = _spec(
+        patch={
+            "runtimeClassName": "kata",
+            "enableServiceLinks": None,
+            "tolerations": [{"key": "sandbox"}],
+            "containers": [{"name": "sandbox", "resources": {"limits": {"memory": "2Gi"}}}],
+            "volumes": [{"name": "cache", "emptyDir": {}}],
+        }
+    )
+    assert spec["runtimeClassName"] == "kata"
+    assert "enableServiceLinks" not in spec
+    assert spec["tolerations"] == [{"key": "sandbox"}]
+    (container,) = spec["containers"]
+    assert container["resources"] == {"limits": {"memory": "2Gi"}}
+    assert container["command"][0] == "python3"
+    assert [volume["name"] for volume in spec["volumes"]][-1] == "cache"
+    assert len(spec["volumes"]) == 5
+
+
+def test_plain_values_are_replaced():
+    assert patched({"a": 1, "b": [1]}, {"a": 2, "b": [2]}) == {"a": 2, "b": [1, 2]}
+
+
+@pytest.mark.parametrize("text", ["spec: [1]", "metadata: {}", "- 1", "spec: {", "spec: {}\nx: 1"])
+def test_a_patch_file_that_is_none_is_refused(tmp_path, text):
+    file = tmp_path / "patch.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigurationError, match=r"patch\.yaml"):
+        read_pod_patch(file)
