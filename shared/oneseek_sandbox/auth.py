@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import logging
 import os
 import secrets
 import stat
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -21,7 +23,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Caller", "Keys", "TokenKey"]
 
+log = logging.getLogger(__name__)
+
 _SHORTEST_KEY: Final = 16
+_LOOK_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,36 +80,62 @@ class _Key:
 
 
 class Keys:
-    """The keys that open this server; none at all means that everybody is the operator."""
+    """The keys that open this server; none at all means that everybody is the operator.
 
-    def __init__(self, keys: list[_Key]) -> None:
-        self._keys = keys
+    API_KEYS_FILE is read again when it changed, so that keys are added and taken away without a
+    restart. A file that is wrong then changes nothing.
+    """
+
+    def __init__(self, settings: Settings, *, look_seconds: float = _LOOK_SECONDS) -> None:
+        self._settings = settings
+        self._look_seconds = look_seconds
+        self._next_look = time.monotonic() + look_seconds
+        self._version = self._file_version()
+        self._keys = _read_keys(settings)
 
     def __bool__(self) -> bool:
         return bool(self._keys)
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Self:
+    def from_settings(cls, settings: Settings, *, look_seconds: float = _LOOK_SECONDS) -> Self:
         """Read API_KEY and API_KEYS_FILE.
 
         The file is a JSON list of `{"name", "key", "scopes"?}`; instead of `key` there may be
         `sha256`, the key's hexadecimal hash.
 
+        Args:
+            look_seconds: How often, at most, the file is looked at.
+
         Raises:
             ConfigurationError: The file cannot be read or holds no key, a key cannot be sent, is too
                 short, or is there twice.
         """
-        keys = []
-        if api_key := settings.api_key.get_secret_value():
-            keys.append(_Key(_digest(_sendable(api_key, "API_KEY")), Caller("api-key")))
-        if settings.api_keys_file is not None:
-            keys += [_read_key(entry) for entry in _read_list(settings.api_keys_file)]
-        if len({key.digest for key in keys}) < len(keys):
-            raise ConfigurationError(
-                "Two entries of API_KEYS_FILE, or one and API_KEY, are the same key; it would not "
-                "be known whose call one is."
-            )
-        return cls(keys)
+        return cls(settings, look_seconds=look_seconds)
+
+    def _file_version(self) -> tuple[int, int, int] | None:
+        path = self._settings.api_keys_file
+        if path is None:
+            return None
+        try:
+            seen = path.stat()  # through the symlinks that a mounted Secret swaps
+        except OSError:
+            return None
+        return seen.st_ino, seen.st_mtime_ns, seen.st_size
+
+    def _look_again(self) -> None:
+        if self._settings.api_keys_file is None or time.monotonic() < self._next_look:
+            return
+        self._next_look = time.monotonic() + self._look_seconds
+        version = self._file_version()
+        if version == self._version:
+            return
+        self._version = version
+        try:
+            self._keys = _read_keys(self._settings)
+        except ConfigurationError as error:
+            log.error("The keys of before stay in force: %s", error)  # noqa: TRY400 - no trace
+        else:
+            log.info("API_KEYS_FILE changed: %d keys are in force", len(self._keys))
 
     def caller(self, authorization: str | None) -> Caller:
         """Return whose key an Authorization header carries; takes the same time for every key.
@@ -112,6 +143,7 @@ class Keys:
         Raises:
             UnauthenticatedError: There is none, or no such key.
         """
+        self._look_again()
         if not self._keys:
             return Caller("anonymous")
         scheme, _, key = (authorization or "").partition(" ")
@@ -145,6 +177,20 @@ class TokenKey:
         if text := settings.token_key.get_secret_value():
             return cls(_long_enough(text, "TOKEN_KEY").encode())
         return cls(_kept_secret(settings.home / "token.key"))
+
+
+def _read_keys(settings: Settings) -> list[_Key]:
+    keys = []
+    if api_key := settings.api_key.get_secret_value():
+        keys.append(_Key(_digest(_sendable(api_key, "API_KEY")), Caller("api-key")))
+    if settings.api_keys_file is not None:
+        keys += [_read_key(entry) for entry in _read_list(settings.api_keys_file)]
+    if len({key.digest for key in keys}) < len(keys):
+        raise ConfigurationError(
+            "Two entries of API_KEYS_FILE, or one and API_KEY, are the same key; it would not "
+            "be known whose call one is."
+        )
+    return keys
 
 
 def _digest(key: str) -> bytes:

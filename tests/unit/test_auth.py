@@ -119,3 +119,48 @@ def test_a_kept_key_that_others_can_read_refuses_the_start(tmp_path):
     (tmp_path / "token.key").chmod(0o644)
     with pytest.raises(ConfigurationError, match="chmod 600"):
         TokenKey.from_settings(settings(tmp_path))
+
+
+OLD = {"name": "old", "key": "old-key-of-the-tests"}
+NEW = {"name": "new", "key": "new-key-of-the-tests"}
+
+
+class TestAKeysFileThatChanges:
+    @pytest.fixture
+    def mounted(self, tmp_path):
+        """Write versions of a file the way a mounted Secret gets them: by swapping a symlink."""
+        link = tmp_path / "data"
+
+        def mount(version, text):
+            folder = tmp_path / version
+            folder.mkdir()
+            (folder / "keys.json").write_text(text)
+            (tmp_path / "new").symlink_to(folder)
+            (tmp_path / "new").rename(link)
+
+        mount("1", json.dumps([OLD]))
+        self.settings = settings(tmp_path, api_keys_file=link / "keys.json")
+        return mount
+
+    def test_added_keys_open_and_removed_ones_do_not(self, mounted):
+        keys = Keys.from_settings(self.settings, look_seconds=0)
+        mounted("2", json.dumps([OLD, NEW]))
+        assert keys.caller("Bearer " + OLD["key"]).name == "old"
+        assert keys.caller("Bearer " + NEW["key"]).name == "new"
+        mounted("3", json.dumps([NEW]))
+        with pytest.raises(UnauthenticatedError):
+            keys.caller("Bearer " + OLD["key"])
+
+    @pytest.mark.parametrize("text", ["", "{}", "[]", '[{"name": "x"}]'])
+    def test_a_broken_file_changes_nothing_and_is_logged(self, mounted, text, caplog):
+        keys = Keys.from_settings(self.settings, look_seconds=0)
+        mounted("2", text)
+        assert keys.caller("Bearer " + OLD["key"]).name == "old"
+        assert "keys of before stay" in caplog.text
+        mounted("3", json.dumps([NEW]))
+        assert keys.caller("Bearer " + NEW["key"]).name == "new"
+
+    def test_the_file_is_not_looked_at_for_every_call(self, mounted):
+        keys = Keys.from_settings(self.settings, look_seconds=3600)
+        mounted("2", json.dumps([NEW]))
+        assert keys.caller("Bearer " + OLD["key"]).name == "old"
