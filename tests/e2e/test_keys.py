@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import json
 import os
+import secrets
 
 import httpx
 import pytest
@@ -72,3 +76,34 @@ async def test_a_sandbox_has_no_token_no_cluster_and_no_way_to_write_its_root(ac
     assert (await run("id -u"))["stdout"].strip() != "0"
     assert (await run("grep CapEff /proc/self/status"))["stdout"].split()[1] == "0" * 16
     assert (await run("grep NoNewPrivs /proc/self/status"))["stdout"].split()[1] == "1"
+
+
+async def test_a_key_is_added_and_taken_away_without_a_refused_call(acquire, client, new_client):
+    sandbox = {"sandbox_id": (await acquire())["sandbox_id"]}
+    keys = cluster.secret("oneseek-sandbox-keys", "keys.json")
+    added = secrets.token_hex(16)
+    newcomer = new_client(added)
+
+    async def seen():
+        old = await client.post("/v1/sandbox/ls", json=sandbox)
+        assert old.status_code == 200, "the key of before was refused"
+        return (await newcomer.post("/v1/sandbox/ls", json=sandbox)).status_code
+
+    assert await seen() == 401
+    _put_keys([*json.loads(keys), {"name": "added", "key": added}])
+    try:
+        async with asyncio.timeout(180):
+            while await seen() != 200:
+                await asyncio.sleep(0.5)
+    finally:
+        _put_keys(json.loads(keys))
+    async with asyncio.timeout(180):
+        while await seen() != 401:
+            await asyncio.sleep(0.5)
+
+
+def _put_keys(keys):
+    data = {"keys.json": base64.b64encode(json.dumps(keys).encode()).decode()}
+    cluster.kubectl(
+        "patch", "secret", "oneseek-sandbox-keys", "--type=merge", "-p", json.dumps({"data": data})
+    )
