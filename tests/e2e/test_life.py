@@ -1,0 +1,90 @@
+"""A thread's sandbox: reused while it is used, gone when it is not, one pod each."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+
+import pytest
+from tests.e2e import cluster
+
+pytestmark = pytest.mark.e2e
+
+
+async def test_a_sandbox_is_reused_after_every_function_pod_was_deleted(acquire, call):
+    first = await acquire()
+    name = {"sandbox_id": first["sandbox_id"]}
+    await call("write_file", **name, path="/workspace/kept", content="here")
+    cluster.kubectl("delete", "pods", "-l", "serving.knative.dev/service", "--wait=false")
+    await _answers(call, name)
+    again = await acquire(first["thread_id"])
+    assert (again["reused"], again["sandbox_id"]) == (True, first["sandbox_id"])
+    assert (await call("read_file", **name, path="/workspace/kept"))["content"] == "here"
+
+
+async def _answers(call, name):
+    deadline = time.monotonic() + 90
+    while True:
+        try:
+            return await call("ls", **name)
+        except Exception:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.3)
+
+
+async def test_each_thread_has_a_pod_and_release_removes_it(acquire, call):
+    before = len(cluster.pods(cluster.WORKERS))
+    made = await asyncio.gather(*(acquire() for _ in range(3)))
+    assert len(cluster.pods(cluster.WORKERS)) == before + 3
+    for sandbox in made:
+        released = await call("release", sandbox_id=sandbox["sandbox_id"])
+        assert released == {"released": True, "already_released": False}
+    await cluster.until(
+        lambda: len(cluster.pods(cluster.WORKERS)) == before, seconds=30, what="the pods are gone"
+    )
+
+
+async def test_the_cronjobs_own_event_ends_an_idle_sandbox(acquire):
+    old = await acquire(idle_timeout_seconds=1)
+    pod = cluster.pod_of(old["sandbox_id"])["metadata"]["name"]
+    # Nobody calls cleanup_idle here: the schedule does, every minute.
+    await cluster.until(
+        lambda: (
+            pod not in cluster.kubectl("get", "pods", "-o", "name", namespace=cluster.SANDBOXES)
+        ),
+        seconds=150,
+        what="the idle sandbox's pod is gone",
+    )
+    new = await acquire(old["thread_id"])
+    assert new["reused"] is False
+    assert new["generation"] > old["generation"]
+
+
+async def test_three_replicas_of_acquire_never_make_a_double(call, client):
+    scale = {
+        "autoscaling.knative.dev/min-scale": "3",
+        "autoscaling.knative.dev/max-scale": "3",
+    }
+    threads = [f"race-{secrets.token_hex(4)}" for _ in range(5)]
+    async with cluster.changed(["acquire"], annotations=scale):
+        running = "serving.knative.dev/service=sandbox-acquire"
+        await cluster.until(
+            lambda: len(cluster.pods(running, cluster.SYSTEM)) >= 3, seconds=90, what="3 replicas"
+        )
+        answers = await asyncio.gather(
+            *(call("acquire", thread_id=thread) for thread in threads * 20)
+        )
+        try:
+            for thread in threads:
+                mine = [answer for answer in answers if answer["thread_id"] == thread]
+                assert len(mine) == 20
+                assert len({answer["sandbox_id"] for answer in mine}) == 1
+                assert [answer["reused"] for answer in mine].count(False) == 1
+            ids = {answer["sandbox_id"] for answer in answers}
+            for sandbox_id in ids:
+                cluster.pod_of(sandbox_id)
+        finally:
+            for thread in threads:
+                await client.post("/v1/sandbox/release", json={"thread_id": thread})
