@@ -1,4 +1,4 @@
-"""What the tests do by hand on the cluster, as an operator would with kubectl."""
+"""What the tests do by hand on the cluster that an operator would do with kubectl."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import base64
 import json
 import subprocess
 import time
+from contextlib import asynccontextmanager
 
 SYSTEM = "oneseek-sandbox-system"
 SANDBOXES = "oneseek-sandbox"
@@ -22,30 +23,24 @@ VERBS = [
     "cleanup_idle",
 ]
 
-_PAUSE_SECONDS = 0.3
 
-
-def kubectl(*arguments, given="", namespace=SYSTEM, check=True, seconds=180):
-    """Run kubectl and return what it prints; unchecked, its errors too."""
+def kubectl(*arguments, given="", namespace=SYSTEM, check=True):
+    """Run kubectl and return what it prints."""
     done = subprocess.run(
         ["kubectl", "--namespace", namespace, *arguments],
         input=given,
         capture_output=True,
         text=True,
-        timeout=seconds,
+        timeout=180,
         check=False,
     )
     assert not check or done.returncode == 0, f"kubectl {arguments}: {done.stderr}"
-    return done.stdout if check else done.stdout + done.stderr
+    return done.stdout
 
 
 def read(*arguments, namespace=SYSTEM):
     """Return objects as JSON."""
     return json.loads(kubectl("get", *arguments, "-o", "json", namespace=namespace))
-
-
-def exists(kind, name, namespace=SYSTEM):
-    return kubectl("get", kind, name, "--ignore-not-found", "-o", "name", namespace=namespace) != ""
 
 
 def secret(name, key):
@@ -58,47 +53,76 @@ def pods(selector, namespace=SANDBOXES):
     return [pod for pod in items if "deletionTimestamp" not in pod["metadata"]]
 
 
-def names(found):
-    return {pod["metadata"]["name"] for pod in found}
-
-
-def pods_of_thread(thread_id):
-    """Return the sandbox pods of a thread of the scope `default`."""
-    return [pod for pod in pods(WORKERS) if _annotation(pod, "thread-id") == thread_id]
-
-
 def pod_of(sandbox_id):
     """Return the pod of a sandbox."""
-    found = [pod for pod in pods(WORKERS) if _annotation(pod, "sandbox-id") == sandbox_id]
+    found = [
+        pod
+        for pod in pods(WORKERS)
+        if pod["metadata"]["annotations"].get("oneseek-sandbox/sandbox-id") == sandbox_id
+    ]
     assert len(found) == 1, f"{len(found)} pods for {sandbox_id}"
     return found[0]
 
 
-def is_gone(pod, namespace=SANDBOXES):
-    """Return whether a pod was deleted and is no more, by uid."""
-    name = pod["metadata"]["name"]
-    text = kubectl("get", "pod", name, "--ignore-not-found", "-o", "json", namespace=namespace)
-    return not text or json.loads(text)["metadata"]["uid"] != pod["metadata"]["uid"]
-
-
-def is_ready(pod):
-    conditions = {c["type"]: c["status"] for c in pod["status"].get("conditions", [])}
-    return conditions.get("Ready") == "True"
-
-
-def _annotation(pod, name):
-    return pod["metadata"].get("annotations", {}).get(f"oneseek-sandbox/{name}")
-
-
-def wait(condition, *, seconds, what):
-    """Wait for a condition and return what it returned; the last of it is in the failure."""
-    deadline = time.monotonic() + seconds
-    while not (seen := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}; last seen: {seen!r}"
-        time.sleep(_PAUSE_SECONDS)
-    return seen
-
-
 async def until(condition, *, seconds, what):
-    """Wait as `wait` does, while other calls go on."""
-    return await asyncio.to_thread(wait, condition, seconds=seconds, what=what)
+    """Wait for a condition; the last thing it returned is in the failure."""
+    deadline = time.monotonic() + seconds
+    while True:
+        seen = await asyncio.to_thread(condition)
+        if seen:
+            return seen
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}; last seen: {seen!r}"
+        await asyncio.sleep(0.3)
+
+
+def service(verb):
+    return "sandbox-" + verb.replace("_", "-")
+
+
+@asynccontextmanager
+async def changed(verbs, env=None, annotations=None):
+    """Give functions another environment or scale for a while, as `kn service update` does."""
+    before = {}
+    for verb in verbs:
+        template = read("ksvc", service(verb))["spec"]["template"]
+        before[verb] = template
+        container = dict(template["spec"]["containers"][0])
+        kept = [entry for entry in container.get("env", []) if entry["name"] not in (env or {})]
+        container["env"] = kept + [{"name": n, "value": v} for n, v in (env or {}).items()]
+        patch = {
+            "metadata": {"annotations": annotations or {}},
+            "spec": {"containers": [container]},
+        }
+        _patch(verb, patch)
+    try:
+        await settled(verbs)
+        yield
+    finally:
+        for verb, template in before.items():
+            names = template["metadata"].get("annotations", {})
+            undone = {name: names.get(name) for name in annotations or {}}
+            containers = template["spec"]["containers"]
+            _patch(verb, {"metadata": {"annotations": undone}, "spec": {"containers": containers}})
+        await settled(verbs)
+
+
+def _patch(verb, template):
+    body = json.dumps({"spec": {"template": template}})
+    kubectl("patch", "ksvc", service(verb), "--type=merge", "-p", body)
+
+
+async def settled(verbs):
+    """Wait until the newest revision of each function answers, and is the only one asked."""
+
+    def ready():
+        for verb in verbs:
+            status = read("ksvc", service(verb)).get("status", {})
+            generation = read("ksvc", service(verb))["metadata"]["generation"]
+            conditions = {c["type"]: c["status"] for c in status.get("conditions", [])}
+            if status.get("observedGeneration") != generation or conditions.get("Ready") != "True":
+                return False
+            if status["latestCreatedRevisionName"] != status["latestReadyRevisionName"]:
+                return False
+        return True
+
+    await until(ready, seconds=120, what=f"{verbs} are ready")
