@@ -5,7 +5,7 @@ FROM ${PYTHON_IMAGE} AS build
 # Bytecode that is not compared with its source's time: an image's layers round times to seconds, and
 # what then looks stale is compiled at every start, for a read-only root cannot keep it.
 ENV UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never UV_NO_CACHE=1 UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 \
-    PYTHONDONTWRITEBYTECODE= PYC_INVALIDATION_MODE=unchecked-hash
+    PYTHONDONTWRITEBYTECODE= PYC_INVALIDATION_MODE=UNCHECKED_HASH
 WORKDIR /app
 COPY requirements/uv.txt requirements/
 RUN python3 -m venv /uv && /uv/bin/python -m pip install --quiet --require-hashes -r requirements/uv.txt
