@@ -36,6 +36,13 @@ docs/kubernetes.md has the rest for kind and Docker Desktop."
     fail "Knative Serving is installed and not ready: kubectl -n knative-serving get pods"
 }
 
+require_gateway_api() {
+  kube get crd httproutes.gateway.networking.k8s.io >/dev/null 2>&1 ||
+    fail "This cluster has no Gateway API. Install it with a controller (https://gateway-api.sigs.k8s.io/implementations/), then deploy again:
+
+  kubectl apply -f https://github.com/kubernetes-sigs/gateway-api/releases/download/v1.3.0/standard-install.yaml"
+}
+
 # Waits for the functions, the route and the Redis; when the time is over, says what each lacks.
 wait_ready() {
   seconds=${WAIT_SECONDS:-300}
@@ -64,6 +71,8 @@ first_cleanup() {
 show_use() {
   option=${CONTEXT:+ --context $CONTEXT}
   url=$(kube get ksvc sandbox-route -o 'jsonpath={.status.url}' --ignore-not-found)
+  host=$(kube get httproute oneseek-sandbox -o 'jsonpath={.spec.hostnames[0]}' --ignore-not-found 2>/dev/null || true)
+  if [ "$host" ]; then url="http://$host, by the gateway oneseek-sandbox"; fi
   cat <<END
 == ready${url:+ at $url}
 

@@ -9,6 +9,8 @@ import subprocess
 import time
 from contextlib import asynccontextmanager
 
+import httpx
+
 SYSTEM = "oneseek-sandbox-system"
 SANDBOXES = "oneseek-sandbox"
 WORKERS = "app=oneseek-sandbox-worker"
@@ -73,6 +75,19 @@ async def until(condition, *, seconds, what):
             return seen
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}; last seen: {seen!r}"
         await asyncio.sleep(0.3)
+
+
+async def answers(client, *, seconds=60):
+    """Wait until the base URL of a client leads to the service."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            if (await client.get("/healthz")).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        assert time.monotonic() < deadline, "the base URL does not answer"
+        await asyncio.sleep(0.2)
 
 
 def service(verb):

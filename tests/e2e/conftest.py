@@ -6,12 +6,10 @@ through `kubectl port-forward`, as on a laptop.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import secrets
 import socket
 import subprocess
-import time
 from urllib.parse import urlsplit
 
 import httpx
@@ -21,10 +19,20 @@ from tests.e2e import cluster
 pytestmark = pytest.mark.e2e
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     for item in items:
         if "/e2e/" in str(item.path):
             item.add_marker(pytest.mark.e2e)
+    left_out = [item for item in items if _is_proved_elsewhere(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _is_proved_elsewhere(item):
+    """Classes with `only_essential` run the marked part of a contract."""
+    only_essential = getattr(item.cls, "only_essential", False)
+    return only_essential and not item.get_closest_marker("essential")
 
 
 @pytest.fixture(scope="session")
@@ -74,15 +82,8 @@ async def new_client(route, key):
 @pytest.fixture
 async def client(new_client):
     client = new_client()
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            if (await client.get("/healthz")).status_code == 200:
-                return client
-        except httpx.TransportError:
-            pass
-        assert time.monotonic() < deadline, "the route does not answer"
-        await asyncio.sleep(0.2)
+    await cluster.answers(client)
+    return client
 
 
 @pytest.fixture

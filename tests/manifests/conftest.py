@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-OVERLAYS = ["local", "production"]
+OVERLAYS = ["local", "local-gateway-api", "production"]
 
 
 @functools.cache

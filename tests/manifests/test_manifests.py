@@ -74,10 +74,41 @@ def test_a_changed_setting_makes_a_new_revision(of_kind):
         assert source == [{"configMapRef": {"name": name}}]
 
 
-def test_only_the_route_is_public(of_kind):
-    for name, service in of_kind("Knative").items():
-        visibility = service["metadata"]["labels"].get("networking.knative.dev/visibility")
-        assert visibility == (None if name == "sandbox-route" else "cluster-local")
+def test_one_route_is_public(of_kind):
+    public = [
+        name
+        for name, service in of_kind("Knative").items()
+        if service["metadata"]["labels"].get("networking.knative.dev/visibility") is None
+    ]
+    assert public == ([] if of_kind("HTTPRoute") else ["sandbox-route"])
+
+
+def test_an_httproute_leads_every_path_to_its_function(of_kind):
+    for route in of_kind("HTTPRoute").values():
+        *verbs, rest = route["spec"]["rules"]
+        led = {
+            match["path"]["value"]: rule["filters"][0]["urlRewrite"]["hostname"]
+            for rule in verbs
+            for match in rule["matches"]
+        }
+        hosts = {f"/v1/sandbox/{verb}": _private_host(_service(verb)) for verb in VERBS}
+        assert led == hosts | {"/v1/sandbox": _private_host("sandbox-acquire")}
+        assert rest["matches"] == [{"path": {"type": "PathPrefix", "value": "/"}}]
+        assert rest["filters"][0]["urlRewrite"]["hostname"] == _private_host("sandbox-route")
+
+
+def test_an_httproute_may_lead_to_knatives_ingress_and_a_call_may_take_its_time(of_kind):
+    for route in of_kind("HTTPRoute").values():
+        (grant,) = of_kind("ReferenceGrant").values()
+        for rule in route["spec"]["rules"]:
+            (backend,) = rule["backendRefs"]
+            assert backend["namespace"] == grant["metadata"]["namespace"]
+            assert backend["name"] == grant["spec"]["to"][0]["name"]
+            assert rule["timeouts"] == {"request": "610s"}
+
+
+def _private_host(service):
+    return f"{service}.oneseek-sandbox-system.svc.cluster.local"
 
 
 def test_a_call_may_take_as_long_as_knative_allows(of_kind):

@@ -1,7 +1,7 @@
 """The contract of the eight verbs over HTTP, for any server that speaks them.
 
 Inherit `VerbsContract` and give it a fixture `client`: an `httpx.AsyncClient` with the base URL and
-an operator's key.
+an operator's key. Tests marked `essential` are the ones to run where the rest was proved elsewhere.
 """
 
 from oneseek_sandbox.testing.verbs.execute import ExecuteContract

@@ -21,6 +21,7 @@ __all__ = ["ExecuteContract"]
 class ExecuteContract(VerbsFixtures):
     """What running a command promises."""
 
+    @pytest.mark.essential
     async def test_stdout_stderr_and_exit_code_are_apart(self, sandbox: Sandbox) -> None:
         answer = await sandbox.run("echo out; echo err >&2; exit 7")
         assert (answer["stdout"], answer["stderr"], answer["exit_code"]) == ("out\n", "err\n", 7)
@@ -65,6 +66,7 @@ class ExecuteContract(VerbsFixtures):
         answer = await sandbox.run(["python3", "-c", "import module; print(module.value)"])
         assert answer["stdout"] == "2\n"
 
+    @pytest.mark.essential
     async def test_the_time_limit_ends_the_tree_and_keeps_the_output(
         self, sandbox: Sandbox
     ) -> None:
@@ -113,6 +115,7 @@ class ExecuteContract(VerbsFixtures):
         exact = await sandbox.run("printf 'a\\377b'", encoding="base64")
         assert base64.b64decode(exact["stdout"]) == b"a\xffb"
 
+    @pytest.mark.essential
     async def test_output_streams_as_it_is_printed(self, sandbox: Sandbox) -> None:
         events: list[tuple[str, dict[str, Any]]] = []
         async with sandbox.client.stream(
@@ -134,6 +137,7 @@ class ExecuteContract(VerbsFixtures):
         assert events[-1][1]["exit_code"] == 3
         assert events[-1][1]["stdout"] == "one\n"
 
+    @pytest.mark.essential
     async def test_a_request_id_runs_once_and_repeats_its_answer(self, sandbox: Sandbox) -> None:
         fields = {"command": "echo x >> runs; wc -l < runs", "request_id": "r1"}
         answers = await asyncio.gather(*(sandbox.call("execute", **fields) for _ in range(5)))
@@ -153,6 +157,7 @@ class ExecuteContract(VerbsFixtures):
         assert (await running)["killed_by"] == "cancelled"
         assert await sandbox.call("execute", cancel="long") == {"cancelled": False}
 
+    @pytest.mark.essential
     async def test_a_dropped_connection_ends_the_command(self, sandbox: Sandbox) -> None:
         token = secrets.token_hex(8)
         running = asyncio.create_task(sandbox.run(f"touch up; : {token}; sleep 77; true"))

@@ -32,6 +32,7 @@ class FilesContract(VerbsFixtures):
         assert read["size"] == written["size"] == len(text.encode())
         assert written["created"] is True
 
+    @pytest.mark.essential
     async def test_every_byte_comes_back_exactly(self, sandbox: Sandbox) -> None:
         encoded = base64.b64encode(_EVERY_BYTE).decode()
         await sandbox.write("/workspace/b", encoded, encoding="base64")
@@ -39,6 +40,7 @@ class FilesContract(VerbsFixtures):
         assert read["encoding"] == "base64"
         assert base64.b64decode(read["content"]) == _EVERY_BYTE
 
+    @pytest.mark.essential
     async def test_ten_mebibytes_stream_both_ways(self, sandbox: Sandbox) -> None:
         content = _EVERY_BYTE * 40_960
         response = await sandbox.client.post(
@@ -130,6 +132,7 @@ class FilesContract(VerbsFixtures):
         assert answer["replacements"] == 1
         assert (await sandbox.read("/workspace/r"))["content"] == "$1\\na+b\n"
 
+    @pytest.mark.essential
     async def test_replace_wants_one_place_or_all(self, sandbox: Sandbox) -> None:
         await sandbox.write("/workspace/r", "x y x")
         fields = {"path": "/workspace/r", "new": "z"}
@@ -143,6 +146,7 @@ class FilesContract(VerbsFixtures):
         assert answer["replacements"] == 2
         assert (await sandbox.read("/workspace/r"))["content"] == "z y z"
 
+    @pytest.mark.essential
     async def test_ls_is_sorted_and_pages(self, sandbox: Sandbox) -> None:
         await sandbox.run("mkdir -p d/e && touch d/e/f d/a b && ln -s b link && mkfifo fifo")
         whole = await sandbox.call("ls", depth=3)
@@ -186,6 +190,7 @@ class FilesContract(VerbsFixtures):
         for verb, fields in _file_calls(path):
             await sandbox.refused(verb, status=400, code="path_outside_workspace", **fields)
 
+    @pytest.mark.essential
     async def test_symlinks_out_of_the_workspace_are_refused(self, sandbox: Sandbox) -> None:
         await sandbox.run("ln -s /etc etc; ln -s /etc/passwd passwd; ln -s ../tmp/new new")
         for path in ("etc/passwd", "passwd", "new"):

@@ -27,6 +27,7 @@ class LifecycleContract(VerbsFixtures):
         assert answer["workspace"].startswith("/")
         assert len(answer["sandbox_id"]) == 32
 
+    @pytest.mark.essential
     async def test_the_second_acquire_reuses_it_with_its_files(self, sandbox: Sandbox) -> None:
         await sandbox.write("/workspace/kept", "here")
         again = await call(sandbox.client, "acquire", thread_id=sandbox.thread)
@@ -46,6 +47,7 @@ class LifecycleContract(VerbsFixtures):
         assert [answer["reused"] for answer in answers].count(False) == 1
         await call(client, "release", thread_id=thread)
 
+    @pytest.mark.essential
     async def test_threads_do_not_share_a_sandbox(
         self, sandbox: Sandbox, client: httpx.AsyncClient
     ) -> None:
@@ -66,6 +68,7 @@ class LifecycleContract(VerbsFixtures):
         assert other["scope"] == "another-tenant"
         await call(sandbox.client, "release", sandbox_id=other["sandbox_id"])
 
+    @pytest.mark.essential
     @pytest.mark.promise(6)
     async def test_a_released_sandbox_answers_410_and_the_thread_404(
         self, sandbox: Sandbox
@@ -91,6 +94,7 @@ class LifecycleContract(VerbsFixtures):
         assert await sandbox.call("release") == again
         assert await call(sandbox.client, "release", thread_id=sandbox.thread) == again
 
+    @pytest.mark.essential
     @pytest.mark.promise(3)
     async def test_after_a_release_the_next_acquire_is_new_and_empty(
         self, sandbox: Sandbox

@@ -125,6 +125,7 @@ class RefusalsContract(VerbsFixtures):
         assert response.status_code == 415
         assert response.json()["error"]["code"] == "unsupported_media_type"
 
+    @pytest.mark.essential
     async def test_an_unknown_verb_names_the_known_ones(self, client: httpx.AsyncClient) -> None:
         response = await client.post("/v1/sandbox/destroy", json={})
         assert response.status_code == 404
@@ -163,6 +164,7 @@ class RefusalsContract(VerbsFixtures):
         )
         assert response.json()["error"]["trace_id"] == trace
 
+    @pytest.mark.essential
     async def test_a_refused_write_changes_nothing(self, sandbox: Sandbox) -> None:
         await sandbox.write("/workspace/kept", "kept")
         for fields in (

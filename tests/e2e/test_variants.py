@@ -1,0 +1,102 @@
+"""The essential part of the contract on the deployment's variants: another route, no key, gVisor."""
+
+from __future__ import annotations
+
+import os
+
+import httpx
+import pytest
+import pytest_asyncio
+import yaml
+from tests.e2e import cluster
+
+from oneseek_sandbox.testing.verbs import VerbsContract
+
+pytestmark = pytest.mark.e2e
+
+OVERLAY = "kustomize/overlays/local-gateway-api"
+GATEWAY_KINDS = ("Gateway", "HTTPRoute", "ReferenceGrant")
+
+
+def _exists(*what):
+    return bool(cluster.kubectl("get", *what, "--ignore-not-found", "-o", "name", check=False))
+
+
+class TestWithoutAKey(VerbsContract):
+    """Nobody is asked for a key where the setting says so."""
+
+    only_essential = True
+
+    @pytest_asyncio.fixture(scope="class", loop_scope="class", autouse=True)
+    async def _no_key(self):
+        without = {"PROVISIONER_API_KEYS_FILE": "", "PROVISIONER_ALLOW_NO_KEY": "true"}
+        async with cluster.changed(cluster.VERBS, env=without):
+            yield
+
+    @pytest.fixture
+    async def client(self, new_client):
+        return new_client(None)
+
+
+class TestGvisor(VerbsContract):
+    """Sandboxes have a kernel of their own."""
+
+    only_essential = True
+
+    @pytest_asyncio.fixture(scope="class", loop_scope="class", autouse=True)
+    async def _gvisor(self):
+        if not _exists("runtimeclass", "gvisor"):
+            pytest.skip("this cluster has no RuntimeClass gvisor")
+        gvisor = {"PROVISIONER_RUNTIME_CLASS": "gvisor"}
+        async with cluster.changed(["acquire", "cleanup_idle"], env=gvisor):
+            yield
+
+    @pytest.fixture
+    async def client(self, client):
+        return client
+
+    @pytest.mark.essential
+    async def test_the_kernel_is_gvisors(self, sandbox):
+        pod = cluster.pod_of(sandbox.id)
+        assert pod["spec"]["runtimeClassName"] == "gvisor"
+        assert "gVisor" in (await sandbox.run("cat /proc/version; dmesg"))["stdout"]
+
+
+class TestGatewayApi(VerbsContract):
+    """The public way is an HTTPRoute."""
+
+    only_essential = True
+
+    @pytest.fixture(scope="class")
+    def host(self):
+        if not _exists("gatewayclass", "traefik"):
+            pytest.skip(f"this cluster has no GatewayClass traefik, which {OVERLAY} names")
+        rendered = yaml.safe_load_all(cluster.kubectl("kustomize", OVERLAY))
+        objects = [item for item in rendered if item["kind"] in GATEWAY_KINDS]
+        assert {item["kind"] for item in objects} == set(GATEWAY_KINDS)
+        (route,) = (item for item in objects if item["kind"] == "HTTPRoute")
+        # The rest of the overlay is deployed already.
+        manifest = yaml.safe_dump_all(objects)
+        cluster.kubectl("apply", "-f", "-", given=manifest)
+        yield route["spec"]["hostnames"][0]
+        cluster.kubectl("delete", "-f", "-", given=manifest)
+
+    @pytest.fixture
+    async def client(self, host, key):
+        url = os.environ.get("KNATIVE_INGRESS") or _address_of_gateway()
+        headers = {"authorization": f"Bearer {key}", "host": host}
+        async with httpx.AsyncClient(base_url=url, headers=headers, timeout=200) as client:
+            await cluster.answers(client)
+            yield client
+
+    @pytest.mark.essential
+    @pytest.mark.parametrize("verb", cluster.VERBS)
+    async def test_every_verb_leads_to_its_own_function(self, client, verb):
+        answer = await client.delete(f"/v1/sandbox/{verb}")
+        assert answer.status_code == 405
+        assert answer.json()["error"]["message"].startswith(f"{verb} is called with POST")
+
+
+def _address_of_gateway():
+    (address, *_) = cluster.read("gateway", "oneseek-sandbox")["status"]["addresses"]
+    return f"http://{address['value']}"
