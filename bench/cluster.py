@@ -16,14 +16,16 @@ import statistics
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import from_zero
 import httpx
-from kubernetes import client, config
+from kubernetes import client, config, watch
 from kubernetes.stream import stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 SYSTEM, SANDBOXES = "oneseek-sandbox-system", "oneseek-sandbox"
 TOKEN, GENERATION = "t" * 64, "1"
@@ -112,22 +114,20 @@ def bare_pod(core: client.CoreV1Api, image: str) -> float:
     }
     begun = time.perf_counter()
     core.create_namespaced_pod(namespace=SANDBOXES, body=body)
-    subprocess.run(
-        [
-            "kubectl",
-            "-n",
-            SANDBOXES,
-            "wait",
-            f"pod/{name}",
-            "--for=condition=Ready",
-            "--timeout=60s",
-        ],
-        capture_output=True,
-        check=True,
-    )
-    taken = 1000 * (time.perf_counter() - begun)
-    core.delete_namespaced_pod(name=name, namespace=SANDBOXES)
-    return taken
+    try:
+        changes = watch.Watch().stream(
+            core.list_namespaced_pod,
+            namespace=SANDBOXES,
+            field_selector=f"metadata.name={name}",
+            timeout_seconds=60,
+        )
+        for change in changes:
+            conditions = change["object"].status.conditions or []
+            if any(c.type == "Ready" and c.status == "True" for c in conditions):
+                return 1000 * (time.perf_counter() - begun)
+        raise TimeoutError("the bare pod is not ready after 60 s")
+    finally:
+        core.delete_namespaced_pod(name=name, namespace=SANDBOXES)
 
 
 def main() -> None:
@@ -149,6 +149,7 @@ def main() -> None:
     finally:
         route("release", thread_id=thread)
     measure_acquires(core, route)
+    measure_start_from_zero(key)
 
 
 def measure_executes(route: Verbs, function: Verbs, sandbox: dict[str, Any], thread: str) -> None:
@@ -229,7 +230,7 @@ def measure_executes(route: Verbs, function: Verbs, sandbox: dict[str, Any], thr
             capture_output=True,
         )
     for what, taken in rows.items():
-        print(f"{what:32} {taken:8.1f} ms")
+        show(what, taken)
     print(
         f"{'worker : websocket exec':32} 1 : {rows['websocket exec'] / rows['worker, directly']:.1f}   (aim 1 : 12)"
     )
@@ -240,28 +241,71 @@ def measure_executes(route: Verbs, function: Verbs, sandbox: dict[str, Any], thr
 
 def measure_acquires(core: client.CoreV1Api, route: Verbs) -> None:
     image = "python:3.12-slim"
-    settings = read("cm", "-n", SYSTEM)["items"]
-    for item in settings:
+    for item in read("cm", "-n", SYSTEM)["items"]:
         image = item.get("data", {}).get("PROVISIONER_SANDBOX_IMAGE", image)
-    cold, warm, bare = [], [], []
-    for _ in range(7):
-        thread = "bench-" + secrets.token_hex(4)
-        begun = time.perf_counter()
-        answer = route("acquire", thread_id=thread)
-        (warm if answer["warm"] else cold).append(1000 * (time.perf_counter() - begun))
-        route("release", thread_id=thread)
-        bare.append(bare_pod(core, image))
-    for what, taken in {
-        "acquire, cold": cold,
-        "acquire, warm": warm,
-        "bare pod to Ready": bare,
-    }.items():
-        if taken:
-            print(f"{what:32} {statistics.median(taken):8.1f} ms")
-    if cold:
-        print(
-            f"{'cold - bare pod':32} {statistics.median(cold) - statistics.median(bare):+8.1f} ms   (aim +100 ms)"
-        )
+    cold, bare = [], []
+    with pool_of(0):
+        for _ in range(10):
+            cold.append(new_sandbox(route, warm=False))
+            bare.append(bare_pod(core, image))
+    with pool_of(2):
+        warm = [new_sandbox(route, warm=True) for _ in range(10)]
+    show("acquire, cold", statistics.median(cold))
+    show("bare pod to Ready", statistics.median(bare))
+    more = statistics.median(cold) - statistics.median(bare)
+    print(f"{'cold - bare pod':32} {more:+8.1f} ms   (aim +100 ms)")
+    show("acquire, warm", statistics.median(warm))
+
+
+@contextmanager
+def pool_of(size: int) -> Iterator[None]:
+    """Scale the pool for a while, as an operator does."""
+    scale_pool(size)
+    try:
+        yield
+    finally:
+        scale_pool(0)
+
+
+def scale_pool(size: int) -> None:
+    pool = ["kubectl", "-n", SANDBOXES, "scale", "deployment/oneseek-sb-warm"]
+    subprocess.run([*pool, f"--replicas={size}"], check=True, capture_output=True)
+    wait_for_pool(size)
+
+
+def wait_for_pool(size: int) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        pods = read("pods", "-n", SANDBOXES, "-l", "app=oneseek-sandbox-warm")["items"]
+        states = [pod["status"].get("containerStatuses", [{}]) for pod in pods]
+        if sum(all(c.get("ready") for c in state) for state in states) == size == len(pods):
+            return
+        time.sleep(0.2)
+    raise TimeoutError(f"the pool does not have {size} pods")
+
+
+def new_sandbox(route: Verbs, *, warm: bool) -> float:
+    """Return the milliseconds of a first acquire; the pool is full again afterwards."""
+    thread = "bench-" + secrets.token_hex(4)
+    begun = time.perf_counter()
+    answer = route("acquire", thread_id=thread)
+    taken = 1000 * (time.perf_counter() - begun)
+    route("release", thread_id=thread)
+    assert answer["warm"] is warm, answer
+    if warm:
+        wait_for_pool(2)
+    return taken
+
+
+def measure_start_from_zero(key: str) -> None:
+    function, trivial = from_zero.measure(key)
+    show("function ls, first answer from 0", function)
+    show("trivial server, the same", trivial)
+    print(f"{'function : trivial':32} {function / trivial:.2f} : 1")
+
+
+def show(what: str, milliseconds: float) -> None:
+    print(f"{what:32} {milliseconds:8.1f} ms", flush=True)
 
 
 def _tls(configuration: client.Configuration) -> ssl.SSLContext:
