@@ -16,16 +16,16 @@ import statistics
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import from_zero
 import httpx
-from kubernetes import client, config, watch
+import new_sandboxes
+from kubernetes import client, config
 from kubernetes.stream import stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 SYSTEM, SANDBOXES = "oneseek-sandbox-system", "oneseek-sandbox"
 TOKEN, GENERATION = "t" * 64, "1"
@@ -91,45 +91,6 @@ COMMAND = {
 }
 
 
-def bare_pod(core: client.CoreV1Api, image: str) -> float:
-    """Return the milliseconds from creating a plain pod to Ready."""
-    name = "bare-" + secrets.token_hex(4)
-    security = {
-        "runAsNonRoot": True,
-        "runAsUser": 1000,
-        "seccompProfile": {"type": "RuntimeDefault"},
-        "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
-    }
-    container = {
-        "name": "c",
-        "image": image,
-        "imagePullPolicy": "IfNotPresent",
-        "command": ["sleep", "600"],
-        "securityContext": security,
-    }
-    body = {
-        "metadata": {"name": name},
-        "spec": {"containers": [container], "terminationGracePeriodSeconds": 0},
-    }
-    begun = time.perf_counter()
-    core.create_namespaced_pod(namespace=SANDBOXES, body=body)
-    try:
-        changes = watch.Watch().stream(
-            core.list_namespaced_pod,
-            namespace=SANDBOXES,
-            field_selector=f"metadata.name={name}",
-            timeout_seconds=60,
-        )
-        for change in changes:
-            conditions = change["object"].status.conditions or []
-            if any(c.type == "Ready" and c.status == "True" for c in conditions):
-                return 1000 * (time.perf_counter() - begun)
-        raise TimeoutError("the bare pod is not ready after 60 s")
-    finally:
-        core.delete_namespaced_pod(name=name, namespace=SANDBOXES)
-
-
 def main() -> None:
     config.load_kube_config()
     core = client.CoreV1Api()
@@ -148,7 +109,7 @@ def main() -> None:
         measure_executes(route, function, sandbox, thread)
     finally:
         route("release", thread_id=thread)
-    measure_acquires(core, route)
+    measure_new_sandboxes(core, route)
     measure_start_from_zero(key)
 
 
@@ -239,62 +200,12 @@ def measure_executes(route: Verbs, function: Verbs, sandbox: dict[str, Any], thr
     )
 
 
-def measure_acquires(core: client.CoreV1Api, route: Verbs) -> None:
-    image = "python:3.12-slim"
-    for item in read("cm", "-n", SYSTEM)["items"]:
-        image = item.get("data", {}).get("PROVISIONER_SANDBOX_IMAGE", image)
-    cold, bare = [], []
-    with pool_of(0):
-        for _ in range(10):
-            cold.append(new_sandbox(route, warm=False))
-            bare.append(bare_pod(core, image))
-    with pool_of(2):
-        warm = [new_sandbox(route, warm=True) for _ in range(10)]
-    show("acquire, cold", statistics.median(cold))
-    show("bare pod to Ready", statistics.median(bare))
-    more = statistics.median(cold) - statistics.median(bare)
+def measure_new_sandboxes(core: client.CoreV1Api, route: Verbs) -> None:
+    taken = new_sandboxes.measure(core, route)
+    for what, milliseconds in taken.items():
+        show(what, milliseconds)
+    more = taken["acquire, cold"] - taken["bare pod to Ready"]
     print(f"{'cold - bare pod':32} {more:+8.1f} ms   (aim +100 ms)")
-    show("acquire, warm", statistics.median(warm))
-
-
-@contextmanager
-def pool_of(size: int) -> Iterator[None]:
-    """Scale the pool for a while, as an operator does."""
-    scale_pool(size)
-    try:
-        yield
-    finally:
-        scale_pool(0)
-
-
-def scale_pool(size: int) -> None:
-    pool = ["kubectl", "-n", SANDBOXES, "scale", "deployment/oneseek-sb-warm"]
-    subprocess.run([*pool, f"--replicas={size}"], check=True, capture_output=True)
-    wait_for_pool(size)
-
-
-def wait_for_pool(size: int) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        pods = read("pods", "-n", SANDBOXES, "-l", "app=oneseek-sandbox-warm")["items"]
-        states = [pod["status"].get("containerStatuses", [{}]) for pod in pods]
-        if sum(all(c.get("ready") for c in state) for state in states) == size == len(pods):
-            return
-        time.sleep(0.2)
-    raise TimeoutError(f"the pool does not have {size} pods")
-
-
-def new_sandbox(route: Verbs, *, warm: bool) -> float:
-    """Return the milliseconds of a first acquire; the pool is full again afterwards."""
-    thread = "bench-" + secrets.token_hex(4)
-    begun = time.perf_counter()
-    answer = route("acquire", thread_id=thread)
-    taken = 1000 * (time.perf_counter() - begun)
-    route("release", thread_id=thread)
-    assert answer["warm"] is warm, answer
-    if warm:
-        wait_for_pool(2)
-    return taken
 
 
 def measure_start_from_zero(key: str) -> None:

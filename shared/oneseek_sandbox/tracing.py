@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Final
 
-__all__ = ["configure_logging", "current_trace_id", "start_trace"]
+__all__ = ["configure_logging", "current_trace_id", "current_traceparent", "start_trace"]
 
 _TRACEPARENT: Final = re.compile(r"^[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-")
 _trace_id: ContextVar[str] = ContextVar("trace_id", default="")
@@ -28,6 +28,12 @@ def start_trace(traceparent: str | None) -> str:
 def current_trace_id() -> str:
     """Return the trace id of this task; empty outside of a call."""
     return _trace_id.get()
+
+
+def current_traceparent() -> str:
+    """Return the header that carries this task's trace on; empty outside of a call."""
+    trace_id = current_trace_id()
+    return f"00-{trace_id}-{secrets.token_hex(8)}-01" if trace_id else ""
 
 
 class _JsonLines(logging.Formatter):

@@ -22,34 +22,53 @@ def _exists(*what):
     return bool(cluster.kubectl("get", *what, "--ignore-not-found", "-o", "name", check=False))
 
 
+@pytest_asyncio.fixture(scope="class", loop_scope="class")
+async def without_a_key():
+    without = {"PROVISIONER_API_KEYS_FILE": "", "PROVISIONER_ALLOW_NO_KEY": "true"}
+    async with cluster.changed(cluster.VERBS, env=without):
+        yield
+
+
+@pytest_asyncio.fixture(scope="class", loop_scope="class")
+async def gvisor():
+    if not _exists("runtimeclass", "gvisor"):
+        pytest.skip("this cluster has no RuntimeClass gvisor")
+    gvisor = {"PROVISIONER_RUNTIME_CLASS": "gvisor"}
+    async with cluster.changed(["acquire", "cleanup_idle"], env=gvisor):
+        yield
+
+
+@pytest.fixture(scope="class")
+def gateway_host():
+    if not _exists("gatewayclass", "traefik"):
+        pytest.skip(f"this cluster has no GatewayClass traefik, which {OVERLAY} names")
+    rendered = yaml.safe_load_all(cluster.kubectl("kustomize", OVERLAY))
+    objects = [item for item in rendered if item["kind"] in GATEWAY_KINDS]
+    assert {item["kind"] for item in objects} == set(GATEWAY_KINDS)
+    (route,) = (item for item in objects if item["kind"] == "HTTPRoute")
+    # The rest of the overlay is deployed already.
+    manifest = yaml.safe_dump_all(objects)
+    cluster.kubectl("apply", "-f", "-", given=manifest)
+    yield route["spec"]["hostnames"][0]
+    cluster.kubectl("delete", "-f", "-", given=manifest)
+
+
+@pytest.mark.usefixtures("without_a_key")
 class TestWithoutAKey(VerbsContract):
     """Nobody is asked for a key where the setting says so."""
 
     only_essential = True
-
-    @pytest_asyncio.fixture(scope="class", loop_scope="class", autouse=True)
-    async def _no_key(self):
-        without = {"PROVISIONER_API_KEYS_FILE": "", "PROVISIONER_ALLOW_NO_KEY": "true"}
-        async with cluster.changed(cluster.VERBS, env=without):
-            yield
 
     @pytest.fixture
     async def client(self, new_client):
         return new_client(None)
 
 
+@pytest.mark.usefixtures("gvisor")
 class TestGvisor(VerbsContract):
     """Sandboxes have a kernel of their own."""
 
     only_essential = True
-
-    @pytest_asyncio.fixture(scope="class", loop_scope="class", autouse=True)
-    async def _gvisor(self):
-        if not _exists("runtimeclass", "gvisor"):
-            pytest.skip("this cluster has no RuntimeClass gvisor")
-        gvisor = {"PROVISIONER_RUNTIME_CLASS": "gvisor"}
-        async with cluster.changed(["acquire", "cleanup_idle"], env=gvisor):
-            yield
 
     @pytest.fixture
     async def client(self, client):
@@ -67,24 +86,10 @@ class TestGatewayApi(VerbsContract):
 
     only_essential = True
 
-    @pytest.fixture(scope="class")
-    def host(self):
-        if not _exists("gatewayclass", "traefik"):
-            pytest.skip(f"this cluster has no GatewayClass traefik, which {OVERLAY} names")
-        rendered = yaml.safe_load_all(cluster.kubectl("kustomize", OVERLAY))
-        objects = [item for item in rendered if item["kind"] in GATEWAY_KINDS]
-        assert {item["kind"] for item in objects} == set(GATEWAY_KINDS)
-        (route,) = (item for item in objects if item["kind"] == "HTTPRoute")
-        # The rest of the overlay is deployed already.
-        manifest = yaml.safe_dump_all(objects)
-        cluster.kubectl("apply", "-f", "-", given=manifest)
-        yield route["spec"]["hostnames"][0]
-        cluster.kubectl("delete", "-f", "-", given=manifest)
-
     @pytest.fixture
-    async def client(self, host, key):
+    async def client(self, gateway_host, key):
         url = os.environ.get("KNATIVE_INGRESS") or _address_of_gateway()
-        headers = {"authorization": f"Bearer {key}", "host": host}
+        headers = {"authorization": f"Bearer {key}", "host": gateway_host}
         async with httpx.AsyncClient(base_url=url, headers=headers, timeout=200) as client:
             await cluster.answers(client)
             yield client

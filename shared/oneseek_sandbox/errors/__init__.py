@@ -11,7 +11,8 @@ reads it. `docs/errors.md` has a paragraph per code; a test holds it complete.
     ├── LeaseError
     │   ├── LeaseNotFoundError · CapacityError · CreationLostError
     │   └── SandboxGoneError
-    │       └── SandboxReleasedError · SandboxExpiredError · SandboxLostError
+    │       ├── SandboxReleasedError · SandboxExpiredError · SandboxLostError
+    │       └── SandboxReplacedError (the client's)
     ├── WorkspaceError
     │   ├── PathOutsideWorkspaceError · WorkspaceFileNotFoundError · WorkspaceFileExistsError
     │   ├── IsADirectoryInWorkspaceError · NotADirectoryInWorkspaceError · NotARegularFileError
@@ -22,7 +23,8 @@ reads it. `docs/errors.md` has a paragraph per code; a test holds it complete.
     │   └── CommandNotFoundError · TooManyCommandsError · CommandNotStartedError
     ├── UnavailableError
     │   ├── StoreUnavailableError · RuntimeUnavailableError · SandboxUnavailableError
-    │   └── SandboxStartError · ShuttingDownError
+    │   ├── SandboxStartError · ShuttingDownError
+    │   └── ServerUnreachableError (the client's)
     ├── ConfigurationError
     └── InternalError
 """
@@ -32,6 +34,7 @@ from __future__ import annotations
 from typing import Final
 
 from oneseek_sandbox.errors.base import SandboxError
+from oneseek_sandbox.errors.client import SandboxReplacedError, ServerUnreachableError
 from oneseek_sandbox.errors.commands import (
     AnswerEvictedError,
     CommandError,
@@ -119,8 +122,10 @@ __all__ = [
     "SandboxGoneError",
     "SandboxLostError",
     "SandboxReleasedError",
+    "SandboxReplacedError",
     "SandboxStartError",
     "SandboxUnavailableError",
+    "ServerUnreachableError",
     "ShuttingDownError",
     "StoreUnavailableError",
     "TextNotFoundError",

@@ -37,9 +37,9 @@ __all__ = ["create_app"]
 log = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings) -> Starlette:
+def create_app(settings: Settings, service: Service | None = None) -> Starlette:
     """Return the application; its lifespan opens the provisioner and runs the cleanup timer."""
-    service = Service(settings, control=True)
+    service = service or Service(settings, control=True)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

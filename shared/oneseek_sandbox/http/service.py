@@ -29,18 +29,21 @@ class Service:
 
     Args:
         control: Whether control verbs are among them.
+        provisioner: An open one to take; left out, the settings' own is opened by the first call.
 
     Attributes:
         running: The calls under way.
     """
 
-    def __init__(self, settings: Settings, *, control: bool) -> None:
+    def __init__(
+        self, settings: Settings, *, control: bool, provisioner: Provisioner | None = None
+    ) -> None:
         self.settings = settings
         self.keys = Keys.from_settings(settings)
         self.running = RunningCalls()
         self._control = control
         self._opening = asyncio.Lock()
-        self._provisioner: Provisioner | None = None
+        self._provisioner = provisioner
 
     async def provisioner(self) -> Provisioner:
         """Return the provisioner, opened by the first call: functions have no start hook."""

@@ -1,0 +1,131 @@
+"""Sandboxes in this process: the provisioner itself, without HTTP between."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from oneseek_sandbox import models
+from oneseek_sandbox.assembly import open_provisioner
+from oneseek_sandbox.auth import Caller
+from oneseek_sandbox.client.sandboxes import AnswerT, Download, Output, Sandboxes
+from oneseek_sandbox.errors import ConfigurationError, SandboxError
+from oneseek_sandbox.output import StreamDecoder
+from oneseek_sandbox.worker.client import Piece
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+
+    from pydantic import BaseModel
+
+    from oneseek_sandbox.provisioner import Provisioner
+    from oneseek_sandbox.settings import Settings
+
+__all__ = ["EmbeddedSandboxes"]
+
+log = logging.getLogger(__name__)
+
+
+class EmbeddedSandboxes(Sandboxes):
+    """Sandboxes that this process makes, finds again and cleans up.
+
+    They live on when the process ends, and another one with the same settings has them.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._caller = Caller("backend")
+        self._provisioner: Provisioner | None = None
+        self._cleaning: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Connect to the store, and test that sandboxes are isolated here.
+
+        Raises:
+            ConfigurationError: They would not be; the message has the mend.
+            StoreUnavailableError: The store does not answer.
+        """
+        if self._provisioner is None:
+            self._provisioner = await open_provisioner(self._settings)
+            self._cleaning = asyncio.create_task(self._clean_up())
+
+    async def close(self) -> None:
+        """Let go of the store; sandboxes stay."""
+        provisioner, self._provisioner = self._provisioner, None
+        if self._cleaning is not None:
+            self._cleaning.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._cleaning
+        if provisioner is not None:
+            await provisioner.close()
+
+    async def list_sandboxes(self) -> models.ListSandboxesAnswer:
+        """Return the live sandboxes of all scopes."""
+        return await self._opened().list_sandboxes(self._caller)
+
+    async def _call(self, verb: str, request: BaseModel, answer: type[AnswerT]) -> AnswerT:
+        provisioner = self._opened()
+        done: Any
+        if not isinstance(request, models.ExecuteRequest):
+            done = await getattr(provisioner, verb)(request, self._caller)
+        elif request.cancel is not None:
+            done = await provisioner.cancel(request, self._caller)
+        else:
+            async with aclosing(provisioner.execute(request, self._caller)) as events:
+                *_, done = [event async for event in events]
+        assert isinstance(done, answer)  # noqa: S101 - a verb has one answer
+        return done
+
+    async def _stream(
+        self, request: models.ExecuteRequest
+    ) -> AsyncGenerator[Output | models.ExecuteAnswer, None]:
+        decoders = {name: StreamDecoder(request.encoding) for name in ("stdout", "stderr")}
+        running = self._opened().execute(request, self._caller, stream=True)
+        async with aclosing(running) as events:
+            async for event in events:
+                if isinstance(event, Piece):
+                    texts = {event.stream: decoders[event.stream].feed(event.data)}
+                else:
+                    texts = {name: decoder.end() for name, decoder in decoders.items()}
+                for name, text in texts.items():
+                    if text:
+                        yield Output("stderr" if name == "stderr" else "stdout", text)
+                if not isinstance(event, Piece):
+                    yield event
+
+    async def _upload(
+        self, target: models.WriteFileTarget, content: bytes | AsyncIterable[bytes]
+    ) -> models.WriteFileAnswer:
+        body = _one(content) if isinstance(content, bytes) else content
+        return await self._opened().write_stream(target, self._caller, body)
+
+    @asynccontextmanager
+    async def _download(self, request: models.ReadFileRequest) -> AsyncIterator[Download]:
+        async with self._opened().open_file(request, self._caller) as file:
+            meta = file.meta
+            yield Download(meta.size, meta.sha256, meta.total_lines, meta.truncated, file.chunks)
+
+    def _opened(self) -> Provisioner:
+        if self._provisioner is None:
+            raise ConfigurationError(
+                "These sandboxes are not open: use 'async with', or call open() first."
+            )
+        return self._provisioner
+
+    async def _clean_up(self) -> None:
+        """Run `cleanup_idle` every CLEANUP_INTERVAL_SECONDS; a failed round is only logged."""
+        while True:
+            await asyncio.sleep(self._settings.cleanup_interval_seconds)
+            try:
+                await self.cleanup_idle()
+            except SandboxError as error:
+                log.warning("A cleanup failed and is tried again: %s", error)
+            except Exception:
+                log.exception("A cleanup failed and is tried again")
+
+
+async def _one(content: bytes) -> AsyncIterator[bytes]:
+    yield content

@@ -1,0 +1,130 @@
+"""The keywords of calls, said once for `Sandboxes` (with a name) and `ThreadSandbox` (without).
+
+`oneseek_sandbox.models` says what each means, with units and ranges.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypedDict
+
+if TYPE_CHECKING:
+    from oneseek_sandbox.models.fields import Encoding
+
+__all__ = [
+    "AcquireFields",
+    "DownloadFields",
+    "DownloadOptions",
+    "ExecuteFields",
+    "ExecuteOptions",
+    "LsFields",
+    "LsOptions",
+    "Name",
+    "ReadFields",
+    "ReadOptions",
+    "ReplaceFields",
+    "ReplaceOptions",
+    "UploadFields",
+    "UploadOptions",
+    "WriteFields",
+    "WriteOptions",
+]
+
+
+class Name(TypedDict, total=False):
+    """Which sandbox: by `sandbox_id`, or by `thread_id` with an optional `scope`."""
+
+    sandbox_id: str | None
+    thread_id: str | None
+    scope: str | None
+
+
+class AcquireFields(TypedDict, total=False):
+    """Of `AcquireRequest`."""
+
+    scope: str | None
+    idle_timeout_seconds: int | None
+
+
+class ExecuteOptions(TypedDict, total=False):
+    """Of `ExecuteRequest`."""
+
+    cwd: str | None
+    env: dict[str, str] | None
+    stdin: str | None
+    timeout_seconds: float | None
+    max_output_bytes: int | None
+    request_id: str | None
+    encoding: Encoding
+
+
+class LsOptions(TypedDict, total=False):
+    """Of `LsRequest`."""
+
+    depth: int
+    limit: int
+    cursor: str | None
+
+
+class DownloadOptions(TypedDict, total=False):
+    """Of `ReadFileRequest`."""
+
+    start_line: int | None
+    end_line: int | None
+    offset: int | None
+    limit: int | None
+
+
+class ReadOptions(DownloadOptions, total=False):
+    """Of `ReadFileRequest`."""
+
+    encoding: Encoding | None
+
+
+class UploadOptions(TypedDict, total=False):
+    """Of `WriteFileTarget`."""
+
+    append: bool
+    create_only: bool
+    if_sha256: str | None
+    mode: str | None
+
+
+class WriteOptions(UploadOptions, total=False):
+    """Of `WriteFileRequest`."""
+
+    encoding: Encoding
+
+
+class ReplaceOptions(TypedDict, total=False):
+    """Of `ReplaceRequest`."""
+
+    replace_all: bool
+    if_sha256: str | None
+
+
+class ExecuteFields(ExecuteOptions, Name, total=False):
+    """With a name."""
+
+
+class LsFields(LsOptions, Name, total=False):
+    """With a name."""
+
+
+class DownloadFields(DownloadOptions, Name, total=False):
+    """With a name."""
+
+
+class ReadFields(ReadOptions, Name, total=False):
+    """With a name."""
+
+
+class UploadFields(UploadOptions, Name, total=False):
+    """With a name."""
+
+
+class WriteFields(WriteOptions, Name, total=False):
+    """With a name."""
+
+
+class ReplaceFields(ReplaceOptions, Name, total=False):
+    """With a name."""

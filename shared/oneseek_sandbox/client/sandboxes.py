@@ -1,0 +1,188 @@
+"""`Sandboxes`: the one interface of a backend to its threads' sandboxes, wherever they run.
+
+Every implementation answers with the server's models and raises the server's errors. A sandbox is
+named by keywords, as in HTTP: `sandbox_id=`, or `thread_id=` with an optional `scope=`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from pydantic import BaseModel
+
+from oneseek_sandbox import models
+from oneseek_sandbox.models.checking import check
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
+    from typing import Self, Unpack
+
+    from oneseek_sandbox.client import fields as f
+
+__all__ = ["Download", "Output", "Sandboxes"]
+
+RequestT = TypeVar("RequestT", bound=BaseModel)
+AnswerT = TypeVar("AnswerT", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Some output of a running command, as it was printed, in the encoding that was asked for."""
+
+    stream: Literal["stdout", "stderr"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A file being read.
+
+    Attributes:
+        size: Bytes of the whole file.
+        sha256: Of the whole file.
+        total_lines: Of the whole file.
+        truncated: There is more in the range that was asked for than the chunks hold.
+        chunks: The bytes, as they come.
+    """
+
+    size: int
+    sha256: str
+    total_lines: int
+    truncated: bool
+    chunks: AsyncIterator[bytes]
+
+
+class Sandboxes(ABC):
+    """The sandboxes of many threads, as an async context manager.
+
+    Every call raises a `SandboxError`: `InvalidRequestError` before anything is sent, the others of
+    `oneseek_sandbox.errors` as the service says them. A cancelled call ends its command, unless it
+    has a `request_id`.
+    """
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def acquire(
+        self, thread_id: str, **fields: Unpack[f.AcquireFields]
+    ) -> models.AcquireAnswer:
+        """Return the thread's sandbox, made now if it has none."""
+        request = _request(models.AcquireRequest, fields, thread_id=thread_id)
+        return await self._call("acquire", request, models.AcquireAnswer)
+
+    async def execute(
+        self, command: str | Sequence[str], **fields: Unpack[f.ExecuteFields]
+    ) -> models.ExecuteAnswer:
+        """Run a command to its end. One that fails or times out is an answer, not an error."""
+        request = _request(models.ExecuteRequest, fields, command=_command(command))
+        return await self._call("execute", request, models.ExecuteAnswer)
+
+    def stream(
+        self, command: str | Sequence[str], **fields: Unpack[f.ExecuteFields]
+    ) -> AsyncGenerator[Output | models.ExecuteAnswer, None]:
+        """Run a command; yields its output as it comes and the answer last.
+
+        Closing the generator early ends the command.
+        """
+        return self._stream(_request(models.ExecuteRequest, fields, command=_command(command)))
+
+    async def cancel(self, request_id: str, **name: Unpack[f.Name]) -> bool:
+        """End the running command of `request_id`; False when it had ended."""
+        request = _request(models.ExecuteRequest, name, cancel=request_id)
+        return (await self._call("execute", request, models.CancelAnswer)).cancelled
+
+    async def ls(self, path: str | None = None, **fields: Unpack[f.LsFields]) -> models.LsAnswer:
+        """List a directory; the workspace when no path is given."""
+        return await self._call(
+            "ls", _request(models.LsRequest, fields, path=path), models.LsAnswer
+        )
+
+    async def read_file(self, path: str, **fields: Unpack[f.ReadFields]) -> models.ReadFileAnswer:
+        """Read a file, whole or in part."""
+        request = _request(models.ReadFileRequest, fields, path=path)
+        return await self._call("read_file", request, models.ReadFileAnswer)
+
+    async def write_file(
+        self, path: str, content: str, **fields: Unpack[f.WriteFields]
+    ) -> models.WriteFileAnswer:
+        """Write a file, whole and atomically, or append to it."""
+        request = _request(models.WriteFileRequest, fields, path=path, content=content)
+        return await self._call("write_file", request, models.WriteFileAnswer)
+
+    async def upload(
+        self, path: str, content: bytes | AsyncIterable[bytes], **fields: Unpack[f.UploadFields]
+    ) -> models.WriteFileAnswer:
+        """Write a file from bytes, or from a stream of them, of any size."""
+        return await self._upload(_request(models.WriteFileTarget, fields, path=path), content)
+
+    def download(
+        self, path: str, **fields: Unpack[f.DownloadFields]
+    ) -> AbstractAsyncContextManager[Download]:
+        """Open a file; its bytes come while the context lasts."""
+        return self._download(_request(models.ReadFileRequest, fields, path=path))
+
+    async def replace(
+        self, path: str, old: str, new: str, **fields: Unpack[f.ReplaceFields]
+    ) -> models.ReplaceAnswer:
+        """Replace exact text in a file; not found and not unique are errors."""
+        request = _request(models.ReplaceRequest, fields, path=path, old=old, new=new)
+        return await self._call("replace", request, models.ReplaceAnswer)
+
+    async def release(self, **name: Unpack[f.Name]) -> models.ReleaseAnswer:
+        """End a sandbox and everything in it; a repeat is no error."""
+        request = _request(models.ReleaseRequest, name)
+        return await self._call("release", request, models.ReleaseAnswer)
+
+    async def cleanup_idle(self) -> models.CleanupIdleAnswer:
+        """End idle sandboxes now, and settle what crashes left behind."""
+        return await self._call(
+            "cleanup_idle", models.CleanupIdleRequest(), models.CleanupIdleAnswer
+        )
+
+    @abstractmethod
+    async def list_sandboxes(self) -> models.ListSandboxesAnswer:
+        """Return the live sandboxes of all scopes."""
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Get ready, and raise what would make every call fail."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let go of connections and processes of this side; sandboxes stay."""
+
+    @abstractmethod
+    async def _call(self, verb: str, request: BaseModel, answer: type[AnswerT]) -> AnswerT:
+        """Do what `request` says; the answer is of that type."""
+
+    @abstractmethod
+    def _stream(
+        self, request: models.ExecuteRequest
+    ) -> AsyncGenerator[Output | models.ExecuteAnswer, None]:
+        """Run a command, with its output as it comes."""
+
+    @abstractmethod
+    async def _upload(
+        self, target: models.WriteFileTarget, content: bytes | AsyncIterable[bytes]
+    ) -> models.WriteFileAnswer:
+        """Write a file from bytes."""
+
+    @abstractmethod
+    def _download(self, request: models.ReadFileRequest) -> AbstractAsyncContextManager[Download]:
+        """Open a file."""
+
+
+def _request(model: type[RequestT], fields: Mapping[str, Any], **more: object) -> RequestT:
+    given = {**fields, **more}
+    return check(model, {name: value for name, value in given.items() if value is not None})
+
+
+def _command(command: str | Sequence[str]) -> str | list[str]:
+    return command if isinstance(command, str) else list(command)

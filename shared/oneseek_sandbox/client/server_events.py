@@ -1,0 +1,44 @@
+"""Server-sent events, read from bytes as they come."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, AsyncIterator, Iterator
+
+__all__ = ["EventParser", "server_events"]
+
+
+class EventParser:
+    """Parses an event stream, whose data are JSON, piece by piece."""
+
+    def __init__(self) -> None:
+        self._name = ""
+        self._data = b""
+        self._rest = b""
+
+    def feed(self, chunk: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the pairs of name and data that `chunk` completes."""
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        for line in lines:
+            field, _, value = line.rstrip(b"\r").partition(b":")
+            value = value.removeprefix(b" ")
+            if field == b"event":
+                self._name = value.decode()
+            elif field == b"data":
+                self._data += value
+            elif not line.strip() and self._data:
+                yield self._name, json.loads(self._data)
+                self._name, self._data = "", b""
+
+
+async def server_events(
+    chunks: AsyncIterable[bytes],
+) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+    """Yield the events of a stream."""
+    parser = EventParser()
+    async for chunk in chunks:
+        for event in parser.feed(chunk):
+            yield event

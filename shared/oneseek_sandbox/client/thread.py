@@ -1,0 +1,184 @@
+"""One thread's sandbox, as a backend works with it: there when it is first used, and again when gone."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from oneseek_sandbox.errors import (
+    LeaseNotFoundError,
+    SandboxError,
+    SandboxGoneError,
+    SandboxReplacedError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterable,
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Sequence,
+    )
+    from typing import Unpack
+
+    from oneseek_sandbox import models
+    from oneseek_sandbox.client import fields as f
+    from oneseek_sandbox.client.sandboxes import Download, Output, Sandboxes
+
+__all__ = ["ThreadSandbox"]
+
+AnswerT = TypeVar("AnswerT")
+
+_GONE = (SandboxGoneError, LeaseNotFoundError)
+
+
+class ThreadSandbox:
+    """The sandbox of one conversation thread.
+
+    It is acquired when it is first needed and named by its `sandbox_id` from then on, so that no
+    call meets another sandbox than the caller believes. When it turns out to be gone, it is acquired
+    again, once a call. If the files are still there and nothing can have run, the call is done
+    there; otherwise it raises `SandboxReplacedError`, which tells both.
+
+    Args:
+        thread_id: 1 to 256 characters.
+        scope: Tenant or user.
+        idle_timeout_seconds: Given to each acquire.
+    """
+
+    def __init__(
+        self,
+        sandboxes: Sandboxes,
+        thread_id: str,
+        *,
+        scope: str | None = None,
+        idle_timeout_seconds: int | None = None,
+    ) -> None:
+        self.sandboxes = sandboxes
+        self.thread_id = thread_id
+        self.scope = scope
+        self._idle_timeout_seconds = idle_timeout_seconds
+        self._acquired: models.AcquireAnswer | None = None
+        self._acquiring = asyncio.Lock()
+
+    @property
+    def acquired(self) -> models.AcquireAnswer | None:
+        """The last acquire's answer; None before the first."""
+        return self._acquired
+
+    async def acquire(self) -> models.AcquireAnswer:
+        """Ask for the sandbox now, also when it is believed to be there."""
+        async with self._acquiring:
+            return await self._acquire()
+
+    async def execute(
+        self, command: str | Sequence[str], **options: Unpack[f.ExecuteOptions]
+    ) -> models.ExecuteAnswer:
+        """Run a command to its end."""
+        return await self._in(functools.partial(self.sandboxes.execute, command, **options))
+
+    async def stream(
+        self, command: str | Sequence[str], **options: Unpack[f.ExecuteOptions]
+    ) -> AsyncGenerator[Output | models.ExecuteAnswer, None]:
+        """Run a command; yields its output as it comes and the answer last."""
+        acquired = await self._present()
+        events = self.sandboxes.stream(command, sandbox_id=acquired.sandbox_id, **options)
+        try:
+            async for event in events:
+                yield event
+        except _GONE as gone:
+            raise await self._replaced(acquired, gone) from gone
+        finally:
+            await events.aclose()
+
+    async def cancel(self, request_id: str) -> bool:
+        """End the running command of `request_id`; False when it had ended."""
+        return await self._in(functools.partial(self.sandboxes.cancel, request_id))
+
+    async def ls(self, path: str | None = None, **options: Unpack[f.LsOptions]) -> models.LsAnswer:
+        """List a directory; the workspace when no path is given."""
+        return await self._in(functools.partial(self.sandboxes.ls, path, **options))
+
+    async def read_file(self, path: str, **options: Unpack[f.ReadOptions]) -> models.ReadFileAnswer:
+        """Read a file, whole or in part."""
+        return await self._in(functools.partial(self.sandboxes.read_file, path, **options))
+
+    async def write_file(
+        self, path: str, content: str, **options: Unpack[f.WriteOptions]
+    ) -> models.WriteFileAnswer:
+        """Write a file, whole and atomically, or append to it."""
+        write = functools.partial(self.sandboxes.write_file, path, content, **options)
+        return await self._in(write)
+
+    async def upload(
+        self, path: str, content: bytes | AsyncIterable[bytes], **options: Unpack[f.UploadOptions]
+    ) -> models.WriteFileAnswer:
+        """Write a file from bytes, or from a stream of them, of any size."""
+        return await self._in(functools.partial(self.sandboxes.upload, path, content, **options))
+
+    @asynccontextmanager
+    async def download(
+        self, path: str, **options: Unpack[f.DownloadOptions]
+    ) -> AsyncIterator[Download]:
+        """Open a file; its bytes come while the context lasts."""
+        acquired = await self._present()
+        try:
+            async with self.sandboxes.download(
+                path, sandbox_id=acquired.sandbox_id, **options
+            ) as file:
+                yield file
+        except _GONE as gone:
+            raise await self._replaced(acquired, gone) from gone
+
+    async def replace(
+        self, path: str, old: str, new: str, **options: Unpack[f.ReplaceOptions]
+    ) -> models.ReplaceAnswer:
+        """Replace exact text in a file; not found and not unique are errors."""
+        replace = functools.partial(self.sandboxes.replace, path, old, new, **options)
+        return await self._in(replace)
+
+    async def release(self) -> bool:
+        """End the sandbox and everything in it; False when there was none."""
+        async with self._acquiring:
+            self._acquired = None
+            name = {"thread_id": self.thread_id} | ({"scope": self.scope} if self.scope else {})
+            try:
+                return (await self.sandboxes.release(**name)).released
+            except LeaseNotFoundError:
+                return False
+
+    async def _in(self, operation: Callable[..., Awaitable[AnswerT]]) -> AnswerT:
+        acquired = await self._present()
+        try:
+            return await operation(sandbox_id=acquired.sandbox_id)
+        except _GONE as gone:
+            replaced = await self._replaced(acquired, gone)
+            if replaced.workspace_is_new or replaced.may_have_run:
+                raise replaced from gone
+        return await operation(sandbox_id=replaced.sandbox_id)
+
+    async def _present(self) -> models.AcquireAnswer:
+        async with self._acquiring:
+            return self._acquired or await self._acquire()
+
+    async def _replaced(
+        self, lost: models.AcquireAnswer, gone: SandboxError
+    ) -> SandboxReplacedError:
+        """Acquire again, once for all the calls that met the same loss."""
+        async with self._acquiring:
+            current = self._acquired
+            if current is None or current.sandbox_id == lost.sandbox_id:
+                current = await self._acquire()
+        return SandboxReplacedError.after(
+            gone, sandbox_id=current.sandbox_id, workspace_is_new=not current.reused
+        )
+
+    async def _acquire(self) -> models.AcquireAnswer:
+        self._acquired = await self.sandboxes.acquire(
+            self.thread_id, scope=self.scope, idle_timeout_seconds=self._idle_timeout_seconds
+        )
+        return self._acquired

@@ -1,0 +1,117 @@
+"""Serves any `Sandboxes` as the eight verbs over HTTP, so that the verbs' contract runs on it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import socket
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, cast
+
+import httpx
+import uvicorn
+
+from oneseek_sandbox.client.sandboxes import Output
+from oneseek_sandbox.gateway.app import create_app
+from oneseek_sandbox.http.service import Service
+from oneseek_sandbox.settings import Settings
+from oneseek_sandbox.worker.answers import ReadMeta
+from oneseek_sandbox.worker.client import OpenFile, Piece
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+
+    from pydantic import BaseModel
+
+    from oneseek_sandbox import models
+    from oneseek_sandbox.client.sandboxes import Sandboxes
+    from oneseek_sandbox.provisioner import Provisioner
+
+__all__ = ["relayed"]
+
+
+@asynccontextmanager
+async def relayed(sandboxes: Sandboxes, key: str) -> AsyncIterator[httpx.AsyncClient]:
+    """Open `sandboxes`, serve them on loopback, and give a client of that with the key."""
+    settings = Settings.from_environment({"PROVISIONER_API_KEY": key})
+    async with sandboxes:
+        provisioner = cast("Provisioner", _Relay(sandboxes))
+        service = Service(settings, control=True, provisioner=provisioner)
+        config = uvicorn.Config(create_app(settings, service), log_config=None, lifespan="on")
+        server = uvicorn.Server(config)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            serving = asyncio.create_task(server.serve([listener]))
+            headers = {"authorization": f"Bearer {key}"}
+            async with httpx.AsyncClient(base_url=url, headers=headers, timeout=60) as client:
+                with suppress(httpx.TransportError):
+                    yield client
+            server.should_exit = True
+            await serving
+
+
+class _Relay:
+    """The provisioner's methods, each done by the sandboxes."""
+
+    def __init__(self, sandboxes: Sandboxes) -> None:
+        self._sandboxes = sandboxes
+
+    def __getattr__(self, verb: str) -> Any:  # noqa: ANN401 - one of the verbs
+        call = getattr(self._sandboxes, verb)
+
+        async def relay(request: BaseModel, caller: object) -> Any:  # noqa: ANN401
+            del caller
+            return await call(**_fields(request))
+
+        return relay
+
+    async def list_sandboxes(self, caller: object) -> models.ListSandboxesAnswer:
+        del caller
+        return await self._sandboxes.list_sandboxes()
+
+    async def execute(
+        self, request: models.ExecuteRequest, caller: object, *, stream: bool = False
+    ) -> AsyncGenerator[Piece | models.ExecuteAnswer, None]:
+        del caller
+        if not stream:
+            yield await self._sandboxes.execute(**_fields(request))
+            return
+        async with aclosing(self._sandboxes.stream(**_fields(request))) as events:
+            async for event in events:
+                if isinstance(event, Output):
+                    is_text = request.encoding == "utf-8"
+                    data = event.text.encode() if is_text else base64.b64decode(event.text)
+                    yield Piece(event.stream, data)
+                else:
+                    yield event
+
+    async def cancel(self, request: models.ExecuteRequest, caller: object) -> models.CancelAnswer:
+        del caller
+        from oneseek_sandbox.models import CancelAnswer
+
+        fields = _fields(request)
+        return CancelAnswer(cancelled=await self._sandboxes.cancel(fields.pop("cancel"), **fields))
+
+    async def write_stream(
+        self, target: models.WriteFileTarget, caller: object, body: AsyncIterable[bytes]
+    ) -> models.WriteFileAnswer:
+        del caller
+        return await self._sandboxes.upload(content=body, **_fields(target))
+
+    @asynccontextmanager
+    async def open_file(
+        self, request: models.ReadFileRequest, caller: object
+    ) -> AsyncIterator[OpenFile]:
+        del caller
+        async with self._sandboxes.download(**_fields(request)) as file:
+            meta = ReadMeta(
+                size=file.size,
+                sha256=file.sha256,
+                total_lines=file.total_lines,
+                truncated=file.truncated,
+            )
+            yield OpenFile(meta, file.chunks)
+
+
+def _fields(request: BaseModel) -> dict[str, Any]:
+    return request.model_dump(exclude_unset=True)
