@@ -87,7 +87,7 @@ def executed(end: Exit, request: ExecuteRequest, settings: Settings) -> ExecuteA
             killed_by=end.killed_by,
             stderr=stderr,
             network=settings.network == "on",
-            memory_limit_mb=settings.memory_limit_mb,
+            memory_limit=settings.memory_limit_in_words,
             timeout_seconds=request.timeout_seconds,
             max_timeout_seconds=settings.max_timeout_seconds,
         ),

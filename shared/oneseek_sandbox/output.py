@@ -73,7 +73,7 @@ def hint_for(
     killed_by: str | None,
     stderr: str,
     network: bool,
-    memory_limit_mb: int,
+    memory_limit: str,
     timeout_seconds: float,
     max_timeout_seconds: int,
 ) -> str | None:
@@ -86,7 +86,7 @@ def hint_for(
         )
     if killed_by == "out_of_memory":
         return (
-            f"The sandbox reached its memory limit ({memory_limit_mb} MB) and the kernel ended a "
+            f"The sandbox reached its memory limit ({memory_limit}) and the kernel ended a "
             "process. Work on less at once."
         )
     if killed_by == "monitor_killed":

@@ -111,6 +111,13 @@ class Settings(BaseModel):
         return self
 
     @property
+    def memory_limit_in_words(self) -> str:
+        """What a command that met the memory limit of its sandbox is told."""
+        if self.runtime == "kubernetes":
+            return self.pod_memory_limit or "of its namespace's LimitRange"
+        return f"{self.memory_limit_mb} MB"
+
+    @property
     def pod_cidrs(self) -> list[str]:
         """The networks of POD_CIDR, one by one."""
         return [cidr.strip() for cidr in self.pod_cidr.split(",") if cidr.strip()]

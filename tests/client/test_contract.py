@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import pytest
-from tests.client.conftest import KEY
+from tests.client.conftest import KEY, sandboxes_of
 
 from oneseek_sandbox.testing.relay import relayed
 from oneseek_sandbox.testing.verbs import VerbsContract
 
 
-class TestProvisioner(VerbsContract):
-    """HTTP to a server."""
+class TestLocalWithAFile(VerbsContract):
+    """In this process, leases in a file."""
+
+    kind = "local-file"
 
     @pytest.fixture
-    async def client(self, remote):
-        async with relayed(remote, KEY) as client:
+    async def client(self, backend_environment):
+        async with relayed(sandboxes_of(backend_environment(self.kind)), KEY) as client:
             yield client
+
+
+class TestLocalWithRedis(TestLocalWithAFile):
+    """In this process, leases in Redis."""
+
+    kind = "local-redis"
+
+
+class TestProvisioner(TestLocalWithAFile):
+    """HTTP to a server."""
+
+    kind = "provisioner"

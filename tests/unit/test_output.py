@@ -13,7 +13,7 @@ def hint(**changes):
         "killed_by": None,
         "stderr": "",
         "network": False,
-        "memory_limit_mb": 64,
+        "memory_limit": "64 MB",
         "timeout_seconds": 30,
         "max_timeout_seconds": 600,
     }

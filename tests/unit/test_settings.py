@@ -39,3 +39,15 @@ def test_secrets_are_not_shown():
         {"PROVISIONER_API_KEY": "hush-hush", "PROVISIONER_REDIS_URL": "redis://:hush-hush@x"}
     )
     assert "hush-hush" not in f"{given!r} {given} {given.model_dump_json()}"
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"memory_limit_mb": 64}, "64 MB"),
+        ({"runtime": "kubernetes", "pod_memory_limit": "1Gi"}, "1Gi"),
+        ({"runtime": "kubernetes"}, "of its namespace's LimitRange"),
+    ],
+)
+def test_the_memory_limit_is_told_as_the_runtime_has_it(values, words):
+    assert Settings(**values).memory_limit_in_words == words

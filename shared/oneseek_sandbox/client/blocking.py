@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import inspect
 import threading
+from collections.abc import AsyncGenerator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from oneseek_sandbox.client.sandboxes import Download
 from oneseek_sandbox.client.thread import ThreadSandbox
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Iterator
     from contextlib import AbstractAsyncContextManager
     from typing import Self
 
@@ -75,7 +78,7 @@ class Blocking:
         if inspect.iscoroutine(result):
             return self._loop.run(result)
         if inspect.isasyncgen(result):
-            return _iterate(cast("AsyncGenerator[Any, None]", result), self._loop)
+            return _iterate(cast("AsyncIterator[Any]", result), self._loop)
         if hasattr(result, "__aenter__"):
             return _entered(result, self._loop)
         return result
@@ -111,7 +114,7 @@ async def _awaited(work: Awaitable[ResultT]) -> ResultT:
     return await work
 
 
-def _iterate(events: AsyncGenerator[Any, None], loop: _LoopThread) -> Iterator[Any]:
+def _iterate(events: AsyncIterator[Any], loop: _LoopThread) -> Iterator[Any]:
     try:
         while True:
             try:
@@ -119,12 +122,16 @@ def _iterate(events: AsyncGenerator[Any, None], loop: _LoopThread) -> Iterator[A
             except StopAsyncIteration:
                 return
     finally:
-        loop.run(events.aclose())
+        if isinstance(events, AsyncGenerator):
+            loop.run(events.aclose())
 
 
 @contextmanager
 def _entered(manager: AbstractAsyncContextManager[Any], loop: _LoopThread) -> Iterator[Any]:
     entered = loop.run(manager.__aenter__())
+    if isinstance(entered, Download):
+        chunks: Any = _iterate(entered.chunks, loop)
+        entered = dataclasses.replace(entered, chunks=chunks)
     try:
         yield entered
     except BaseException as error:

@@ -36,7 +36,7 @@ class EmbeddedSandboxes(Sandboxes):
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self.settings = settings
         self._caller = Caller("backend")
         self._provisioner: Provisioner | None = None
         self._cleaning: asyncio.Task[None] | None = None
@@ -49,7 +49,7 @@ class EmbeddedSandboxes(Sandboxes):
             StoreUnavailableError: The store does not answer.
         """
         if self._provisioner is None:
-            self._provisioner = await open_provisioner(self._settings)
+            self._provisioner = await open_provisioner(self.settings)
             self._cleaning = asyncio.create_task(self._clean_up())
 
     async def close(self) -> None:
@@ -118,7 +118,7 @@ class EmbeddedSandboxes(Sandboxes):
     async def _clean_up(self) -> None:
         """Run `cleanup_idle` every CLEANUP_INTERVAL_SECONDS; a failed round is only logged."""
         while True:
-            await asyncio.sleep(self._settings.cleanup_interval_seconds)
+            await asyncio.sleep(self.settings.cleanup_interval_seconds)
             try:
                 await self.cleanup_idle()
             except SandboxError as error:

@@ -41,7 +41,7 @@ class ThreadSandbox:
 
     It is acquired when it is first needed and named by its `sandbox_id` from then on, so that no
     call meets another sandbox than the caller believes. When it turns out to be gone, it is acquired
-    again, once a call. If the files are still there and nothing can have run, the call is done
+    again, once a call. If it was adopted with its files and nothing can have run, the call is done
     there; otherwise it raises `SandboxReplacedError`, which tells both.
 
     Args:
@@ -173,8 +173,11 @@ class ThreadSandbox:
             current = self._acquired
             if current is None or current.sandbox_id == lost.sandbox_id:
                 current = await self._acquire()
+        # An id that the service does not know and a sandbox that is there: the store was emptied, and
+        # the running sandbox adopted. Any other end took the files along.
+        has_files = isinstance(gone, LeaseNotFoundError) and current.reused
         return SandboxReplacedError.after(
-            gone, sandbox_id=current.sandbox_id, workspace_is_new=not current.reused
+            gone, sandbox_id=current.sandbox_id, workspace_is_new=not has_files
         )
 
     async def _acquire(self) -> models.AcquireAnswer:

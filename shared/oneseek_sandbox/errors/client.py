@@ -24,7 +24,7 @@ class SandboxReplacedError(SandboxGoneError):
 
     Attributes:
         sandbox_id: Of the sandbox that is there now.
-        workspace_is_new: Its workspace is empty; else the files of before are there.
+        workspace_is_new: The files of before are not in it; else they are.
     """
 
     code = "sandbox_replaced"
@@ -35,7 +35,7 @@ class SandboxReplacedError(SandboxGoneError):
     def after(cls, gone: SandboxError, *, sandbox_id: str, workspace_is_new: bool) -> Self:
         """Return the error for a call that was told `gone`."""
         files = (
-            "a new one with an empty workspace is ready, and the files of before are gone"
+            "the files of before are gone, and another with a workspace of its own is ready"
             if workspace_is_new
             else "it is ready again, with its files"
         )

@@ -1,0 +1,45 @@
+"""The same for code that is not async."""
+
+from __future__ import annotations
+
+import secrets
+
+import pytest
+from tests.client.conftest import KEY
+
+from oneseek_sandbox.client import BlockingSandboxes, Output
+from oneseek_sandbox.client.remote import RemoteSandboxes
+from oneseek_sandbox.errors import WorkspaceFileNotFoundError
+
+
+@pytest.fixture
+def thread(server):
+    with BlockingSandboxes(RemoteSandboxes(server.url, KEY)) as sandboxes:
+        thread = sandboxes.thread(f"thread-{secrets.token_hex(6)}")
+        yield thread
+        thread.release()
+
+
+def test_calls_wait_for_their_answers_and_raise_the_same_errors(thread):
+    thread.write_file("/workspace/x", "text")
+    assert thread.execute("cat x").stdout == "text"
+    with pytest.raises(WorkspaceFileNotFoundError):
+        thread.read_file("/workspace/none")
+
+
+def test_a_stream_is_an_iterator_and_may_be_left_early(thread):
+    events = list(thread.stream("echo one; exit 3"))
+    assert events[0] == Output("stdout", "one\n")
+    assert events[-1].exit_code == 3
+    for event in thread.stream("echo up; sleep 60"):
+        assert event == Output("stdout", "up\n")
+        break
+    assert thread.execute("echo next").stdout == "next\n"
+
+
+def test_a_download_is_a_context_manager(thread):
+    content = bytes(range(256)) * 1000
+    thread.upload("/workspace/x", content)
+    with thread.download("/workspace/x") as file:
+        assert file.size == len(content)
+        assert b"".join(file.chunks) == content

@@ -1,0 +1,103 @@
+"""One thread's sandbox: acquired when needed, again when gone, and never silently another."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+
+import pytest
+from redis.asyncio import Redis
+
+from oneseek_sandbox.client import ThreadSandbox
+from oneseek_sandbox.errors import SandboxReplacedError, TextNotFoundError
+from oneseek_sandbox.leases.embedded import EmbeddedServer
+
+
+@pytest.fixture
+async def thread(remote):
+    thread = ThreadSandbox(remote, f"thread-{secrets.token_hex(6)}")
+    yield thread
+    await thread.release()
+
+
+async def test_nothing_is_acquired_before_it_is_needed(remote, thread):
+    before = {s.thread_id for s in (await remote.list_sandboxes()).sandboxes}
+    assert thread.acquired is None
+    assert thread.thread_id not in before
+    assert (await thread.execute("echo hello")).stdout == "hello\n"
+    assert thread.acquired.reused is False
+
+
+async def test_first_calls_at_once_acquire_once(thread):
+    answers = await asyncio.gather(*(thread.execute("echo $$ >> pids; pwd") for _ in range(8)))
+    assert {answer.stdout for answer in answers} == {"/workspace\n"}
+    assert len((await thread.read_file("/workspace/pids")).content.split()) == 8
+
+
+async def test_a_released_sandbox_is_replaced_and_the_caller_is_told(remote, thread):
+    await thread.write_file("/workspace/x", "old")
+    first = thread.acquired
+    await remote.release(thread_id=thread.thread_id)
+    with pytest.raises(SandboxReplacedError, match="files of before are gone") as told:
+        await thread.execute("cat x")
+    assert (told.value.workspace_is_new, told.value.may_have_run) == (True, False)
+    assert told.value.sandbox_id == thread.acquired.sandbox_id != first.sandbox_id
+    assert (await thread.ls()).entries == []
+
+
+async def test_calls_that_meet_the_same_loss_acquire_once(remote, thread):
+    await thread.acquire()
+    await remote.release(thread_id=thread.thread_id)
+    ended = await asyncio.gather(*(thread.ls() for _ in range(6)), return_exceptions=True)
+    assert {type(end) for end in ended} == {SandboxReplacedError}
+    assert {end.sandbox_id for end in ended} == {thread.acquired.sandbox_id}
+
+
+async def test_a_running_command_that_loses_its_sandbox_may_have_run(remote, thread):
+    running = asyncio.create_task(thread.execute("touch begun; sleep 60"))
+    async with asyncio.timeout(20):
+        while not thread.acquired or not (await thread.ls()).entries:
+            await asyncio.sleep(0.05)
+    await remote.release(thread_id=thread.thread_id)
+    with pytest.raises(SandboxReplacedError) as told:
+        await running
+    assert told.value.may_have_run is True
+
+
+async def test_an_adopted_sandbox_is_worked_in_without_a_word(server, thread):
+    await thread.write_file("/workspace/x", "kept")
+    first = thread.acquired
+    async with Redis.from_url(EmbeddedServer.ensure(server.home)) as store:
+        await store.flushall()
+    assert (await thread.execute("cat x")).stdout == "kept"
+    assert thread.acquired.sandbox_id != first.sandbox_id
+    assert thread.acquired.generation > first.generation
+
+
+async def test_what_another_process_made_meanwhile_is_not_taken_for_the_files_of_before(
+    remote, thread
+):
+    await thread.write_file("/workspace/x", "old")
+    await remote.release(thread_id=thread.thread_id)
+    await ThreadSandbox(remote, thread.thread_id).write_file("/workspace/x", "other")
+    with pytest.raises(SandboxReplacedError) as told:
+        await thread.read_file("/workspace/x")
+    assert told.value.workspace_is_new is True
+    assert (await thread.read_file("/workspace/x")).content == "other"
+
+
+async def test_an_error_about_a_file_is_no_loss(thread):
+    await thread.write_file("/workspace/x", "text")
+    first = thread.acquired
+    with pytest.raises(TextNotFoundError):
+        await thread.replace("/workspace/x", "none", "some")
+    assert thread.acquired == first
+
+
+async def test_scopes_are_apart(remote, thread):
+    other = ThreadSandbox(remote, thread.thread_id, scope="another-tenant")
+    await other.acquire()
+    assert other.acquired.scope == "another-tenant"
+    assert other.acquired.sandbox_id != (await thread.acquire()).sandbox_id
+    assert await other.release() is True
+    assert await other.release() is False

@@ -1,0 +1,89 @@
+"""A backend's settings: the same names from everywhere, and never a silent way out."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from oneseek_sandbox.client import BackendSettings, connect
+from oneseek_sandbox.client.embedded import EmbeddedSandboxes
+from oneseek_sandbox.client.opening import _note_unused_store
+from oneseek_sandbox.client.remote import RemoteSandboxes
+from oneseek_sandbox.errors import ConfigurationError
+
+
+def test_the_environment_and_a_dictionary_say_the_same():
+    environment = {
+        "SANDBOX_MODE": "remote",
+        "SANDBOX_TIMEOUT_SECONDS": "12.5",
+        "SANDBOX_ENABLED": "",
+    }
+    values = {"sandbox_mode": "provisioner", "sandbox_timeout_seconds": 12.5}
+    read = BackendSettings.from_environment(environment)
+    assert read == BackendSettings.from_mapping(values)
+    assert read.sandbox_mode == "provisioner"
+
+
+def test_a_chats_flags_go_over_the_backends_own():
+    base = BackendSettings.from_mapping({"sandbox_provisioner_api_key": "k" * 20})
+    over = base.over({"sandbox_mode": "remote", "model": "some", "temperature": 0})
+    assert over.sandbox_mode == "provisioner"
+    assert over.sandbox_provisioner_api_key.get_secret_value() == "k" * 20
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"sandbox_mode": "firecracker"}, "sandbox_mode"),
+        ({"sandbox_mod": "local"}, "sandbox_mod"),
+        ({"sandbox_timeout_seconds": 0}, "sandbox_timeout_seconds"),
+        ({"sandbox_idle_timeout_seconds": 100_000}, "sandbox_idle_timeout_seconds"),
+    ],
+)
+def test_a_wrong_setting_is_named(values, named):
+    with pytest.raises(ConfigurationError, match=named):
+        BackendSettings.from_mapping(values)
+
+
+def test_disabled_is_an_error_and_no_other_way():
+    with pytest.raises(ConfigurationError, match="sandbox_enabled"):
+        connect(BackendSettings(sandbox_enabled=False))
+
+
+def test_a_url_that_is_none_is_refused_at_once():
+    settings = BackendSettings(sandbox_mode="provisioner", sandbox_provisioner_url="localhost:8002")
+    with pytest.raises(ConfigurationError, match="localhost:8002"):
+        connect(settings)
+
+
+def test_a_redis_store_without_its_url_is_refused():
+    with pytest.raises(ConfigurationError, match="sandbox_state_redis_url"):
+        connect(BackendSettings(sandbox_state_store="redis"))
+
+
+@pytest.mark.parametrize(
+    ("store", "url", "taken"),
+    [
+        ("auto", "", "file"),
+        ("auto", "redis://r:1", "redis"),
+        ("file", "redis://r:1", "file"),
+        ("redis", "redis://r:1", "redis"),
+    ],
+)
+def test_the_store_is_the_one_that_was_asked_for(store, url, taken):
+    settings = BackendSettings(sandbox_state_store=store, sandbox_state_redis_url=url)
+    sandboxes = connect(settings)
+    assert isinstance(sandboxes, EmbeddedSandboxes)
+    assert sandboxes.settings.state_store == taken
+    assert bool(sandboxes.settings.redis_url.get_secret_value()) is (taken == "redis")
+
+
+def test_a_store_that_is_not_used_is_noted_once(caplog):
+    _note_unused_store.cache_clear()
+    settings = BackendSettings(sandbox_mode="provisioner", sandbox_state_store="file")
+    with caplog.at_level(logging.WARNING, logger="oneseek_sandbox"):
+        assert isinstance(connect(settings), RemoteSandboxes)
+        connect(settings)
+    assert [record.message for record in caplog.records if "not used" in record.message] != []
+    assert len(caplog.records) == 1
