@@ -27,9 +27,10 @@ VERBS = [
 
 
 def kubectl(*arguments, given="", namespace=SYSTEM, check=True):
-    """Run kubectl and return what it prints."""
+    """Run kubectl and return what it prints; with no namespace, objects say their own."""
+    where = ["--namespace", namespace] if namespace else []
     done = subprocess.run(
-        ["kubectl", "--namespace", namespace, *arguments],
+        ["kubectl", *where, *arguments],
         input=given,
         capture_output=True,
         text=True,

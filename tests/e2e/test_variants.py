@@ -48,9 +48,9 @@ def gateway_host():
     (route,) = (item for item in objects if item["kind"] == "HTTPRoute")
     # The rest of the overlay is deployed already.
     manifest = yaml.safe_dump_all(objects)
-    cluster.kubectl("apply", "-f", "-", given=manifest)
+    cluster.kubectl("apply", "-f", "-", given=manifest, namespace=None)
     yield route["spec"]["hostnames"][0]
-    cluster.kubectl("delete", "-f", "-", given=manifest)
+    cluster.kubectl("delete", "-f", "-", given=manifest, namespace=None)
 
 
 @pytest.mark.usefixtures("without_a_key")
