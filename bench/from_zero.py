@@ -18,7 +18,8 @@ import httpx
 
 SYSTEM = "oneseek-sandbox-system"
 TRIVIAL = """
-import http.server, os
+import http.server, os, signal
+signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # the first process has no default for it
 class Answer(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         self.send_response(200)
