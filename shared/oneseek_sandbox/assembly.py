@@ -7,7 +7,6 @@ import functools
 from typing import TYPE_CHECKING
 
 from oneseek_sandbox.clock import SystemClock
-from oneseek_sandbox.leases.redis import RedisLeaseStore
 from oneseek_sandbox.leases.store import LeaseTerms
 from oneseek_sandbox.pins import Pins
 from oneseek_sandbox.provisioner import Provisioner
@@ -31,11 +30,19 @@ def lease_terms(settings: Settings) -> LeaseTerms:
 
 
 def build_store(settings: Settings) -> LeaseStore:
-    """Return the lease store: the Redis of REDIS_URL, or the embedded server of the state folder."""
+    """Return the lease store: a file, the Redis of REDIS_URL, or the embedded server.
+
+    Imported here, so that none is loaded that is not used.
+    """
     terms = lease_terms(settings)
+    if settings.state_store == "file":
+        from oneseek_sandbox.leases.file import FileLeaseStore
+
+        return FileLeaseStore(settings.home, terms)
+    from oneseek_sandbox.leases.redis import RedisLeaseStore
+
     if url := settings.redis_url.get_secret_value():
         return RedisLeaseStore(url, terms, settings.redis_prefix)
-    # Imported here: a function with a Redis of its own never starts one.
     from oneseek_sandbox.leases.embedded import EmbeddedServer
 
     ensure = functools.partial(EmbeddedServer.ensure, settings.home)

@@ -54,6 +54,7 @@ class Settings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     # The lease store
+    state_store: Literal["auto", "redis", "file"] = "auto"
     redis_url: SecretStr = SecretStr("")
     redis_prefix: Annotated[str, Field(min_length=1, pattern=r"^[^{}\s]+$")] = "oneseek"
     token_key: SecretStr = SecretStr("")
@@ -106,6 +107,14 @@ class Settings(BaseModel):
     def _consistent(self) -> Self:
         if self.max_lifetime_seconds and self.max_lifetime_seconds < self.idle_timeout_seconds:
             raise ValueError("MAX_LIFETIME_SECONDS must be 0 or at least IDLE_TIMEOUT_SECONDS")
+        if self.state_store == "redis" and not self.redis_url.get_secret_value():
+            raise ValueError("PROVISIONER_STATE_STORE=redis needs PROVISIONER_REDIS_URL")
+        if self.state_store == "file" and self.runtime == "kubernetes":
+            raise ValueError(
+                "PROVISIONER_STATE_STORE=file is for one machine; where PROVISIONER_RUNTIME is "
+                "kubernetes (as auto is inside a pod), replicas would not share the file: set "
+                "PROVISIONER_STATE_STORE=redis and PROVISIONER_REDIS_URL"
+            )
         for cidr in self.pod_cidrs:
             ipaddress.ip_network(cidr)
         return self

@@ -14,17 +14,22 @@ import runpy, sys
 runpy.run_path(sys.argv[1])
 from oneseek_sandbox.assembly import build_provisioner
 from oneseek_sandbox.settings import Settings
-settings = Settings(runtime=sys.argv[3], redis_url="redis://nowhere.invalid", token_key="t" * 32)
+settings = Settings(
+    runtime=sys.argv[3],
+    state_store=sys.argv[4],
+    redis_url="redis://nowhere.invalid",
+    token_key="t" * 32,
+)
 build_provisioner(settings, control=sys.argv[2] == "control")
 print("\\n".join(sys.modules))
 """
 
 
-def _modules(root, verb, runtime):
+def _modules(root, verb, runtime, store="auto"):
     plane = "control" if verb in CONTROL_VERBS else "data"
     room = str(root / "functions" / verb / "main.py")
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, room, plane, runtime],
+        [sys.executable, "-c", PROGRAM, room, plane, runtime, store],
         capture_output=True,
         text=True,
         check=False,
@@ -44,6 +49,11 @@ def test_a_data_verb_loads_no_kubernetes_and_no_runtime(root, verb):
     modules = _modules(root, verb, "kubernetes")
     assert not _named(modules, "kubernetes", "httpx", "yaml")
     assert not _named(modules, "oneseek_sandbox.runtimes", "oneseek_sandbox.creation")
+
+
+def test_only_the_lease_store_that_is_used_is_loaded(root):
+    assert not _named(_modules(root, "ls", "local"), "oneseek_sandbox.leases.file")
+    assert not _named(_modules(root, "ls", "local", store="file"), "redis")
 
 
 @pytest.mark.parametrize("verb", sorted(CONTROL_VERBS))

@@ -1,4 +1,4 @@
-"""The book in Python and the scripts in Lua answer the same to the same calls."""
+"""The book in Python, the same in a file, and the scripts in Lua answer the same to the same calls."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import random
 import pytest
 
 from oneseek_sandbox.errors import SandboxError
+from oneseek_sandbox.leases.file import FileLeaseStore
 from oneseek_sandbox.leases.memory import MemoryLeaseStore
 from oneseek_sandbox.leases.store import Creation, Granted, Lease, LeaseTerms, Suspected, Thread
 from oneseek_sandbox.testing.clock import FakeClock
@@ -127,11 +128,22 @@ def some_call(chance, sides):
 
 @pytest.mark.promise(2, 3, 4, 5, 6)
 @pytest.mark.parametrize("seed", [1, 2, 3])
-async def test_memory_and_redis_agree_on_any_sequence_of_calls(seed, new_redis_store, redis_later):
+async def test_all_stores_agree_on_any_sequence_of_calls(
+    seed, new_redis_store, redis_later, tmp_path
+):
     chance, clock = random.Random(seed), FakeClock()
-    sides = [Side(MemoryLeaseStore(TERMS, clock)), Side(await new_redis_store(TERMS))]
+    # As two processes would, by turns.
+    files = [FileLeaseStore(tmp_path, TERMS, clock) for _ in range(2)]
+    for file in files:
+        await file.open()
+    sides = [
+        Side(MemoryLeaseStore(TERMS, clock)),
+        Side(await new_redis_store(TERMS)),
+        in_file := Side(files[0]),
+    ]
     history, kinds = [], set()
     for step in range(STEPS):
+        in_file.store = files[step % 2]
         if step % 120 == 119:
             # Over for all that was not pinned or given longer, on both clocks.
             clock.advance(2100)
@@ -142,10 +154,12 @@ async def test_memory_and_redis_agree_on_any_sequence_of_calls(seed, new_redis_s
             args, fields = arguments(side)
             answers.append(await side.call(method, *args, **fields))
         history.append((method, arguments(sides[0]), answers[0]))
-        assert answers[0] == answers[1], history[-12:]
+        assert answers[0] == answers[1] == answers[2], history[-12:]
         kinds.add((method, str(answers[0])[:24]))
         if method == "doomed" and chance.random() < 0.7:
             for entry in await sides[0].store.doomed(100):
                 for side in sides:
                     await side.store.forget(entry.uid)
     assert len(kinds) > 25, sorted(kinds)
+    for file in files:
+        await file.close()

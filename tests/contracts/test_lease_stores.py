@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
+from oneseek_sandbox.leases.file import FileLeaseStore
 from oneseek_sandbox.leases.memory import MemoryLeaseStore
 from oneseek_sandbox.testing.clock import FakeClock
 from oneseek_sandbox.testing.leases import LeaseStoreContract
@@ -37,3 +40,28 @@ class TestRedisLeaseStore(LeaseStoreContract):
     @pytest.fixture
     def later(self, redis_later):
         return redis_later
+
+
+class TestFileLeaseStore(LeaseStoreContract):
+    @pytest.fixture
+    def clock(self):
+        return FakeClock()
+
+    @pytest.fixture
+    async def new_store(self, tmp_path, clock):
+        async with contextlib.AsyncExitStack() as stack:
+
+            async def new_store(terms):
+                store = FileLeaseStore(tmp_path, terms, clock)
+                stack.push_async_callback(store.close)
+                await store.open()
+                return store
+
+            yield new_store
+
+    @pytest.fixture
+    def later(self, clock):
+        async def later(milliseconds):
+            clock.advance(milliseconds)
+
+        return later

@@ -67,9 +67,7 @@ async def test_of_200_acquires_in_several_processes_and_threads_one_creates(redi
     children = [
         await asyncio.create_subprocess_exec(
             sys.executable,
-            str(RACER),
-            redis_url,
-            prefix,
+            *(str(RACER), "1", "redis", redis_url, prefix),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )
@@ -81,8 +79,8 @@ async def test_of_200_acquires_in_several_processes_and_threads_one_creates(redi
         outputs = await asyncio.gather(*(child.communicate(b"go\n") for child in children))
     outcomes = b" ".join(output for output, _ in outputs).split()
     assert len(outcomes) == 200
-    assert outcomes.count(b"Creation") == 1
-    assert outcomes.count(b"Busy") == 199
+    assert outcomes.count(b"0:Creation") == 1
+    assert outcomes.count(b"0:Busy") == 199
 
 
 ENDS = {

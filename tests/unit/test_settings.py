@@ -34,6 +34,25 @@ def test_a_wrong_value_is_named(variable, value):
         Settings.from_environment({variable: value})
 
 
+def test_leases_are_kept_in_redis_only_where_it_is_said_which():
+    redis = {"PROVISIONER_STATE_STORE": "redis"}
+    with pytest.raises(ConfigurationError, match=r"STATE_STORE.*PROVISIONER_REDIS_URL"):
+        Settings.from_environment(redis)
+    given = Settings.from_environment(redis | {"PROVISIONER_REDIS_URL": "redis://cache"})
+    assert given.state_store == "redis"
+
+
+@pytest.mark.parametrize(
+    "cluster", [{"PROVISIONER_RUNTIME": "kubernetes"}, {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}]
+)
+def test_leases_of_pods_are_not_kept_in_a_file(cluster):
+    file = {"PROVISIONER_STATE_STORE": "file"}
+    with pytest.raises(ConfigurationError, match=r"STATE_STORE=file.*PROVISIONER_RUNTIME"):
+        Settings.from_environment(file | cluster)
+    local = Settings.from_environment(file | cluster | {"PROVISIONER_RUNTIME": "local"})
+    assert local.state_store == "file"
+
+
 def test_secrets_are_not_shown():
     given = Settings.from_environment(
         {"PROVISIONER_API_KEY": "hush-hush", "PROVISIONER_REDIS_URL": "redis://:hush-hush@x"}

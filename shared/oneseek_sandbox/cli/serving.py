@@ -152,6 +152,8 @@ def _print_checks(checks: list[Check]) -> None:
 
 
 def _store(settings: Settings) -> str:
+    if settings.state_store == "file":
+        return "a file in the state folder, for this machine only"
     address = settings.redis_url.get_secret_value()
     if not address:
         return "an embedded Valkey server, kept in the state folder"

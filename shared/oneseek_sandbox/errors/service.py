@@ -26,7 +26,7 @@ class UnavailableError(SandboxError):
 
 
 class StoreUnavailableError(UnavailableError):
-    """Raised when Redis does not answer; nothing was handed out."""
+    """Raised when the lease store does not answer; nothing was handed out."""
 
     code = "store_unavailable"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import signal
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from oneseek_sandbox.errors import ConfigurationError
+from oneseek_sandbox.leases.private_files import require_ours, take_folder, try_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,9 +32,7 @@ class ServerFiles:
     def __init__(self, home: Path) -> None:
         self.folder = home.absolute() / "redis"
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            _check_ours(self.folder)
-            self.folder.chmod(0o700)
+            take_folder(self.folder)
         except OSError as error:
             raise ConfigurationError(
                 f"The embedded Redis server cannot keep its data in {self.folder}: "
@@ -50,7 +48,7 @@ class ServerFiles:
         """Give the lock's descriptor, or None while a server (or its starter) holds it."""
         descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            yield descriptor if _try_lock(descriptor) else None
+            yield descriptor if try_lock(descriptor) else None
         finally:
             os.close(descriptor)
 
@@ -104,14 +102,6 @@ class ServerFiles:
         return f"Its log {self.log} ends with: {last.strip()[:300]}."
 
 
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def _socket_folder(folder: Path) -> Path:
     """Return a private folder for the socket: data folders may be too long, or take no sockets."""
     user = os.geteuid()
@@ -136,16 +126,8 @@ def _socket_folder(folder: Path) -> Path:
     )
 
 
-def _check_ours(folder: Path) -> None:
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode):
-        raise NotADirectoryError(0, "is not a folder")
-    if found.st_uid != os.geteuid():
-        raise PermissionError(0, "belongs to another user")
-
-
 def _check_private(folder: Path) -> None:
     """Refuse a folder that somebody else made, or can enter."""
-    _check_ours(folder)
+    require_ours(folder)
     if stat.S_IMODE(folder.lstat().st_mode) & 0o077:
         raise PermissionError(0, "is open to other users; its mode must be 0700")

@@ -84,6 +84,24 @@ def test_a_server_without_a_key_says_so():
     assert "PROVISIONER_API_KEY" in banner(Settings(), "http://127.0.0.1:8002")
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({}, "an embedded Valkey server"),
+        ({"state_store": "file"}, "a file in the state folder"),
+        ({"state_store": "file", "redis_url": "redis://cache"}, "a file in the state folder"),
+        ({"state_store": "redis", "redis_url": "redis://cache"}, "redis://cache"),
+    ],
+)
+def test_what_keeps_the_leases_is_printed(given, kept):
+    (line,) = [
+        line
+        for line in banner(Settings(**given), "http://127.0.0.1:8002").splitlines()
+        if line.startswith("  leases ")
+    ]
+    assert line.removeprefix("  leases ").strip().startswith(kept)
+
+
 def test_the_state_folder_is_printed():
     home = Path("/a folder/of mine")
     assert str(home) in banner(Settings(home=home), "http://127.0.0.1:8002")

@@ -1,0 +1,223 @@
+"""The lease store in a file: for the processes of one machine, without a server."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING, Final
+
+from oneseek_sandbox.clock import SystemClock
+from oneseek_sandbox.leases.book_file import BookFile
+from oneseek_sandbox.leases.keeper import BookKeeper
+from oneseek_sandbox.leases.keys import thread_tag
+from oneseek_sandbox.leases.notices import Notices
+from oneseek_sandbox.leases.store import LeaseTerms
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from oneseek_sandbox.clock import Clock
+    from oneseek_sandbox.leases.book import LeaseBook
+    from oneseek_sandbox.leases.store import (
+        Busy,
+        Creation,
+        Doomed,
+        Expired,
+        Granted,
+        Lease,
+        Placement,
+        Released,
+        Resolved,
+        Suspected,
+        Thread,
+    )
+
+__all__ = ["FileLeaseStore"]
+
+# How often a waiter looks at the file, for what other processes do: only notices of our own process
+# reach it. A creation takes longer than this, and a look costs a tenth of a millisecond.
+_LOOK_SECONDS: Final = 0.05
+_PATIENCE_SECONDS: Final = 5.0
+
+
+class FileLeaseStore:
+    """A `LeaseStore` for the processes of one machine; the port says what its methods promise.
+
+    The whole book is rewritten by each transition, under a lock (`book_file.py`), on the machine's
+    clock. Nothing is promised on network file systems: their locks may not hold between machines,
+    and the machines' clocks differ. The file has the workers' tokens in it, and mode 0600.
+
+    Args:
+        home: State folder; the file is `leases/book` there.
+        patience_seconds: How long a call waits for another process that has the lock.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        terms: LeaseTerms | None = None,
+        clock: Clock | None = None,
+        *,
+        patience_seconds: float = _PATIENCE_SECONDS,
+    ) -> None:
+        file = BookFile(home, terms or LeaseTerms())
+        self._notices = Notices()
+        self._keeper = BookKeeper(file, clock or SystemClock(), self._tell, patience_seconds)
+
+    async def open(self) -> None:
+        """Make the folder, and refuse a file that is not sound."""
+        await self._keeper.open()
+
+    async def close(self) -> None:
+        """Finish what was begun."""
+        await self._keeper.close()
+
+    async def acquire(
+        self, thread: Thread, *, attempt: str, idle_ms: int | None = None, lost: str | None = None
+    ) -> Granted | Suspected | Creation | Busy:
+        """Take the lease, or the right to create."""
+        return await self._keeper.change(
+            lambda book, now_ms: book.acquire(
+                thread,
+                now_ms=now_ms,
+                attempt=attempt,
+                sandbox_id=secrets.token_hex(16),
+                idle_ms=idle_ms,
+                lost=lost,
+            )
+        )
+
+    async def restart(self, thread: Thread, *, sandbox_id: str, attempt: str) -> Creation | Busy:
+        """Begin to start a sandbox again."""
+        return await self._keeper.change(
+            lambda book, now_ms: book.restart(
+                thread, now_ms=now_ms, sandbox_id=sandbox_id, attempt=attempt
+            )
+        )
+
+    async def renew(self, creation: Creation, *, above_generation: int = 0) -> Creation:
+        """Prolong a creation."""
+        return await self._keeper.change(
+            lambda book, now_ms: book.renew(
+                creation, now_ms=now_ms, above_generation=above_generation
+            )
+        )
+
+    async def commit(self, creation: Creation, placement: Placement) -> Lease:
+        """Make the lease ready."""
+        return await self._keeper.change(
+            lambda book, now_ms: book.commit(creation, placement, now_ms=now_ms)
+        )
+
+    async def abandon(self, creation: Creation, *, uid: str = "", name: str = "") -> None:
+        """Give up a creation."""
+        await self._keeper.change(
+            lambda book, now_ms: book.abandon(creation, now_ms=now_ms, uid=uid, name=name)
+        )
+
+    async def wait(self, thread: Thread, timeout_ms: int) -> None:
+        """Wait until acquiring is worth another try."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout_ms / 1000
+        while True:
+            # Expected before looking, so that a notice in between is not missed.
+            with self._notices.expect(thread_tag(thread)) as notice:
+                busy_ms = await self._keeper.look(
+                    lambda book, now_ms: _busy_ms(book, thread, now_ms)
+                )
+                rest = min(busy_ms / 1000, end - loop.time(), _LOOK_SECONDS)
+                if rest <= 0:
+                    return
+                await asyncio.wait([notice], timeout=rest)
+
+    async def resolve(self, sandbox_id: str) -> Resolved:
+        """Return the thread of a `sandbox_id`."""
+        return await self._keeper.change(
+            lambda book, now_ms: book.resolve(sandbox_id, now_ms=now_ms)
+        )
+
+    async def pin(
+        self, thread: Thread, *, sandbox_id: str | None, pin_id: str, limit_ms: int
+    ) -> Lease:
+        """Hold the lease for an operation."""
+        return await self._keeper.change(
+            lambda book, now_ms: book.pin(
+                thread, now_ms=now_ms, sandbox_id=sandbox_id, pin_id=pin_id, limit_ms=limit_ms
+            )
+        )
+
+    async def unpin(self, lease: Lease, *, pin_id: str) -> None:
+        """Let the pin go."""
+        await self._keeper.change(
+            lambda book, now_ms: book.unpin(lease, now_ms=now_ms, pin_id=pin_id)
+        )
+
+    async def suspect(self, lease: Lease) -> None:
+        """Mark a lease."""
+        await self._keeper.change(lambda book, _: book.suspect(lease))
+
+    async def clear(self, lease: Lease) -> None:
+        """Take the mark away."""
+        await self._keeper.change(lambda book, _: book.clear(lease))
+
+    async def acknowledge_restart(self, lease: Lease) -> None:
+        """Note that a restart was told."""
+        await self._keeper.change(lambda book, _: book.acknowledge_restart(lease))
+
+    async def release(self, thread: Thread, *, sandbox_id: str | None) -> Released:
+        """End a lease now."""
+        return await self._keeper.change(
+            lambda book, now_ms: book.release(thread, now_ms=now_ms, sandbox_id=sandbox_id)
+        )
+
+    async def lose(self, lease: Lease) -> Doomed | None:
+        """End a lease whose sandbox is gone."""
+        return await self._keeper.change(lambda book, now_ms: book.lose(lease, now_ms=now_ms))
+
+    async def expire(self, limit: int) -> Expired:
+        """End what is over."""
+        return await self._keeper.change(lambda book, now_ms: book.expire(limit, now_ms=now_ms))
+
+    async def doomed(self, limit: int) -> list[Doomed]:
+        """Return the oldest doomed entries."""
+        return await self._keeper.look(lambda book, _: list(book.doomed.values())[:limit])
+
+    async def doomed_among(self, uids: list[str]) -> set[str]:
+        """Return which of these are doomed."""
+        return await self._keeper.look(lambda book, _: book.doomed.keys() & set(uids))
+
+    async def forget(self, uid: str) -> None:
+        """Drop a doomed entry."""
+        await self._keeper.change(lambda book, _: book.doomed.pop(uid, None))
+
+    async def get(self, thread: Thread) -> Lease | None:
+        """Return the thread's lease."""
+
+        def get(book: LeaseBook, now_ms: int) -> Lease | None:
+            record = book.records.get(thread)
+            return record.lease(now_ms) if record else None
+
+        return await self._keeper.look(get)
+
+    async def leases(self) -> list[Lease]:
+        """Return all leases."""
+        return await self._keeper.look(
+            lambda book, now_ms: [record.lease(now_ms) for record in book.records.values()]
+        )
+
+    async def once(self, name: str, ttl_ms: int) -> bool:
+        """Return True for the first call with this name."""
+        return await self._keeper.change(
+            lambda book, now_ms: book.once(name, ttl_ms, now_ms=now_ms)
+        )
+
+    def _tell(self, threads: list[Thread]) -> None:
+        for thread in threads:
+            self._notices.wake(thread_tag(thread))
+
+
+def _busy_ms(book: LeaseBook, thread: Thread, now_ms: int) -> int:
+    """Return how long an acquire would have to wait."""
+    record = book.records.get(thread)
+    until_ms = record.busy_until_ms(now_ms) if record else 0
+    return max(0, until_ms - now_ms)
