@@ -122,6 +122,19 @@ async def changed(verbs, env=None, annotations=None):
         await settled(verbs)
 
 
+@asynccontextmanager
+async def traffic(verb, split):
+    """Divide a function's calls among its revisions for a while."""
+    patch = json.dumps({"spec": {"traffic": split}})
+    kubectl("patch", "ksvc", service(verb), "--type=merge", "-p", patch)
+    try:
+        yield
+    finally:
+        whole = json.dumps({"spec": {"traffic": [{"latestRevision": True, "percent": 100}]}})
+        kubectl("patch", "ksvc", service(verb), "--type=merge", "-p", whole)
+        await settled([verb])
+
+
 def _patch(verb, template):
     body = json.dumps({"spec": {"template": template}})
     kubectl("patch", "ksvc", service(verb), "--type=merge", "-p", body)

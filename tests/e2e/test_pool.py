@@ -13,6 +13,7 @@ WARM = "app=oneseek-sandbox-warm"
 POOL = "deployment/oneseek-sb-warm"
 OPEN = {"PROVISIONER_ALLOW_OPEN_NETWORK": "true", "PROVISIONER_WARM_POOL_SIZE": "2"}
 CONTROL = ["acquire", "cleanup_idle"]
+HALF_TO_THE_NEWEST = {"latestRevision": True, "percent": 50}
 
 
 def _ready(count):
@@ -82,3 +83,22 @@ async def test_the_pools_life(acquire, call):
         )
         assert [answer["stdout"] for answer in ran] == ["alive\n"] * 3
     await call("cleanup_idle")
+
+
+async def test_two_revisions_of_acquire_at_once_leave_the_pool_alone(acquire, call):
+    await call("cleanup_idle")
+    before = cluster.read(POOL, namespace=cluster.SANDBOXES)["metadata"]["generation"]
+    old = cluster.read("ksvc", "sandbox-acquire")["status"]["latestReadyRevisionName"]
+    async with (
+        cluster.traffic("acquire", [{"revisionName": old, "percent": 50}, HALF_TO_THE_NEWEST]),
+        cluster.changed(["acquire"], env={"PROVISIONER_POD_MEMORY_LIMIT": "300Mi"}),
+    ):
+        limits = set()
+        async with asyncio.timeout(90):
+            while len(limits) < 2:
+                sandbox = await acquire()
+                (container,) = cluster.pod_of(sandbox["sandbox_id"])["spec"]["containers"]
+                limits.add(container["resources"]["limits"]["memory"])
+        assert "300Mi" in limits
+    pool = cluster.read(POOL, namespace=cluster.SANDBOXES)["metadata"]
+    assert pool["generation"] == before
