@@ -41,10 +41,23 @@ def doctor(
     ] = False,
 ) -> None:
     """Test what is isolated here, and how to mend what is not."""
-    settings = read_settings()
-    if cluster:
-        settings = settings.model_copy(update={"runtime": "kubernetes"})
-    raise typer.Exit(diagnose(settings))
+    raise typer.Exit(diagnose(_cluster_settings() if cluster else read_settings()))
+
+
+def _cluster_settings() -> Settings:
+    """Return the settings that the functions have there; what is set here goes before."""
+    import asyncio
+
+    from oneseek_sandbox.runtimes.kubernetes.deployed import read_deployed
+    from oneseek_sandbox.settings import Settings
+
+    with _refusals():
+        here = Settings.from_environment().model_dump(exclude_unset=True)
+        deployed = Settings.from_environment(
+            asyncio.run(read_deployed(here.get("kubectl_context", "")))
+        )
+        there = deployed.model_dump(exclude_unset=True, exclude={"api_keys_file"})
+        return Settings.model_validate({**there, **here, "runtime": "kubernetes"})
 
 
 def read_settings(host: str | None = None, port: int | None = None) -> Settings:

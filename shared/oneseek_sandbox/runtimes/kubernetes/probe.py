@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from oneseek_sandbox.errors import RuntimeUnavailableError, SandboxStartError
 from oneseek_sandbox.runtimes.kubernetes import pod_state
 from oneseek_sandbox.runtimes.kubernetes.api import ApiRefusalError
+from oneseek_sandbox.runtimes.kubernetes.deployed import SYSTEM
 from oneseek_sandbox.runtimes.kubernetes.findings import PROGRAM, Findings, checks, is_enforced
 from oneseek_sandbox.runtimes.kubernetes.pod_metadata import APP, PREFIX, WORKER_APP
 from oneseek_sandbox.runtimes.kubernetes.pod_spec import WORKER_PORT
@@ -33,7 +34,7 @@ __all__ = ["ClusterProbe"]
 
 log = logging.getLogger(__name__)
 
-_REDIS: Final = "/api/v1/namespaces/oneseek-sandbox-system/services/oneseek-sandbox-redis"
+_REDIS: Final = f"/api/v1/namespaces/{SYSTEM}/services/oneseek-sandbox-redis"
 _API_SERVER: Final = "/api/v1/namespaces/default/services/kubernetes"
 _MANAGER: Final = "oneseek-sandbox-doctor"
 
