@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 import uuid
+from pathlib import Path
 
 import pytest
 
 from oneseek_sandbox.client.blocking import BlockingSandboxes
 from oneseek_sandbox.client.remote import RemoteSandboxes
+
+# At the end, so that a real package goes before its signatures.
+sys.path.append(str(Path(__file__).parent / "signatures"))
 
 KEY = "key-of-the-adapters-tests"
 
