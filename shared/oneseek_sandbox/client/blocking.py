@@ -108,7 +108,11 @@ class BlockingSandboxes(Blocking):
         super().__init__(sandboxes, _LoopThread())
 
     def __enter__(self) -> Self:
-        self._loop.run(self._wrapped.open())
+        try:
+            self._loop.run(self._wrapped.open())
+        except BaseException:
+            self._loop.close()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
