@@ -7,6 +7,8 @@ import base64
 import pytest
 
 from oneseek_sandbox.adapters.deepagents import DeepAgentsSandbox
+from oneseek_sandbox.client.blocking import BlockingSandboxes
+from oneseek_sandbox.client.remote import RemoteSandboxes
 
 # Made inside, by a program: no shell could write some of them.
 HOSTILE = [
@@ -178,3 +180,16 @@ def test_modules_in_the_workspace_cannot_pass_for_the_librarys(backend):
     backend.write("/workspace/json.py", "raise SystemExit('taken over')")
     backend.write("/workspace/plain/file", "needle")
     assert len(backend.grep("needle", path="/workspace/plain").matches) == 1
+
+
+def test_a_server_that_keeps_little_output_gets_smaller_answers(new_server):
+    server = new_server(settings={"PROVISIONER_MAX_OUTPUT_BYTES": "1024"})
+    with BlockingSandboxes(RemoteSandboxes(server.url)) as sandboxes:
+        backend = DeepAgentsSandbox(sandboxes.thread("little-output"))
+        backend.write("/workspace/lines", "".join(f"needle {n}\n" for n in range(500)))
+        found = backend.grep("needle")
+        assert found.truncated
+        assert found.matches[0]["text"] == "needle 0"
+        page = backend.read("/workspace/lines")
+        assert page.file_data["content"].startswith("needle 0\nneedle 1\n")
+        assert page.next_offset < page.total_lines == 500

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import threading
 import uuid
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 from deepagents_code.integrations.sandbox_provider import (
@@ -44,6 +45,7 @@ class OneSeekSandboxProvider(SandboxProvider):
     def __init__(self, sandboxes: Sandboxes | None = None) -> None:
         self._given = sandboxes
         self._open: BlockingSandboxes | None = None
+        self._closing = ExitStack()
         self._idle_timeout_seconds: int | None = None
         self._opening = threading.Lock()
 
@@ -103,9 +105,8 @@ class OneSeekSandboxProvider(SandboxProvider):
         """Let go of connections, as at the end of the process; sandboxes stay."""
         with self._opening:
             atexit.unregister(self.close)
-            if self._open is not None:
-                self._open.__exit__()
-                self._open = None
+            self._open = None
+            self._closing.close()
 
     def _thread(self, thread_id: str, scope: str | None) -> Blocking:
         with self._opening:
@@ -115,7 +116,7 @@ class OneSeekSandboxProvider(SandboxProvider):
                     settings = BackendSettings.from_environment()
                     self._idle_timeout_seconds = settings.sandbox_idle_timeout_seconds
                     sandboxes = connect(settings)
-                self._open = BlockingSandboxes(sandboxes).__enter__()
+                self._open = self._closing.enter_context(BlockingSandboxes(sandboxes))
                 atexit.register(self.close)
         return self._open.thread(
             thread_id, scope=scope, idle_timeout_seconds=self._idle_timeout_seconds

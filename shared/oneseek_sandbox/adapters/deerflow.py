@@ -10,6 +10,7 @@ import hashlib
 import re
 import threading
 import uuid
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 from deerflow.sandbox.exceptions import SandboxRuntimeError
@@ -207,6 +208,7 @@ class OneSeekSandboxProvider(SandboxProvider):
         self._given = sandboxes
         self._timeout_seconds = timeout_seconds
         self._open: BlockingSandboxes | None = None
+        self._closing = ExitStack()
         self._idle_timeout_seconds: int | None = None
         self._acquired: dict[str, DeerFlowSandbox] = {}
         self._parked: dict[str, DeerFlowSandbox] = {}
@@ -247,9 +249,8 @@ class OneSeekSandboxProvider(SandboxProvider):
         with self._changing:
             self._acquired.clear()
             self._parked.clear()
-            if self._open is not None:
-                self._open.__exit__()
-                self._open = None
+            self._open = None
+            self._closing.close()
 
     def shutdown(self) -> None:
         """As `reset`."""
@@ -262,7 +263,7 @@ class OneSeekSandboxProvider(SandboxProvider):
                 settings = BackendSettings.from_environment()
                 self._idle_timeout_seconds = settings.sandbox_idle_timeout_seconds
                 sandboxes = connect(settings)
-            self._open = BlockingSandboxes(sandboxes).__enter__()
+            self._open = self._closing.enter_context(BlockingSandboxes(sandboxes))
         thread = self._open.thread(
             thread_id, scope=user_id, idle_timeout_seconds=self._idle_timeout_seconds
         )
