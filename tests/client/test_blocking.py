@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import secrets
+import threading
 
 import pytest
 from tests.client.conftest import KEY
 
 from oneseek_sandbox.client import BlockingSandboxes, Output
+from oneseek_sandbox.client.embedded import EmbeddedSandboxes
 from oneseek_sandbox.client.remote import RemoteSandboxes
-from oneseek_sandbox.errors import WorkspaceFileNotFoundError
+from oneseek_sandbox.errors import SandboxError, WorkspaceFileNotFoundError
+from oneseek_sandbox.settings import Settings
 
 
 @pytest.fixture
@@ -43,3 +46,14 @@ def test_a_download_is_a_context_manager(thread):
     with thread.download("/workspace/x") as file:
         assert file.size == len(content)
         assert b"".join(file.chunks) == content
+
+
+def test_sandboxes_that_do_not_open_leave_no_thread_behind(tmp_path):
+    (tmp_path / "home").write_text("in the way")
+    before = set(threading.enumerate())
+    with (
+        pytest.raises((SandboxError, OSError)),
+        BlockingSandboxes(EmbeddedSandboxes(Settings(home=tmp_path / "home"))),
+    ):
+        pass
+    assert {t for t in threading.enumerate() if t.name == "oneseek-sandbox"} <= before

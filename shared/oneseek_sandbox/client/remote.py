@@ -30,7 +30,7 @@ _CONNECT_SECONDS: Final = 5.0
 _ANSWER_SECONDS: Final = 60.0
 # A new sandbox may wait for a cluster to pull its image.
 _ACQUIRE_SECONDS: Final = 180.0
-_RETRY_SECONDS: Final = 30.0
+_RETRY_SECONDS: Final = 10.0
 
 
 class RemoteSandboxes(Sandboxes):

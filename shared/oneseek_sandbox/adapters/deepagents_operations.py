@@ -1,0 +1,283 @@
+"""The operations of a deepagents backend, as coroutines over one thread's sandbox.
+
+What goes wrong is in the results, as deepagents wants it: a file operation never raises.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Final, Literal
+
+from deepagents.backends import protocol as p
+
+from oneseek_sandbox import errors
+from oneseek_sandbox.adapters.deepagents_reading import PREVIEW_BYTES, binary, is_text, page
+from oneseek_sandbox.adapters.search import Order, SearchRefused, run_search
+from oneseek_sandbox.paths import in_workspace
+
+if TYPE_CHECKING:
+    from oneseek_sandbox.client.thread import ThreadSandbox
+
+__all__ = ["Conventions", "Operations"]
+
+Conventions = Literal["0.7", "0.6"]
+"""Of deepagents 0.7: `write` overwrites, `glob` gives absolute paths of files. Of 0.6, which the
+published suite still asks for: `write` refuses a file that is there, `glob` gives relative paths,
+of directories too."""
+
+_PAGE: Final = 10_000
+_KEPT: Final = ".deepagents"
+_ARTIFACTS: Final = ("/large_tool_results", "/conversation_history")
+_CODES: Final[dict[type[errors.SandboxError], str]] = {
+    errors.WorkspaceFileNotFoundError: p.FILE_NOT_FOUND,
+    errors.WorkspacePermissionError: p.PERMISSION_DENIED,
+    errors.IsADirectoryInWorkspaceError: p.IS_DIRECTORY,
+    errors.NotADirectoryInWorkspaceError: p.INVALID_PATH,
+    errors.NotARegularFileError: p.INVALID_PATH,
+    errors.PathOutsideWorkspaceError: p.INVALID_PATH,
+    errors.InvalidRequestError: p.INVALID_PATH,
+}
+
+
+class Operations:
+    """What `DeepAgentsSandbox` does, and says the meaning of its arguments."""
+
+    def __init__(
+        self,
+        thread: ThreadSandbox,
+        *,
+        conventions: Conventions,
+        timeout_seconds: float,
+        env: dict[str, str] | None,
+        workspace: str,
+    ) -> None:
+        self._thread = thread
+        self._is_old = conventions == "0.6"
+        self._timeout_seconds = timeout_seconds
+        self._env = env
+        self._workspace = workspace
+
+    async def execute(self, command: str, timeout: int | None) -> p.ExecuteResponse:
+        """Run a command; stderr stands behind stdout."""
+        try:
+            ended = await self._thread.execute(
+                command, timeout_seconds=timeout or self._timeout_seconds, env=self._env
+            )
+        except errors.SandboxError as error:
+            return p.ExecuteResponse(output=f"Error: {error.message}", exit_code=None)
+        parts = [ended.stdout, ended.stderr]
+        if ended.timed_out:
+            limit = timeout or self._timeout_seconds
+            parts.append(
+                f"[Ended after its limit of {limit:g} seconds; output until then is above]"
+            )
+        if ended.hint:
+            parts.append(f"[{ended.hint}]")
+        return p.ExecuteResponse(
+            output=_joined(parts),
+            exit_code=ended.exit_code,
+            truncated=ended.stdout_truncated or ended.stderr_truncated,
+        )
+
+    async def ls(self, path: str) -> p.LsResult:
+        """List a directory, all of it. Above the workspace there is the workspace."""
+        if path == "/":
+            return p.LsResult(entries=[{"path": self._workspace, "is_dir": True}])
+        entries: list[p.FileInfo] = []
+        cursor: str | None = None
+        try:
+            while True:
+                answer = await self._thread.ls(self._inside(path), limit=_PAGE, cursor=cursor)
+                entries += [
+                    {
+                        "path": entry.path,
+                        "is_dir": entry.type == "directory",
+                        "size": entry.size,
+                        "modified_at": entry.modified_at.isoformat(),
+                    }
+                    for entry in answer.entries
+                ]
+                cursor = answer.cursor
+                if not answer.truncated or cursor is None:
+                    return p.LsResult(entries=entries)
+        except errors.NotADirectoryInWorkspaceError as error:
+            return p.LsResult(error=f"Path '{path}': {error.message}")
+        except errors.SandboxError as error:
+            return p.LsResult(error=f"Path '{path}': {_problem(error)}")
+
+    async def read(self, file_path: str, offset: int, limit: int) -> p.ReadResult:
+        """Read lines of a text file, or a whole binary one up to the size that a model is shown."""
+        offset, wanted = max(int(offset), 0), max(int(limit), 0)
+        try:
+            path = self._inside(file_path)
+            if is_text(path):
+                # At least one line, so that a missing file is told of in any case.
+                answer = await self._thread.read_file(
+                    path, start_line=offset + 1, end_line=offset + max(wanted, 1)
+                )
+                if answer.encoding == "utf-8":
+                    return page(file_path, answer, offset, wanted)
+            async with self._thread.download(path, limit=PREVIEW_BYTES) as file:
+                content = b"".join([chunk async for chunk in file.chunks])
+                return binary(file_path, content, file.size)
+        except errors.SandboxError as error:
+            return p.ReadResult(error=f"File '{file_path}': {_problem(error)}")
+
+    async def write(self, file_path: str, content: str) -> p.WriteResult:
+        """Write a file, whole and atomically; missing directories are made."""
+        try:
+            data = content.encode()
+            await self._thread.upload(self._inside(file_path), data, create_only=self._is_old)
+        except UnicodeEncodeError:
+            return p.WriteResult(error=f"Error: the content for '{file_path}' is not Unicode text")
+        except errors.WorkspaceFileExistsError:
+            return p.WriteResult(
+                error=f"Error: File '{file_path}' already exists. Read it, and change it by edits."
+            )
+        except errors.SandboxError as error:
+            return p.WriteResult(error=f"Error writing file '{file_path}': {_problem(error)}")
+        return p.WriteResult(path=file_path)
+
+    async def edit(
+        self,
+        file_path: str,
+        old_string: str,
+        new_string: str,
+        replace_all: bool,
+    ) -> p.EditResult:
+        """Replace exact text. Reading shows CRLF as LF, so that is tried, too."""
+        if not old_string:
+            return p.EditResult(
+                error="Error: old_string cannot be empty. Provide the exact text to replace."
+            )
+        try:
+            path = self._inside(file_path)
+            try:
+                done = await self._thread.replace(
+                    path, old_string, new_string, replace_all=replace_all
+                )
+            except errors.TextNotFoundError:
+                if "\n" not in old_string:
+                    raise
+                old, new = _with_crlf(old_string), _with_crlf(new_string)
+                done = await self._thread.replace(path, old, new, replace_all=replace_all)
+        except errors.WorkspaceFileNotFoundError:
+            return p.EditResult(error=f"Error: File '{file_path}' not found")
+        except errors.TextNotFoundError:
+            return p.EditResult(error=f"Error: String not found in file: '{old_string}'")
+        except errors.TextNotUniqueError:
+            return p.EditResult(
+                error=f"Error: String '{old_string}' appears multiple times. Use "
+                "replace_all=True to replace all occurrences."
+            )
+        except errors.SandboxError as error:
+            return p.EditResult(error=f"Error editing file '{file_path}': {_problem(error)}")
+        return p.EditResult(path=file_path, occurrences=done.replacements)
+
+    async def delete(self, file_path: str) -> p.DeleteResult:
+        """Delete a file, or a directory with all that is in it."""
+        try:
+            path = self._inside(file_path)
+            await run_search(self._thread, Order("delete", path, self._workspace))
+        except SearchRefused as refused:
+            if refused.reason == "file_not_found":
+                return p.DeleteResult(error=f"Error: '{file_path}' not found")
+            return p.DeleteResult(error=f"Error deleting file '{file_path}': {refused.reason}")
+        except errors.SandboxError as error:
+            return p.DeleteResult(error=f"Error deleting file '{file_path}': {_problem(error)}")
+        return p.DeleteResult(path=file_path)
+
+    async def grep(
+        self, pattern: str, path: str | None, glob: str | None, max_count: int | None
+    ) -> p.GrepResult:
+        """Find literal text in text files."""
+        try:
+            root = self._root(path)
+            order = Order("grep", root, self._workspace, glob=glob or "", pattern=pattern)
+            order = dataclasses.replace(order, ignore=(".git", _KEPT))
+            if max_count is not None:
+                order = dataclasses.replace(order, max_results=max(max_count, 0))
+            found = await run_search(self._thread, order)
+        except SearchRefused as refused:
+            return p.GrepResult(error=f"Path '{path}': {refused.reason}")
+        except errors.SandboxError as error:
+            return p.GrepResult(error=f"Path '{path}': {_problem(error)}")
+        return p.GrepResult(
+            matches=[
+                {"path": where, "line": line, "text": text} for where, line, text in found.results
+            ],
+            truncated=found.cut == "budget",
+        )
+
+    async def glob(self, pattern: str, path: str | None) -> p.GlobResult:
+        """Find files by their names."""
+        try:
+            root = self._root(path)
+            order = Order("glob", root, self._workspace, glob=pattern, ignore=(_KEPT,))
+            order = dataclasses.replace(order, include_dirs=self._is_old)
+            found = await run_search(self._thread, order)
+        except SearchRefused as refused:
+            return p.GlobResult(error=f"Path '{path}': {refused.reason}")
+        except errors.SandboxError as error:
+            return p.GlobResult(error=f"Path '{path}': {_problem(error)}")
+        result = p.GlobResult(
+            matches=[
+                {"path": name.removeprefix(root + "/") if self._is_old else name, "is_dir": is_dir}
+                for name, is_dir in found.results
+            ],
+            truncated=bool(found.cut),
+        )
+        if hasattr(result, "truncation_reason"):  # newer than 0.7.6
+            result.truncation_reason = found.cut or None
+        return result
+
+    async def upload(self, files: list[tuple[str, bytes]]) -> list[p.FileUploadResponse]:
+        """Write files; each has a response of its own."""
+        responses = []
+        for path, content in files:
+            response = p.FileUploadResponse(path=path)
+            try:
+                await self._thread.upload(self._inside(path), content)
+            except errors.SandboxError as error:
+                response.error = _problem(error)
+            responses.append(response)
+        return responses
+
+    async def download(self, paths: list[str]) -> list[p.FileDownloadResponse]:
+        """Read files whole; each has a response of its own."""
+        responses = []
+        for path in paths:
+            response = p.FileDownloadResponse(path=path)
+            try:
+                async with self._thread.download(self._inside(path)) as file:
+                    response.content = b"".join([chunk async for chunk in file.chunks])
+            except errors.SandboxError as error:
+                response.error = _problem(error)
+            responses.append(response)
+        return responses
+
+    def _root(self, path: str | None) -> str:
+        return self._workspace if path in {None, "", "/"} else self._inside(str(path))
+
+    def _inside(self, path: str) -> str:
+        """Return a path in the workspace; what deepagents keeps beside it is in a folder there."""
+        if any(path == name or path.startswith(name + "/") for name in _ARTIFACTS):
+            path = f"{self._workspace}/{_KEPT}{path}"
+        return in_workspace(path, self._workspace)
+
+
+def _problem(error: errors.SandboxError) -> str:
+    return _CODES.get(type(error), error.message)
+
+
+def _joined(parts: list[str]) -> str:
+    text = ""
+    for part in parts:
+        if part:
+            text += "\n" if text and not text.endswith("\n") else ""
+            text += part
+    return text
+
+
+def _with_crlf(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\n", "\r\n")

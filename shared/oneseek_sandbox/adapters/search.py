@@ -1,0 +1,113 @@
+"""What the verbs have no operation for: a program of ours looks for it inside the sandbox."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from oneseek_sandbox.errors import InternalError, SandboxUnavailableError
+
+if TYPE_CHECKING:
+    from oneseek_sandbox.client.thread import ThreadSandbox
+
+__all__ = ["Order", "SearchRefused", "Searched", "run_search"]
+
+_PROGRAM: Final = Path(__file__).with_name("search_program.py").read_text(encoding="utf-8")
+# Isolated, so that nothing in the workspace can pass for a module of the library.
+_COMMAND: Final = ("python3", "-IS", "-c", _PROGRAM)
+_GRACE_SECONDS: Final = 20
+
+
+class SearchRefused(Exception):  # noqa: N818 - an answer rather than a fault
+    """Raised when nothing was searched or deleted.
+
+    Attributes:
+        reason: `file_not_found`, `not_a_directory`, `permission_denied`, `invalid_path`,
+            `is_workspace`, `pattern_too_broad`, or `invalid_pattern` and what is wrong with it.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to do inside.
+
+    Attributes:
+        path: Absolute; as the verbs take it.
+        glob: Which names; for grep in which files, all when empty.
+        pattern: For grep: literal text, of which each line counts, or a regular expression.
+        dots: Wildcards fit names that begin with a dot, too.
+        ignore: Patterns of names; directories of such names are not entered.
+        ignore_files: `ignore` holds for files as well.
+        max_results: One more than that is not looked for, but noticed.
+        max_bytes: Of the whole answer.
+        max_file_bytes: Larger files are not searched; 0: all are.
+        max_line: Characters; longer lines are cut.
+        seconds: What is found by then is the answer.
+    """
+
+    do: Literal["glob", "grep", "delete"]
+    path: str
+    workspace: str = "/workspace"
+    glob: str = ""
+    pattern: str = ""
+    regex: bool = False
+    ignore_case: bool = False
+    dots: bool = False
+    include_dirs: bool = False
+    ignore: tuple[str, ...] = ()
+    ignore_files: bool = False
+    max_results: int = 10_000
+    max_bytes: int = 400_000
+    max_file_bytes: int = 0
+    max_line: int = 10_000
+    seconds: float = 10
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What was found.
+
+    Attributes:
+        results: Of glob: path and whether it is a directory; of grep: path, line number, text.
+        cut: Empty when that is all; `budget` when a limit ended it, `unreadable` when there was
+            something that could not be read.
+    """
+
+    results: list[list[Any]]
+    cut: Literal["", "budget", "unreadable"]
+
+
+async def run_search(thread: ThreadSandbox, order: Order) -> Searched:
+    """Do it.
+
+    Raises:
+        SearchRefused: Nothing was done.
+        SandboxError: As any call of the sandbox.
+    """
+    ended = await thread.execute(
+        _COMMAND,
+        stdin=json.dumps(asdict(order)),
+        timeout_seconds=order.seconds + _GRACE_SECONDS,
+    )
+    if ended.timed_out or ended.killed_by:
+        raise SandboxUnavailableError(
+            f"The {order.do} in the sandbox was ended ({ended.killed_by}); take a narrower path."
+        )
+    if ended.exit_code != 0:
+        raise InternalError(
+            f"The {order.do} in the sandbox failed with exit code {ended.exit_code}: "
+            f"{ended.stderr.strip()[-500:]}"
+        )
+    if ended.stdout_truncated:
+        # The server keeps less output than usual: what it kept shows how much.
+        return await run_search(thread, replace(order, max_bytes=len(ended.stdout) // 2))
+    answer = json.loads(ended.stdout)
+    if answer["error"]:
+        raise SearchRefused(answer["error"])
+    return Searched(answer["results"], answer["cut"])

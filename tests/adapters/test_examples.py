@@ -1,0 +1,50 @@
+"""The first agent of each adapter: short, as the documentation has it, and it runs."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import langchain.chat_models
+import pytest
+from langchain_core.messages import AIMessage
+from tests.adapters.conftest import KEY
+from tests.adapters.scripted_model import ScriptedModel, call
+
+ROOT = Path(__file__).parents[2]
+PRIMES = "print([n for n in range(2, 30) if all(n % d for d in range(2, n))])\n"
+
+
+@pytest.fixture
+def settings(server, monkeypatch):
+    monkeypatch.setenv("SANDBOX_MODE", "provisioner")
+    monkeypatch.setenv("SANDBOX_PROVISIONER_URL", server.url)
+    monkeypatch.setenv("SANDBOX_PROVISIONER_API_KEY", KEY)
+
+
+@pytest.mark.parametrize("name", ["deepagents_agent", "deerflow_sandbox"])
+def test_an_example_is_short_and_in_the_documentation(name):
+    text = (ROOT / "examples" / f"{name}.py").read_text()
+    code = text.partition('"""\n\n')[2]
+    assert code in (ROOT / "docs" / "adapters.md").read_text()
+    assert text.count("\n") <= 20
+
+
+def test_the_deep_agent_runs(settings, monkeypatch, capsys):
+    script = [
+        lambda _: call("write_file", file_path="/workspace/primes.py", content=PRIMES),
+        lambda _: call("execute", command="python3 primes.py"),
+        lambda told: AIMessage(told),
+    ]
+    model = ScriptedModel(steps=script)
+    monkeypatch.setattr(langchain.chat_models, "init_chat_model", {"scripted": model}.get)
+    monkeypatch.setenv("MODEL", "scripted")
+    runpy.run_path(str(ROOT / "examples" / "deepagents_agent.py"))
+    assert "[2, 3, 5, 7, 11, 13, 17, 19, 23, 29]" in capsys.readouterr().out
+
+
+def test_the_deerflow_sandbox_runs(settings, capsys):
+    runpy.run_path(str(ROOT / "examples" / "deerflow_sandbox.py"))
+    printed = capsys.readouterr().out
+    assert printed.startswith("hello\n")
+    assert "/mnt/user-data/workspace/hello.py" in printed
