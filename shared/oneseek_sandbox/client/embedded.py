@@ -35,6 +35,8 @@ class EmbeddedSandboxes(Sandboxes):
     They live on when the process ends, and another one with the same settings has them.
     """
 
+    _works_here = True
+
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._caller = Caller("backend")
