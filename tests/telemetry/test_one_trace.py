@@ -177,6 +177,13 @@ def test_code_that_is_not_async_keeps_its_trace(server, spans):
     assert _only(spans, "sandbox.execute").parent_id == turn.span_id
 
 
+async def test_a_command_sees_nothing_of_where_traces_go(remote):
+    await remote.acquire("sees nothing")
+    seen = await remote.execute("env", thread_id="sees nothing")
+    assert "OTEL" not in seen.stdout
+    assert "TRACEPARENT" not in seen.stdout.upper()
+
+
 async def test_what_is_refused_before_it_is_sent_is_no_span(remote, spans):
     with pytest.raises(InvalidRequestError):
         await remote.execute("true", thread_id="x", timeout_seconds=-1)

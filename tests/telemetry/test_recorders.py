@@ -28,6 +28,7 @@ sys.meta_path.insert(0, Absent())
 import oneseek_sandbox.http.room, oneseek_sandbox.gateway.app, oneseek_sandbox.client
 from oneseek_sandbox.telemetry import add_recorder
 from oneseek_sandbox.telemetry.instruments import count_call, metrics_text
+from oneseek_sandbox.telemetry.operations import Operation
 from oneseek_sandbox.telemetry.providers import set_up
 from oneseek_sandbox.telemetry.spans import current_span, start_span
 from oneseek_sandbox.tracing import current_trace_id, start_trace
@@ -44,6 +45,10 @@ set_up("a service", {"OTEL_TRACES_EXPORTER": "otlp"})
 start_trace("00-" + "ab" * 16 + "-" + "cd" * 8 + "-01")
 with start_span("quiet").active():
     quiet = current_span().traceparent
+rounds = []
+for _ in range(2):
+    Operation("function", "cleanup_idle", "internal", counted=False, remote="").end()
+    rounds.append(current_trace_id())
 recorder = Recorder()
 add_recorder(recorder)
 span = start_span("function.ls", "server", {"sandbox.id": "1"}, remote=quiet)
@@ -55,6 +60,7 @@ span.end("capacity", "CapacityError")
 count_call("ls", "", 0.1, {})
 print(json.dumps({
     "quiet": quiet,
+    "rounds": rounds,
     "loaded": [name for name in sys.modules if name.startswith("opentelemetry")],
     "heard": [
         [what, s.name, s.kind, s.trace_id, s.span_id, s.parent_id, dict(s.attributes),
@@ -98,6 +104,7 @@ def test_without_opentelemetry_spans_cost_nothing_and_keep_the_trace(without_the
     seen, log = without_the_sdk
     assert seen["loaded"] == []
     assert seen["quiet"].startswith("00-" + "ab" * 16 + "-")
+    assert len(set(seen["rounds"])) == 2
     assert "oneseek-sandbox[telemetry]" in log
 
 
