@@ -6,6 +6,7 @@ import asyncio
 import re
 
 import pytest
+from opentelemetry import trace
 
 from oneseek_sandbox.client.embedded import EmbeddedSandboxes
 from oneseek_sandbox.errors import SandboxReleasedError
@@ -109,6 +110,21 @@ async def test_a_cancelled_call_is_one_by_name(sandboxes, spans):
         await running
     ended = {span.name: span.error for span in spans()}
     assert ended["sandbox.execute"] == ended["worker.execute"] == "cancelled"
+
+
+async def test_cleanups_are_no_part_of_the_trace_that_opened_the_sandboxes(tmp_path, spans):
+    settings = Settings(home=tmp_path, runtime="local", cleanup_interval_seconds=1)
+    try:
+        with trace.get_tracer("of the backend").start_as_current_span("start of the backend"):
+            sandboxes = EmbeddedSandboxes(settings)
+            await sandboxes.open()
+            async with asyncio.timeout(20):
+                while "sandbox.cleanup_idle" not in {span.name for span in spans()}:
+                    await asyncio.sleep(0.02)
+            await sandboxes.close()
+    finally:
+        EmbeddedServer.stop(tmp_path)
+    assert {span.parent_id for span in spans()} == {None}
 
 
 async def test_acquires_are_counted_by_their_outcome(sandboxes):
