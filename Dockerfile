@@ -15,6 +15,11 @@ RUN /uv/bin/uv venv --python python3 .venv \
  && echo /app/shared > "$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/oneseek_sandbox.pth" \
  && printf '#!/app/.venv/bin/python\nfrom oneseek_sandbox.cli import main\nmain()\n' > .venv/bin/oneseek-sandbox \
  && chmod 0755 .venv/bin/oneseek-sandbox
+# OpenTelemetry beside the environment and not in it: redis-py imports it wherever it finds it, at
+# each start, and nothing of ours needs it where nobody listens.
+COPY requirements/telemetry.txt requirements/
+RUN /uv/bin/uv pip uninstall --quiet --python .venv/bin/python opentelemetry-api \
+ && /uv/bin/uv pip install --quiet --python .venv/bin/python --require-hashes --compile-bytecode --no-deps --target telemetry -r requirements/telemetry.txt
 COPY shared shared
 COPY functions functions
 RUN .venv/bin/python -m compileall -q --invalidation-mode unchecked-hash shared functions
@@ -29,6 +34,7 @@ RUN python3 -m compileall -q --invalidation-mode unchecked-hash \
       "$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
 # What changes least comes first: new code is a layer of 2 MB.
 COPY --from=build /app/.venv /app/.venv
+COPY --from=build /app/telemetry /app/telemetry
 COPY --from=build /app/shared /app/shared
 COPY --from=build /app/functions /app/functions
 WORKDIR /app
@@ -37,4 +43,5 @@ USER 65532:65532
 EXPOSE 8080
 ENTRYPOINT []
 # exec: uvicorn gets SIGTERM itself and lets calls under way end, which the framework's own CLI does not.
-CMD ["/bin/sh", "-c", "FUNCTION_SOURCE=${FUNCTION_SOURCE:-/app/functions/${FUNCTION_TARGET:?set it to a folder of functions/, like execute}/main.py} exec uvicorn functions_framework.aio:app --host 0.0.0.0 --port \"$PORT\" --lifespan on --no-access-log --timeout-keep-alive 75"]
+# An endpoint to export to brings in what exports.
+CMD ["/bin/sh", "-c", "PYTHONPATH=${OTEL_EXPORTER_OTLP_ENDPOINT:+/app/telemetry} FUNCTION_SOURCE=${FUNCTION_SOURCE:-/app/functions/${FUNCTION_TARGET:?set it to a folder of functions/, like execute}/main.py} exec uvicorn functions_framework.aio:app --host 0.0.0.0 --port \"$PORT\" --lifespan on --no-access-log --timeout-keep-alive 75"]

@@ -43,7 +43,10 @@ undeploy:  ## remove it from that cluster, with everything in it
 
 lock:  ## write requirements/*.txt anew (needs uv)
 	$(LOCK) --output-file requirements/run.txt
-	$(LOCK) --group dev --output-file requirements/dev.txt
+	$(LOCK) --extra telemetry --constraint requirements/run.txt \
+	  $$(sed -n '/^opentelemetry/d; s/^\([a-z0-9._-]*\)[=[].*/--no-emit-package \1/p' requirements/run.txt) \
+	  --output-file requirements/telemetry.txt
+	$(LOCK) --extra telemetry --group dev --output-file requirements/dev.txt
 
 clean:  ## remove the environment and what tools left behind
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist

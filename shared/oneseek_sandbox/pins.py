@@ -15,8 +15,10 @@ from oneseek_sandbox.errors import (
     SandboxUnavailableError,
     UnavailableError,
 )
+from oneseek_sandbox.leases.facts import facts_of_lease
 from oneseek_sandbox.leases.refusals import refusal
 from oneseek_sandbox.leases.store import Resolved, Thread
+from oneseek_sandbox.telemetry.spans import current_span
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
@@ -101,6 +103,7 @@ class Pins:
         except asyncio.CancelledError:
             self._spawn(self._take_back(pinning, pin_id))
             raise
+        current_span().note(facts_of_lease(lease))
         stays = outlives
         try:
             yield lease

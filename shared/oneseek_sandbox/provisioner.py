@@ -7,12 +7,17 @@ and the next acquire looks at it.
 
 from __future__ import annotations
 
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from oneseek_sandbox import answers, paths
 from oneseek_sandbox.cleanup import Cleanup, delete_doomed
-from oneseek_sandbox.errors import ConfigurationError, InvalidRequestError, SandboxReleasedError
+from oneseek_sandbox.errors import (
+    ConfigurationError,
+    InvalidRequestError,
+    SandboxReleasedError,
+    UnavailableError,
+)
 from oneseek_sandbox.leases.store import Thread
 from oneseek_sandbox.models import (
     CancelAnswer,
@@ -21,6 +26,7 @@ from oneseek_sandbox.models import (
     ReplaceAnswer,
     WriteFileAnswer,
 )
+from oneseek_sandbox.telemetry.instruments import LIVE
 from oneseek_sandbox.worker.answers import Exit
 
 if TYPE_CHECKING:
@@ -112,7 +118,7 @@ class Provisioner:
         del request
         caller.require_operator("cleanup_idle")
         control = self._control_plane()
-        return await Cleanup(
+        done = await Cleanup(
             self._store,
             control.runtime,
             self._workers,
@@ -120,12 +126,19 @@ class Provisioner:
             sweep_ms=1000 * self._settings.sweep_interval_seconds,
             now_ms=self._clock.now_ms(),
         ).run()
+        with suppress(UnavailableError):
+            await self.count_live()
+        return done
 
     async def list_sandboxes(self, caller: Caller) -> models.ListSandboxesAnswer:
         """Return the live sandboxes of all scopes."""
         caller.require_operator("The list of sandboxes")
         leases = await self._store.leases()
         return ListSandboxesAnswer(sandboxes=[answers.listed(lease) for lease in leases])
+
+    async def count_live(self) -> None:
+        """Ask the store how many sandboxes are live, for the figures."""
+        LIVE.set(await self._store.count())
 
     # The data plane
 

@@ -7,22 +7,51 @@ import logging
 import re
 import secrets
 import sys
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-__all__ = ["configure_logging", "current_trace_id", "current_traceparent", "start_trace"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-_TRACEPARENT: Final = re.compile(r"^[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-")
+__all__ = [
+    "configure_logging",
+    "current_trace_id",
+    "current_traceparent",
+    "parse_traceparent",
+    "start_trace",
+    "within_trace",
+]
+
+_TRACEPARENT: Final = re.compile(
+    r"^[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})?"
+)
 _trace_id: ContextVar[str] = ContextVar("trace_id", default="")
 
 
 def start_trace(traceparent: str | None) -> str:
     """Take the caller's trace id, or make one, for everything this task does from here on."""
-    match = _TRACEPARENT.match(traceparent or "")
-    trace_id = match.group(1) if match else secrets.token_hex(16)
+    given = parse_traceparent(traceparent)
+    trace_id = given[0] if given else secrets.token_hex(16)
     _trace_id.set(trace_id)
     return trace_id
+
+
+def parse_traceparent(traceparent: str | None) -> tuple[str, str, int] | None:
+    """Return the trace id, the caller's span id and the flags; None when it is no traceparent."""
+    match = _TRACEPARENT.match(traceparent or "")
+    return (match[1], match[2], int(match[3] or "01", 16)) if match else None
+
+
+@contextmanager
+def within_trace(trace_id: str) -> Iterator[None]:
+    """Make it this task's trace for a while."""
+    token = _trace_id.set(trace_id)
+    try:
+        yield
+    finally:
+        _trace_id.reset(token)
 
 
 def current_trace_id() -> str:
@@ -52,10 +81,12 @@ class _JsonLines(logging.Formatter):
 
 
 def configure_logging(level: str) -> None:
-    """Write this package's log lines to stderr, one JSON object each."""
+    """Write log lines to stderr, one JSON object each."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonLines())
-    logger = logging.getLogger("oneseek_sandbox")
-    logger.handlers = [handler]
-    logger.setLevel(level.upper())
-    logger.propagate = False
+    # OpenTelemetry's exporters have something to say when a collector does not answer.
+    for name in ("oneseek_sandbox", "opentelemetry"):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(level.upper())
+        logger.propagate = False

@@ -130,7 +130,7 @@ async def sandbox(client):
 
 @pytest.fixture
 def guarded(rooms):
-    """Check what every room owes: health without a key, nothing else without one, POST only."""
+    """Check what every room owes: health without a key, all else with one only, POST only."""
 
     async def guarded(verb):
         url = rooms.rooms[verb].url
@@ -144,6 +144,8 @@ def guarded(rooms):
                     401,
                     "unauthenticated",
                 )
+            for headers, status in (({}, 401), (key, 200)):
+                assert (await bare.get("/metrics", headers=headers)).status_code == status
             wrong = await bare.delete("/", headers=key)
             assert (wrong.status_code, wrong.json()["error"]["code"]) == (405, "method_not_allowed")
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from contextlib import aclosing, asynccontextmanager
+from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from oneseek_sandbox import models
@@ -35,6 +36,8 @@ class EmbeddedSandboxes(Sandboxes):
     They live on when the process ends, and another one with the same settings has them.
     """
 
+    _works_here = True
+
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._caller = Caller("backend")
@@ -50,7 +53,8 @@ class EmbeddedSandboxes(Sandboxes):
         """
         if self._provisioner is None:
             self._provisioner = await open_provisioner(self.settings)
-            self._cleaning = asyncio.create_task(self._clean_up())
+            # A context of its own: a round is no part of whatever trace this is opened in.
+            self._cleaning = asyncio.create_task(self._clean_up(), context=Context())
 
     async def close(self) -> None:
         """Let go of the store; sandboxes stay."""

@@ -15,7 +15,7 @@ from oneseek_sandbox.client.retries import Retries, is_repeatable
 from oneseek_sandbox.client.sandboxes import AnswerT, Download, Output, Sandboxes
 from oneseek_sandbox.client.server_events import server_events
 from oneseek_sandbox.errors import ConfigurationError, SandboxError, ServerUnreachableError
-from oneseek_sandbox.tracing import current_traceparent
+from oneseek_sandbox.telemetry.spans import current_span
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
@@ -205,7 +205,7 @@ def _seconds(verb: str, request: BaseModel) -> float | None:
 
 
 def _trace() -> dict[str, str]:
-    traceparent = current_traceparent()
+    traceparent = current_span().traceparent
     return {"traceparent": traceparent} if traceparent else {}
 
 

@@ -6,14 +6,21 @@ named by keywords, as in HTTP: `sandbox_id=`, or `thread_id=` with an optional `
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel
 
 from oneseek_sandbox import models
 from oneseek_sandbox.models.checking import check
+from oneseek_sandbox.telemetry.operations import (
+    Operation,
+    observed,
+    observed_context,
+    observed_stream,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping, Sequence
@@ -61,7 +68,12 @@ class Sandboxes(ABC):
     Every call raises a `SandboxError`: `InvalidRequestError` before anything is sent, the others of
     `oneseek_sandbox.errors` as the service says them. A cancelled call ends its command, unless it
     has a `request_id`.
+
+    Each call is a span `sandbox.VERB` (docs/telemetry.md).
     """
+
+    _works_here: ClassVar[bool] = False
+    """Whether the verbs are done in this process, whose figures they then are."""
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -75,14 +87,14 @@ class Sandboxes(ABC):
     ) -> models.AcquireAnswer:
         """Return the thread's sandbox, made now if it has none."""
         request = _request(models.AcquireRequest, fields, thread_id=thread_id)
-        return await self._call("acquire", request, models.AcquireAnswer)
+        return await self._done("acquire", request, models.AcquireAnswer)
 
     async def execute(
         self, command: str | Sequence[str], **fields: Unpack[f.ExecuteFields]
     ) -> models.ExecuteAnswer:
         """Run a command to its end. One that fails or times out is an answer, not an error."""
         request = _request(models.ExecuteRequest, fields, command=_command(command))
-        return await self._call("execute", request, models.ExecuteAnswer)
+        return await self._done("execute", request, models.ExecuteAnswer)
 
     def stream(
         self, command: str | Sequence[str], **fields: Unpack[f.ExecuteFields]
@@ -91,60 +103,75 @@ class Sandboxes(ABC):
 
         Closing the generator early ends the command.
         """
-        return self._stream(_request(models.ExecuteRequest, fields, command=_command(command)))
+        request = _request(models.ExecuteRequest, fields, command=_command(command))
+        begin = functools.partial(self._operation, "execute", request)
+        return observed_stream(begin, self._stream(request), models.ExecuteAnswer)
 
     async def cancel(self, request_id: str, **name: Unpack[f.Name]) -> bool:
         """End the running command of `request_id`; False when it had ended."""
         request = _request(models.ExecuteRequest, name, cancel=request_id)
-        return (await self._call("execute", request, models.CancelAnswer)).cancelled
+        return (await self._done("execute", request, models.CancelAnswer)).cancelled
 
     async def ls(self, path: str | None = None, **fields: Unpack[f.LsFields]) -> models.LsAnswer:
         """List a directory; the workspace when no path is given."""
-        return await self._call(
+        return await self._done(
             "ls", _request(models.LsRequest, fields, path=path), models.LsAnswer
         )
 
     async def read_file(self, path: str, **fields: Unpack[f.ReadFields]) -> models.ReadFileAnswer:
         """Read a file, whole or in part."""
         request = _request(models.ReadFileRequest, fields, path=path)
-        return await self._call("read_file", request, models.ReadFileAnswer)
+        return await self._done("read_file", request, models.ReadFileAnswer)
 
     async def write_file(
         self, path: str, content: str, **fields: Unpack[f.WriteFields]
     ) -> models.WriteFileAnswer:
         """Write a file, whole and atomically, or append to it."""
         request = _request(models.WriteFileRequest, fields, path=path, content=content)
-        return await self._call("write_file", request, models.WriteFileAnswer)
+        return await self._done("write_file", request, models.WriteFileAnswer)
 
     async def upload(
         self, path: str, content: bytes | AsyncIterable[bytes], **fields: Unpack[f.UploadFields]
     ) -> models.WriteFileAnswer:
         """Write a file from bytes, or from a stream of them, of any size."""
-        return await self._upload(_request(models.WriteFileTarget, fields, path=path), content)
+        target = _request(models.WriteFileTarget, fields, path=path)
+        return await observed(self._operation("write_file", target), self._upload(target, content))
 
     def download(
         self, path: str, **fields: Unpack[f.DownloadFields]
     ) -> AbstractAsyncContextManager[Download]:
         """Open a file; its bytes come while the context lasts."""
-        return self._download(_request(models.ReadFileRequest, fields, path=path))
+        request = _request(models.ReadFileRequest, fields, path=path)
+        begin = functools.partial(self._operation, "read_file", request)
+        return observed_context(begin, self._download(request))
 
     async def replace(
         self, path: str, old: str, new: str, **fields: Unpack[f.ReplaceFields]
     ) -> models.ReplaceAnswer:
         """Replace exact text in a file; not found and not unique are errors."""
         request = _request(models.ReplaceRequest, fields, path=path, old=old, new=new)
-        return await self._call("replace", request, models.ReplaceAnswer)
+        return await self._done("replace", request, models.ReplaceAnswer)
 
     async def release(self, **name: Unpack[f.Name]) -> models.ReleaseAnswer:
         """End a sandbox and everything in it; a repeat is no error."""
         request = _request(models.ReleaseRequest, name)
-        return await self._call("release", request, models.ReleaseAnswer)
+        return await self._done("release", request, models.ReleaseAnswer)
 
     async def cleanup_idle(self) -> models.CleanupIdleAnswer:
         """End idle sandboxes now, and settle what crashes left behind."""
-        return await self._call(
+        return await self._done(
             "cleanup_idle", models.CleanupIdleRequest(), models.CleanupIdleAnswer
         )
+
+    async def _done(self, verb: str, request: BaseModel, answer: type[AnswerT]) -> AnswerT:
+        work = self._call(verb, request, answer)
+        return await observed(self._operation(verb, request), work)
+
+    def _operation(self, verb: str, request: BaseModel) -> Operation:
+        here = self._works_here
+        operation = Operation("sandbox", verb, "internal" if here else "client", counted=here)
+        operation.told(request)
+        return operation
 
     @abstractmethod
     async def list_sandboxes(self) -> models.ListSandboxesAnswer:

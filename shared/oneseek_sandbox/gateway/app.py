@@ -21,6 +21,7 @@ from oneseek_sandbox.http.answering import error_response, json_response
 from oneseek_sandbox.http.service import Service
 from oneseek_sandbox.http.verbs import VERBS
 from oneseek_sandbox.models import CleanupIdleRequest
+from oneseek_sandbox.telemetry.operations import Operation, observed
 from oneseek_sandbox.tracing import start_trace
 
 if TYPE_CHECKING:
@@ -65,12 +66,16 @@ def create_app(settings: Settings, service: Service | None = None) -> Starlette:
     async def sandboxes(request: Request) -> Response:
         return await service.answer("acquire", request)
 
+    async def metrics(request: Request) -> Response:
+        return await service.metrics(request)
+
     methods = ["GET", "POST", "PUT", "PATCH", "DELETE"]
     app = Starlette(
         routes=[
             Route("/v1/sandbox/{verb}", verb, methods=methods),
             Route("/v1/sandbox", sandboxes, methods=["GET"]),
             Route("/healthz", _healthz),
+            Route("/metrics", metrics, methods=["GET"]),
             Route("/openapi.json", _openapi),
             Route("/docs", _docs),
         ],
@@ -139,10 +144,11 @@ async def _clean_up(service: Service) -> None:
     caller = Caller("timer")
     while True:
         await asyncio.sleep(service.settings.cleanup_interval_seconds)
-        start_trace(None)
+        operation = Operation("function", "cleanup_idle", "internal", counted=True, remote="")
         try:
             provisioner = await service.provisioner()
-            done = await provisioner.cleanup_idle(CleanupIdleRequest(), caller)
+            work = provisioner.cleanup_idle(CleanupIdleRequest(), caller)
+            done = await observed(operation, work)
         except SandboxError as error:
             log.warning("A cleanup failed and is tried again: %s", error)
         except Exception:

@@ -15,6 +15,7 @@ from oneseek_sandbox.auth import Keys
 from oneseek_sandbox.errors import ConfigurationError
 from oneseek_sandbox.gateway.app import create_app
 from oneseek_sandbox.gateway.guard import is_loopback
+from oneseek_sandbox.telemetry.providers import set_up
 from oneseek_sandbox.tracing import configure_logging
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def serve(settings: Settings, on_ready: Callable[[str], None] | None = None) -> 
         OSError: The address cannot be bound.
     """
     configure_logging(settings.log_level)
+    set_up("oneseek-sandbox")
     if not Keys.from_settings(settings) and not is_loopback(settings.host):
         if not settings.allow_no_key:
             raise ConfigurationError(

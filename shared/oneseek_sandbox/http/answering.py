@@ -19,17 +19,25 @@ if TYPE_CHECKING:
 
     from oneseek_sandbox.http.running import RunningCalls
 
-__all__ = ["as_error", "error_body", "error_response", "event", "event_stream", "json_response"]
+__all__ = [
+    "HEADERS",
+    "as_error",
+    "error_body",
+    "error_response",
+    "event",
+    "event_stream",
+    "json_response",
+]
 
 log = logging.getLogger(__name__)
 
-_HEADERS: Final = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+HEADERS: Final = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
 def json_response(answer: BaseModel | dict[str, Any], status: int = 200) -> Response:
     """Return an answer as JSON."""
     body = json.dumps(answer) if isinstance(answer, dict) else answer.model_dump_json()
-    return Response(body, status, headers=_HEADERS, media_type="application/json")
+    return Response(body, status, headers=HEADERS, media_type="application/json")
 
 
 def as_error(error: Exception) -> SandboxError:
@@ -87,6 +95,6 @@ def event_stream(events: AsyncGenerator[bytes, None], running: RunningCalls) -> 
     return StreamedResponse(
         events,
         running,
-        headers={**_HEADERS, "x-accel-buffering": "no"},
+        headers={**HEADERS, "x-accel-buffering": "no"},
         media_type="text/event-stream",
     )

@@ -10,6 +10,7 @@ from oneseek_sandbox.http.answering import error_response, json_response
 from oneseek_sandbox.http.service import Service
 from oneseek_sandbox.http.verbs import CONTROL_VERBS
 from oneseek_sandbox.settings import Settings
+from oneseek_sandbox.telemetry.providers import set_up
 from oneseek_sandbox.tracing import configure_logging, start_trace
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ __all__ = ["serve_verb"]
 
 async def serve_verb(verb: str, request: Request) -> Response:
     """Answer a request to the function of `verb`, on whatever path it came."""
+    _set_up_telemetry(verb)
     if request.url.path == "/healthz":
         return json_response({"status": "ok", "service": "oneseek-sandbox", "verb": verb})
     try:
@@ -29,7 +31,15 @@ async def serve_verb(verb: str, request: Request) -> Response:
         configure_logging("info")
         start_trace(request.headers.get("traceparent"))
         return error_response(error)
+    if request.url.path == "/metrics" and request.method == "GET":
+        return await service.metrics(request)
     return await service.answer(verb, request)
+
+
+@cache
+def _set_up_telemetry(verb: str) -> None:
+    """Do it at the first request, the one that asks whether this function is ready."""
+    set_up(f"oneseek-sandbox-{verb}")
 
 
 @cache

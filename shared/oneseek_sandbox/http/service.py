@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from oneseek_sandbox.assembly import open_provisioner
 from oneseek_sandbox.auth import Keys
-from oneseek_sandbox.http.answering import error_response
+from oneseek_sandbox.errors import UnavailableError
+from oneseek_sandbox.http.answering import HEADERS, error_response
 from oneseek_sandbox.http.running import RunningCalls
+from oneseek_sandbox.http.streams import StreamedResponse
 from oneseek_sandbox.http.verbs import VERBS, Call, check_method
-from oneseek_sandbox.tracing import start_trace
+from oneseek_sandbox.telemetry.instruments import LIVE, metrics_text
+from oneseek_sandbox.telemetry.operations import Operation
+from oneseek_sandbox.telemetry.registry import CONTENT_TYPE
+from oneseek_sandbox.telemetry.spans import CANCELLED
+from oneseek_sandbox.tracing import current_trace_id, start_trace
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -22,6 +28,8 @@ if TYPE_CHECKING:
     from oneseek_sandbox.settings import Settings
 
 __all__ = ["Service"]
+
+_LOOK_SECONDS: Final = 2.0
 
 
 class Service:
@@ -60,16 +68,51 @@ class Service:
 
     async def answer(self, verb: str, request: Request) -> Response:
         """Answer one call; every error becomes a response."""
-        trace_id = start_trace(request.headers.get("traceparent"))
+        traceparent = request.headers.get("traceparent", "")
+        name = "list_sandboxes" if (verb, request.method) == ("acquire", "GET") else verb
+        operation = Operation("function", name, "server", counted=True, remote=traceparent)
         try:
-            check_method(verb, request.method)
-            caller = self.keys.caller(request.headers.get("authorization"))
-            with self.running.call(verb):
-                call = Call(request, caller, await self.provisioner(), self.settings, self.running)
-                response = await VERBS[verb](call)
-        except ClientDisconnect:
-            return Response(status_code=499)  # nobody is left to read it
+            with operation.span.active():
+                response = await self._answer(verb, request, operation)
+        except ClientDisconnect as error:
+            operation.failed(error, CANCELLED)
+            response = Response(status_code=499)  # nobody is left to read it
         except Exception as error:  # noqa: BLE001 - the edge: nothing may leave as a bare 500
+            operation.failed(error)
             response = error_response(error)
-        response.headers["x-trace-id"] = trace_id
+        except BaseException as error:
+            operation.failed(error)
+            operation.end()
+            raise
+        response.headers["x-trace-id"] = current_trace_id()
+        if isinstance(response, StreamedResponse):
+            response.operation = operation  # which ends with the stream
+        else:
+            operation.end()
         return response
+
+    async def _answer(self, verb: str, request: Request, operation: Operation) -> Response:
+        check_method(verb, request.method)
+        caller = self.keys.caller(request.headers.get("authorization"))
+        with self.running.call(verb):
+            provisioner = await self.provisioner()
+            call = Call(request, caller, provisioner, self.settings, self.running, operation)
+            return await VERBS[verb](call)
+
+    async def metrics(self, request: Request) -> Response:
+        """Answer with this process's figures, for operators."""
+        start_trace(request.headers.get("traceparent"))
+        try:
+            self.keys.caller(request.headers.get("authorization")).require_operator("The metrics")
+            await self._look_at_live()
+        except Exception as error:  # noqa: BLE001 - the edge
+            return error_response(error)
+        return Response(metrics_text(), headers={"content-type": CONTENT_TYPE, **HEADERS})
+
+    async def _look_at_live(self) -> None:
+        """Ask the store; when it does not answer soon, nothing is said of live sandboxes."""
+        try:
+            async with asyncio.timeout(_LOOK_SECONDS):
+                await (await self.provisioner()).count_live()
+        except (TimeoutError, UnavailableError):
+            LIVE.forget()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import StreamingResponse
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from oneseek_sandbox.http.running import RunningCalls
+    from oneseek_sandbox.telemetry.operations import Operation
 
 __all__ = ["StreamedResponse"]
 
@@ -26,7 +28,12 @@ class StreamedResponse(StreamingResponse):
 
     A caller who leaves before the first byte never lets the generator run, so it is closed here:
     it holds a pin and a connection.
+
+    Attributes:
+        operation: The call that this answers; it ends with the stream.
     """
+
+    operation: Operation | None = None
 
     def __init__(
         self,
@@ -40,13 +47,16 @@ class StreamedResponse(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it, and close the generator in any case."""
-        try:
-            await super().__call__(scope, receive, send)
-        except SandboxError as error:
-            # The status is sent; that the body has no end tells the caller.
-            log.warning("A stream broke off: %s", error)
-        finally:
-            await self._content.aclose()
+        with self.operation.ending() if self.operation else nullcontext():
+            try:
+                await super().__call__(scope, receive, send)
+            except SandboxError as error:
+                # The status is sent; that the body has no end tells the caller.
+                log.warning("A stream broke off: %s", error)
+                if self.operation is not None:
+                    self.operation.failed(error)
+            finally:
+                await self._content.aclose()
 
     async def stream_response(self, send: Send) -> None:
         """Send it in a task that a stop may cut."""

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from oneseek_sandbox.http.running import RunningCalls
     from oneseek_sandbox.provisioner import Provisioner
     from oneseek_sandbox.settings import Settings
+    from oneseek_sandbox.telemetry.operations import Operation
     from oneseek_sandbox.worker.answers import ReadMeta
 
 __all__ = [
@@ -78,38 +79,47 @@ class Call:
         provisioner: Provisioner,
         settings: Settings,
         running: RunningCalls,
+        operation: Operation,
     ) -> None:
         self.request = request
         self.caller = caller
         self.provisioner = provisioner
         self.settings = settings
         self.running = running
+        self.operation = operation
 
     async def read(self, model: type[ModelT]) -> ModelT:
         """Read the JSON body."""
-        return await read_model(self.request, model, self.settings.max_request_bytes)
+        request = await read_model(self.request, model, self.settings.max_request_bytes)
+        self.operation.told(request)
+        return request
+
+    def answered(self, answer: BaseModel) -> Response:
+        """Return an answer as JSON."""
+        self.operation.answered(answer)
+        return json_response(answer)
 
 
 async def acquire(call: Call) -> Response:
     """Answer an acquire, or the list of live sandboxes when it is a GET."""
     if call.request.method == "GET":
-        return json_response(await call.provisioner.list_sandboxes(call.caller))
+        return call.answered(await call.provisioner.list_sandboxes(call.caller))
     request = await call.read(models.AcquireRequest)
-    return json_response(await call.provisioner.acquire(request, call.caller))
+    return call.answered(await call.provisioner.acquire(request, call.caller))
 
 
 async def execute(call: Call) -> Response:
     """Answer an execute: when the command has ended, or as it goes on (`text/event-stream`)."""
     request = await call.read(models.ExecuteRequest)
     if request.cancel is not None:
-        return json_response(await call.provisioner.cancel(request, call.caller))
+        return call.answered(await call.provisioner.cancel(request, call.caller))
     if accepts(call.request, "text/event-stream"):
         events = _execute_events(call, request)
         # What is refused before it starts is refused with a status, as every call is.
         await unless_disconnected(call.request, anext(events))
         return event_stream(events, call.running)
     answer = await unless_disconnected(call.request, _execute_answer(call, request))
-    return json_response(answer)
+    return call.answered(answer)
 
 
 async def _execute_answer(call: Call, request: models.ExecuteRequest) -> models.ExecuteAnswer:
@@ -132,16 +142,18 @@ async def _execute_events(
                 if not begun:
                     begun = True
                     yield b""
+                if not isinstance(item, Piece):
+                    call.operation.answered(item)
                 for told in _events_of(item, decoders):
                     yield told
     except asyncio.CancelledError:
         if not (begun and call.running.are_cut):
             raise
-        yield _error_event(call.running.error("execute"))
+        yield _error_event(call, call.running.error("execute"))
     except Exception as error:
         if not begun:
             raise
-        yield _error_event(error)
+        yield _error_event(call, error)
 
 
 def _events_of(
@@ -158,24 +170,26 @@ def _events_of(
         yield event("exit", item.model_dump_json())
 
 
-def _error_event(error: Exception) -> bytes:
+def _error_event(call: Call, error: Exception) -> bytes:
     """Return an error as an event: the status has been sent."""
+    call.operation.failed(error)
     return event("error", json.dumps(error_body(as_error(error))))
 
 
 async def ls(call: Call) -> Response:
     """Answer an ls."""
     request = await call.read(models.LsRequest)
-    return json_response(await call.provisioner.ls(request, call.caller))
+    return call.answered(await call.provisioner.ls(request, call.caller))
 
 
 async def read_file(call: Call) -> Response:
     """Answer a read_file: as JSON, or as the bytes alone (`application/octet-stream`)."""
     request = await call.read(models.ReadFileRequest)
     if not accepts(call.request, _BINARY):
-        return json_response(await call.provisioner.read_file(request, call.caller))
+        return call.answered(await call.provisioner.read_file(request, call.caller))
     body = _file_bytes(call, request)
     meta = cast("ReadMeta", await unless_disconnected(call.request, anext(body)))
+    call.operation.answered(meta)
     headers = {
         "x-sandbox-size": str(meta.size),
         "x-sandbox-sha256": meta.sha256,
@@ -206,26 +220,27 @@ async def write_file(call: Call) -> Response:
     """Answer a write_file: from JSON, or from the bytes alone with the rest in the query."""
     if media_type(call.request) != _BINARY:
         request = await call.read(models.WriteFileRequest)
-        return json_response(await call.provisioner.write_file(request, call.caller))
+        return call.answered(await call.provisioner.write_file(request, call.caller))
     if given := {"content", "encoding"} & call.request.query_params.keys():
         raise InvalidRequestError(
             f"{min(given)}: not in the query; the body of an octet-stream request is the content."
         )
     target = read_query(call.request, models.WriteFileTarget)
+    call.operation.told(target)
     body = bounded_stream(call.request, call.settings.max_file_bytes)
-    return json_response(await call.provisioner.write_stream(target, call.caller, body))
+    return call.answered(await call.provisioner.write_stream(target, call.caller, body))
 
 
 async def replace(call: Call) -> Response:
     """Answer a replace."""
     request = await call.read(models.ReplaceRequest)
-    return json_response(await call.provisioner.replace(request, call.caller))
+    return call.answered(await call.provisioner.replace(request, call.caller))
 
 
 async def release(call: Call) -> Response:
     """Answer a release."""
     request = await call.read(models.ReleaseRequest)
-    return json_response(await call.provisioner.release(request, call.caller))
+    return call.answered(await call.provisioner.release(request, call.caller))
 
 
 async def cleanup_idle(call: Call) -> Response:
@@ -234,14 +249,14 @@ async def cleanup_idle(call: Call) -> Response:
     A broker takes any other body for a failed delivery.
     """
     body = await read_body(call.request, call.settings.max_request_bytes)
-    if is_cloud_event(call.request):
-        read_cloud_event(call.request, body)
-        await call.provisioner.cleanup_idle(models.CleanupIdleRequest(), call.caller)
-        return Response(status_code=204)
     request = models.CleanupIdleRequest()
-    if body.strip():
+    is_event = is_cloud_event(call.request)
+    if is_event:
+        read_cloud_event(call.request, body)
+    elif body.strip():
         request = parse_model(call.request, body, models.CleanupIdleRequest)
-    return json_response(await call.provisioner.cleanup_idle(request, call.caller))
+    response = call.answered(await call.provisioner.cleanup_idle(request, call.caller))
+    return Response(status_code=204) if is_event else response
 
 
 VERBS: Final[dict[str, Callable[[Call], Awaitable[Response]]]] = {

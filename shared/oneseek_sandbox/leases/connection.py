@@ -117,6 +117,11 @@ class RedisConnection:
         )
         return members
 
+    async def size(self, key: str) -> int:
+        """Return how many members a sorted set has."""
+        size: int = await self._persistently(lambda: self._redis.zcard(key), _RETRY_SECONDS)
+        return size
+
     async def scores(self, key: str, members: Sequence[str]) -> list[float | None]:
         """Return the members' scores, None for those that are not there."""
         scores: list[float | None] = await self._persistently(

@@ -171,6 +171,10 @@ class MemoryLeaseStore:
         now_ms = self._clock.now_ms()
         return [record.lease(now_ms) for record in self._book.records.values()]
 
+    async def count(self) -> int:
+        """Return how many leases there are."""
+        return len(self._book.records)
+
     async def once(self, name: str, ttl_ms: int) -> bool:
         """Return True for the first call with this name."""
         return self._book.once(name, ttl_ms, now_ms=self._clock.now_ms())

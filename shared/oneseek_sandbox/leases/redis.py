@@ -229,6 +229,10 @@ class RedisLeaseStore:
             found += [lease for lease, _ in reads if lease is not None]
         return found
 
+    async def count(self) -> int:
+        """Return how many leases there are."""
+        return await self._connection.size(self._keys.live)
+
     async def once(self, name: str, ttl_ms: int) -> bool:
         """Return True for the first call with this name."""
         keys = [self._keys.once(name)]

@@ -209,6 +209,10 @@ class LeaseStore(Protocol):
         """Return all live leases, in no order; for operators and the sweep."""
         ...
 
+    async def count(self) -> int:
+        """Return how many live leases there are, at the cost of one look; for figures."""
+        ...
+
     async def once(self, name: str, ttl_ms: int) -> bool:
         """Return True for the first call with this name within `ttl_ms`, in all processes."""
         ...

@@ -220,6 +220,16 @@ class EndingPromises:
         assert await store.leases() == [lease]
         assert await store.get(Thread("nobody", "none")) is None
 
+    async def test_live_leases_are_counted_also_while_they_are_created(
+        self, store: LeaseStore
+    ) -> None:
+        assert await store.count() == 0
+        await make_ready(store)
+        await begin(store, Thread("tenant", "being created"))
+        assert await store.count() == 2
+        await store.release(THREAD, sandbox_id=None)
+        assert await store.count() == 1
+
     async def test_a_placement_comes_back_as_it_was(self, store: LeaseStore) -> None:
         odd = replace(placement('u "1"'), name="é\\/", address="", token="", restarted=True)
         lease = await store.commit(await begin(store), odd)

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 import httpcore
 
 from oneseek_sandbox.errors import CreationLostError, SandboxUnavailableError
+from oneseek_sandbox.leases.facts import facts_of_lease
+from oneseek_sandbox.telemetry.facts import facts_of
+from oneseek_sandbox.telemetry.spans import start_span
 from oneseek_sandbox.worker.answers import (
     Cancelled,
     Claimed,
@@ -31,11 +34,13 @@ from oneseek_sandbox.worker.answers import (
 )
 from oneseek_sandbox.worker.bodies import read_header, read_lines, read_pieces, read_whole
 from oneseek_sandbox.worker.connection import PROTOCOLS, Peer, ProvedBackend
+from oneseek_sandbox.worker.failures import broken, failures
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 
     from oneseek_sandbox.leases.store import Lease
+    from oneseek_sandbox.telemetry.spans import Span
 
 __all__ = ["ClaimConflictError", "OpenFile", "Piece", "WorkerClient", "WorkerNotReadyError"]
 
@@ -137,7 +142,7 @@ class WorkerClient:
         room = 2 * request["max_output_bytes"]
         async with self._request(
             lease, "POST", "/execute", _json(request), read_seconds=seconds
-        ) as response:
+        ) as (response, span):
             if request["stream"]:
                 yield Piece("stdout", b"")  # it has started: a silent one is known to run
             lines = read_lines(response, longest, seconds)
@@ -145,10 +150,13 @@ class WorkerClient:
                 event = _event(line)
                 if isinstance(event, Exit):
                     ended = event
+                    span.note(facts_of(ended))
+                    span.note({"sandbox.stdout_bytes": ended.stdout.bytes})
+                    span.note({"sandbox.stderr_bytes": ended.stderr.bytes})
                     break
                 room -= max(1, len(event.data))
                 if room < 0:
-                    raise _broken("printed more than it may")
+                    raise broken("printed more than it may")
                 yield event
             # Only a connection that is read to its end can be used again.
             with suppress(TimeoutError):
@@ -156,7 +164,7 @@ class WorkerClient:
                     async for _ in lines:
                         pass
         if ended is None:
-            raise _broken("ended its answer before it told how the command ended")
+            raise broken("ended its answer before it told how the command ended")
         yield ended
 
     async def cancel(self, lease: Lease, request_id: str) -> Cancelled:
@@ -171,8 +179,9 @@ class WorkerClient:
     @asynccontextmanager
     async def read(self, lease: Lease, request: dict[str, Any]) -> AsyncIterator[OpenFile]:
         """Open a file for reading; the bytes come while the context lasts."""
-        async with self._request(lease, "POST", "/read", _json(request)) as response:
+        async with self._request(lease, "POST", "/read", _json(request)) as (response, span):
             meta = parse(ReadMeta, read_header(response, b"x-meta"))
+            span.note(facts_of(meta))
             most = min(meta.size, request.get("limit") or meta.size)
             yield OpenFile(meta, read_pieces(response, most))
 
@@ -202,11 +211,11 @@ class WorkerClient:
         try:
             async with (
                 asyncio.timeout(seconds),
-                self._request(lease, method, target, content, headers) as response,
+                self._request(lease, method, target, content, headers) as (response, _),
             ):
                 return await read_whole(response, _SMALL_ANSWER)
         except TimeoutError:
-            raise _broken("did not end its answer in time") from None
+            raise broken("did not end its answer in time") from None
 
     @asynccontextmanager
     async def _request(
@@ -217,34 +226,28 @@ class WorkerClient:
         content: bytes | AsyncIterable[bytes],
         headers: dict[str, str] | None = None,
         read_seconds: float = _ANSWER_SECONDS,
-    ) -> AsyncIterator[httpcore.Response]:
-        """Send one request under a lease; inside, the answer's status is 200."""
+    ) -> AsyncIterator[tuple[httpcore.Response, Span]]:
+        """Send one request under a lease; inside, the answer's status is 200.
+
+        The worker tells nobody of spans: this side's are all there is of what it does.
+        """
         placement = lease.placement
         if placement is None:
             raise SandboxUnavailableError("The sandbox is still being created; acquire it first.")
         peer = Peer(placement.address, placement.token, placement.boot_id)
+        name = target.partition("?")[0].replace("/", "worker.")
+        span = start_span(name, "client", facts_of_lease(lease))
         fenced = {
             "x-sandbox-token": placement.token,
             "x-sandbox-generation": str(lease.generation),
+            **_trace(span),
             **(headers or {}),
         }
-        try:
+        with failures(), span.ending():
             async with self._answer(peer, method, target, fenced, content, read_seconds) as answer:
                 if answer.status != _OK:
                     raise error_from(answer.status, await read_whole(answer, _SMALL_ANSWER))
-                yield answer
-        except (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.PoolTimeout) as error:
-            raise SandboxUnavailableError(
-                f"The sandbox does not answer ({_named(error)}). Try again; if it "
-                "stays so, acquire again: that looks after it.",
-                may_have_run=False,
-            ) from error
-        except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
-            raise SandboxUnavailableError(
-                f"The sandbox broke off its answer ({_named(error)}). The "
-                "operation may have been done; look before you repeat it, or acquire again.",
-                may_have_run=True,
-            ) from error
+                yield answer, span
 
     @asynccontextmanager
     async def _answer(
@@ -275,15 +278,9 @@ class WorkerClient:
             yield response
 
 
-def _broken(how: str) -> SandboxUnavailableError:
-    return SandboxUnavailableError(
-        f"The sandbox {how}. Look at what was done before you repeat it, or acquire again.",
-        may_have_run=True,
-    )
-
-
-def _named(error: Exception) -> str:
-    return str(error) or type(error).__name__
+def _trace(span: Span) -> dict[str, str]:
+    traceparent = span.traceparent
+    return {"traceparent": traceparent} if traceparent else {}
 
 
 def _json(value: dict[str, Any]) -> bytes:

@@ -16,6 +16,7 @@ from oneseek_sandbox.runtimes.kubernetes.pod_spec import (
     pool_name,
     worker_config_map,
 )
+from oneseek_sandbox.telemetry.instruments import POOL
 
 if TYPE_CHECKING:
     from oneseek_sandbox.runtimes.kubernetes.api import KubernetesApi, Resource
@@ -92,7 +93,10 @@ class Upkeep:
                 "spec": {"replicas": size},
             }
             await self._api.merge(path, resized, manager=_SIZE_MANAGER)
-        await self._api.apply(path, wanted, manager=_MANAGER)
+        pool = await self._api.apply(path, wanted, manager=_MANAGER)
+        # Not `size`: an autoscaler may want another.
+        POOL.set(pool.get("spec", {}).get("replicas", size), "wanted")
+        POOL.set(pool.get("status", {}).get("readyReplicas", 0), "ready")
 
     async def _pool_size(self) -> int:
         """Return WARM_POOL_SIZE, or 0 where waiting pods would have an open network."""

@@ -1,0 +1,43 @@
+"""A function is set up by the `OTEL_*` variables of its container."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+from tests.functions.conftest import Room
+from tests.telemetry.collector import until
+
+from oneseek_sandbox.leases.embedded import EmbeddedServer
+
+KEY = "key-of-the-function-under-test"
+
+
+@pytest.fixture
+def room(collector, tmp_path, monkeypatch):
+    for name, value in collector.variables.items():
+        monkeypatch.setenv(name, value)
+    room = Room("ls", tmp_path, KEY)
+    try:
+        room.wait()
+        yield room
+    finally:
+        room.process.terminate()
+        room.process.wait(30)
+        EmbeddedServer.stop(tmp_path)
+
+
+async def test_a_function_exports_its_spans_under_its_own_name(room, collector):
+    headers = {"authorization": f"Bearer {KEY}", "traceparent": f"00-{'12' * 16}-{'34' * 8}-01"}
+    async with httpx.AsyncClient(base_url=room.url, headers=headers, trust_env=False) as client:
+        refused = await client.post("/", json={"thread_id": "nobody"})
+        figures = await client.get("/metrics")
+    assert refused.json()["error"]["trace_id"] == "12" * 16
+    ours = until(lambda: [s for s in collector.spans() if s.trace_id == "12" * 16], "its span")
+    (span,) = ours
+    assert (span.service, span.name, span.parent_id) == (
+        "oneseek-sandbox-ls",
+        "function.ls",
+        "34" * 8,
+    )
+    assert span.error == "lease_not_found"
+    assert 'verb="ls",outcome="lease_not_found"} 1' in figures.text
