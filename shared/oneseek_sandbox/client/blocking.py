@@ -36,6 +36,11 @@ class _LoopThread:
         )
         self._thread.start()
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop itself, for who schedules work there."""
+        return self._loop
+
     def run(self, work: Awaitable[ResultT]) -> ResultT:
         """Await something there and return its result; an interrupt cancels it."""
         future = asyncio.run_coroutine_threadsafe(_awaited(work), self._loop)
@@ -62,6 +67,16 @@ class Blocking:
     def __init__(self, wrapped: Any, loop: _LoopThread) -> None:  # noqa: ANN401 - whatever it is
         self._wrapped = wrapped
         self._loop = loop
+
+    @property
+    def wrapped(self) -> Any:  # noqa: ANN401 - whatever it is
+        """The async object; it belongs to `loop`."""
+        return self._wrapped
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Where the async object lives."""
+        return self._loop.loop
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - as the wrapped one's
         found = getattr(self._wrapped, name)
