@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from oneseek_sandbox.agent_tools.tools import SandboxTools
 from oneseek_sandbox.client.settings import BackendSettings
 from oneseek_sandbox.client.thread import ThreadSandbox
+from oneseek_sandbox.errors import SandboxError
 
 if TYPE_CHECKING:
     from oneseek_sandbox.client.sandboxes import Sandboxes
 
 __all__ = ["ToolsOfThreads"]
+
+log = logging.getLogger(__name__)
 
 _KEPT_THREADS: Final = 10_000
 
@@ -46,3 +50,13 @@ class ToolsOfThreads:
                 self._tools.popitem(last=False)
         self._tools.move_to_end(name)
         return tools
+
+    async def release_all(self) -> None:
+        """End the sandboxes that were used; one that cannot be ended just now is only logged."""
+        for tools in self._tools.values():
+            if tools.sandbox.acquired is None:
+                continue
+            try:
+                await tools.sandbox.release()
+            except SandboxError as error:
+                log.warning("Not released, and left to end when idle: %s", error)
