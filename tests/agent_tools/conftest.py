@@ -24,11 +24,16 @@ async def sandboxes(server):
 
 
 @pytest.fixture
-async def sandbox(sandboxes, request):
-    """The sandbox of a thread of the test's own; released at the end."""
-    thread = ThreadSandbox(sandboxes, request.node.name[:200])
-    yield thread
-    await thread.release()
+async def thread(sandboxes, request):
+    """The name of a thread of the test's own; its sandbox is released at the end."""
+    name = request.node.name[:200]
+    yield name
+    await ThreadSandbox(sandboxes, name).release()
+
+
+@pytest.fixture
+def sandbox(sandboxes, thread):
+    return ThreadSandbox(sandboxes, thread)
 
 
 @pytest.fixture

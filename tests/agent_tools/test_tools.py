@@ -171,7 +171,7 @@ async def test_a_lost_sandbox_is_told_once_and_the_next_call_works(sandboxes, sa
     await sandboxes.release(sandbox_id=sandbox.acquired.sandbox_id)
     result = await tools.run("sandbox_execute", {"command": "ls"})
     assert isinstance(result.error, errors.SandboxReplacedError)
-    assert "empty workspace" in result.text
+    assert "the files of before are gone" in result.text
     assert "The call was not done" in result.text
     assert await tools.call("sandbox_execute", {"command": "ls"}) == "exit code: 0\n(no output)"
 

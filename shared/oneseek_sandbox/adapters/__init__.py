@@ -1,1 +1,1 @@
-"""The tools in agent frameworks' own terms. Each module needs the extra of its name, and no other."""
+"""Sandboxes as other frameworks want them; each module needs its extra, and loads it alone."""

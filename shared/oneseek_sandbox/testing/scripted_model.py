@@ -7,6 +7,7 @@ run the test again.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
 
-__all__ = ["GREEN", "Act", "ScriptedModel", "play"]
+__all__ = ["GREEN", "Act", "ScriptedCompletions", "ScriptedModel", "play"]
 
 GREEN: Final = "The tests are green."
 
@@ -64,6 +65,26 @@ class ScriptedModel:
             return f"I give up: {error}"
         finally:
             self._started = True
+
+
+class ScriptedCompletions:
+    """The same as a chat completion: messages in OpenAI's form go in, the next one comes out."""
+
+    def __init__(self) -> None:
+        self._model = ScriptedModel()
+
+    async def __call__(
+        self, messages: list[dict[str, Any]], tools: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Return the assistant's next message; it calls only what is among `tools`."""
+        last = messages[-1]
+        said = self._model.next(last["content"] if last["role"] == "tool" else None)
+        if not isinstance(said, Act):
+            return {"role": "assistant", "content": said}
+        assert said.name in [tool["function"]["name"] for tool in tools], said.name
+        call = {"name": said.name, "arguments": json.dumps(said.arguments)}
+        wanted = {"id": f"call-{len(messages)}", "type": "function", "function": call}
+        return {"role": "assistant", "content": None, "tool_calls": [wanted]}
 
 
 async def play(call: Callable[[str, dict[str, Any]], Awaitable[str]]) -> tuple[str, list[str]]:

@@ -30,7 +30,7 @@ def replaced(*, is_new, may_have_run):
 
 def test_a_new_workspace_must_be_filled_again():
     text = replaced(is_new=True, may_have_run=False)
-    assert "empty workspace" in text
+    assert "the files of before are gone" in text
     assert "The call was not done" in text
     assert "Write the files that you need again" in text
 

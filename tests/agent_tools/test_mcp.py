@@ -15,7 +15,7 @@ import httpx2
 import pytest
 from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
-from tests.adapters.conftest import KEY
+from tests.agent_tools.conftest import KEY
 
 from oneseek_sandbox.agent_tools import TOOLS
 from oneseek_sandbox.client.remote import RemoteSandboxes

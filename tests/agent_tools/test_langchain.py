@@ -9,7 +9,7 @@ import pytest
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import ToolException
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from tests.adapters.conftest import KEY
+from tests.agent_tools.conftest import KEY
 
 from oneseek_sandbox.adapters.langchain import langchain_tools
 from oneseek_sandbox.agent_tools import TOOLS, function_schemas
