@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -163,6 +164,35 @@ async def test_with_release_the_sandbox_ends_with_the_server(server, sandboxes):
     async with Client(stdio(server, "--release", "--thread", "for now")) as client:
         await calling(client)("sandbox_ls", {})
     assert not [s for s in (await sandboxes.list_sandboxes()).sandboxes if s.thread_id == "for now"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_it_in_order_while_it_waits_for_input(server, sandboxes, number):
+    name = f"until {number.name}"
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND,
+        "--release",
+        "--thread",
+        name,
+        env=os.environ | environment(server),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    call = {"name": "sandbox_ls", "arguments": {}}
+    client = {"protocolVersion": "2025-06-18", "capabilities": {}}
+    client["clientInfo"] = {"name": "test", "version": "0"}
+    for request in (
+        {"id": 1, "method": "initialize", "params": client},
+        {"method": "notifications/initialized"},
+        {"id": 2, "method": "tools/call", "params": call},
+    ):
+        process.stdin.write(json.dumps({"jsonrpc": "2.0", **request}).encode() + b"\n")
+    assert json.loads(await process.stdout.readline())["id"] == 1
+    assert json.loads(await process.stdout.readline())["result"]["content"][0]["text"] == "(empty)"
+    process.send_signal(number)
+    async with asyncio.timeout(20):
+        assert await process.wait() == 0
+    assert name not in [s.thread_id for s in (await sandboxes.list_sandboxes()).sandboxes]
 
 
 @pytest.mark.parametrize("mode", ["legacy", "auto"])

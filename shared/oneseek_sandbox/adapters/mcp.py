@@ -6,6 +6,7 @@ started with; else the one that the client's HTTP header names; else one for eac
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
 from typing import TYPE_CHECKING, Any, Final
@@ -49,42 +50,15 @@ def mcp_server(
         thread_id: The thread of all its clients; left out, see this module.
         scope: Tenant or user of its threads.
     """
-
-    async def list_tools(
-        _: ServerRequestContext[Any], __: types.PaginatedRequestParams | None
-    ) -> types.ListToolsResult:
-        return types.ListToolsResult(tools=[_described(tool) for tool in TOOLS.values()])
-
-    async def call_tool(
-        context: ServerRequestContext[Any], params: types.CallToolRequestParams
-    ) -> types.CallToolResult:
-        thread = thread_id or _thread_of_client(context)
-        if thread is None:
-            return _result(_NO_THREAD, is_error=True)
-        result = await tools.of(thread, scope).run(params.name, params.arguments)
-        return _result(result.text, is_error=result.is_error)
-
-    async def discover(
-        context: ServerRequestContext[Any], _: types.RequestParams
-    ) -> types.DiscoverResult:
-        found: types.DiscoverResult = await discover_all(context, None)
-        if thread_id or _thread_of_client(context):
-            return found
-        # A client without sessions and without a thread could use no tool: it shall open a session.
-        versions = list(HANDSHAKE_PROTOCOL_VERSIONS)
-        return found.model_copy(update={"supported_versions": versions})
-
+    threads = _Threads(tools, thread_id, scope)
     server: Server[Any] = Server(
         "oneseek-sandbox",
         version=__version__,
         instructions=_INSTRUCTIONS,
-        on_list_tools=list_tools,
-        on_call_tool=call_tool,
+        on_list_tools=_list_tools,
+        on_call_tool=threads.call_tool,
     )
-    default = server.get_request_handler("server/discover")
-    assert default is not None  # noqa: S101 - every server of the SDK has it
-    discover_all: Any = default.handler
-    server.add_request_handler("server/discover", types.RequestParams, discover)
+    _advertise_sessions(server, threads)
     return server
 
 
@@ -94,22 +68,81 @@ async def serve_stdio(
     thread_id: str | None = None,
     scope: str | None = None,
     release: bool = False,
+    stop: asyncio.Event | None = None,
 ) -> None:
     """Serve one client on standard input and output until it closes them.
 
     Args:
         thread_id: Left out, a new one: the client's sandbox is found by nobody afterwards.
         release: End the sandbox at the end; else it ends when it was idle for long enough.
+        stop: Ends it earlier. The thread that waits for input stays, and keeps the process.
     """
     async with connect(settings) as sandboxes:
         tools = ToolsOfThreads(sandboxes, settings)
         server = mcp_server(
             tools, thread_id=thread_id or f"mcp-{secrets.token_hex(16)}", scope=scope
         )
-        async with stdio_server() as (reader, writer):
-            await server.run(reader, writer, server.create_initialization_options())
+        serving = asyncio.create_task(_serve(server))
+        stopping = asyncio.create_task((stop or asyncio.Event()).wait())
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
         if release:
             await tools.release_all()
+        if serving.done():
+            serving.result()
+
+
+async def _serve(server: Server[Any]) -> None:
+    async with stdio_server() as (reader, writer):
+        await server.run(reader, writer, server.create_initialization_options())
+
+
+class _Threads:
+    """Finds the thread of a request, and calls its tools."""
+
+    def __init__(self, tools: ToolsOfThreads, thread_id: str | None, scope: str | None) -> None:
+        self._tools = tools
+        self._thread_id = thread_id
+        self._scope = scope
+
+    def thread(self, context: ServerRequestContext[Any]) -> str | None:
+        """Return the request's thread; None when nothing names one."""
+        return self._thread_id or _thread_of_client(context)
+
+    async def call_tool(
+        self, context: ServerRequestContext[Any], params: types.CallToolRequestParams
+    ) -> types.CallToolResult:
+        """Call one; every error is the result's text."""
+        thread = self.thread(context)
+        if thread is None:
+            return _result(_NO_THREAD, is_error=True)
+        tools = self._tools.of(thread, self._scope)
+        result = await tools.run(params.name, params.arguments)
+        return _result(result.text, is_error=result.is_error)
+
+
+async def _list_tools(
+    _: ServerRequestContext[Any], __: types.PaginatedRequestParams | None
+) -> types.ListToolsResult:
+    return types.ListToolsResult(tools=[_described(tool) for tool in TOOLS.values()])
+
+
+def _advertise_sessions(server: Server[Any], threads: _Threads) -> None:
+    """Ask a client to open a session that could use no tool without: one that names no thread."""
+    default = server.get_request_handler("server/discover")
+    assert default is not None  # noqa: S101 - every server of the SDK has it
+    discover_all: Any = default.handler
+
+    async def discover(
+        context: ServerRequestContext[Any], params: types.RequestParams
+    ) -> types.DiscoverResult:
+        found: types.DiscoverResult = await discover_all(context, params)
+        if threads.thread(context) is not None:
+            return found
+        versions = list(HANDSHAKE_PROTOCOL_VERSIONS)
+        return found.model_copy(update={"supported_versions": versions})
+
+    server.add_request_handler("server/discover", types.RequestParams, discover)
 
 
 def _described(tool: Tool) -> types.Tool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import functools
 from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
@@ -21,6 +21,7 @@ from oneseek_sandbox.settings import Settings
 from oneseek_sandbox.tracing import start_trace
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
     from mcp.server.lowlevel import Server
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from oneseek_sandbox.client import BackendSettings
 
 __all__ = ["PATH", "mcp_app", "serve_http"]
-
-log = logging.getLogger(__name__)
 
 PATH: Final = "/mcp"
 _LARGEST_REQUEST: Final = 16_777_216
@@ -88,33 +87,40 @@ async def serve_http(
         tools = ToolsOfThreads(sandboxes, settings)
         app = mcp_app(mcp_server(tools, thread_id=thread_id, scope=scope), key=key, host=host)
         with listen(host, port) as listener:
-            bound = listener.getsockname()[1]
-            name = f"[{host}]" if ":" in host else host
-            server = _Server(
-                uvicorn.Config(
-                    app,
-                    lifespan="on",
-                    log_config=None,
-                    access_log=False,
-                    server_header=False,
-                    timeout_graceful_shutdown=_STOP_SECONDS,
-                ),
-                lambda: on_ready(f"http://{name}:{bound}{PATH}") if on_ready else None,
-            )
+            server = _Server(app)
+            if on_ready is not None:
+                url = _url(host, listener.getsockname()[1])
+                server.on_started = functools.partial(on_ready, url)
             await server.serve([listener])
         if release:
             await tools.release_all()
 
 
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._on_started = on_started
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}{PATH}" if ":" in host else f"http://{host}:{port}{PATH}"
 
-    async def startup(self, sockets: list[Any] | None = None) -> None:
+
+class _Server(uvicorn.Server):
+    """Uvicorn's server, which says when it has started."""
+
+    on_started: Callable[[], None] | None = None
+
+    def __init__(self, app: ASGIApp) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=_STOP_SECONDS,
+            )
+        )
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
-        if self.started:
-            self._on_started()
+        if self.started and self.on_started is not None:
+            self.on_started()
 
 
 class _Guarded:

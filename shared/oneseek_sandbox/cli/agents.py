@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import os
 import signal
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,11 +17,30 @@ from oneseek_sandbox.cli.terminal import note, print_line
 from oneseek_sandbox.errors import SandboxError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Iterator
+
+    from oneseek_sandbox.client import BackendSettings
 
 __all__ = ["Format", "Transport", "mcp", "tools"]
 
-_EXIT_INTERRUPTED = 130
+_STOPS = (signal.SIGTERM, signal.SIGINT)
+
+_Thread = Annotated[
+    str | None,
+    typer.Option(
+        "--thread", "-t", metavar="ID", help="The thread of all; else each session has its own."
+    ),
+]
+_McpKey = Annotated[
+    str,
+    typer.Option(
+        "--mcp-key",
+        envvar="ONESEEK_SANDBOX_MCP_KEY",
+        metavar="KEY",
+        show_default=False,
+        help="With http: what clients send as Bearer; or @FILE. Not the key of the sandboxes.",
+    ),
+]
 
 
 class Format(enum.StrEnum):
@@ -68,12 +88,7 @@ def mcp(
     transport: Annotated[
         Transport, typer.Option(help="stdio: a client starts this command. http: it has a URL.")
     ] = Transport.STDIO,
-    thread: Annotated[
-        str | None,
-        typer.Option(
-            "--thread", "-t", metavar="ID", help="The thread of all; else each session has its own."
-        ),
-    ] = None,
+    thread: _Thread = None,
     scope: Scope = None,
     release: Annotated[
         bool,
@@ -81,31 +96,20 @@ def mcp(
     ] = False,
     host: Annotated[str, typer.Option(help="With http: where to listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="With http.")] = 8003,
-    key: Annotated[
-        str,
-        typer.Option(
-            "--mcp-key",
-            envvar="ONESEEK_SANDBOX_MCP_KEY",
-            metavar="KEY",
-            show_default=False,
-            help="With http: what clients send as Bearer; or @FILE. Not the key of the sandboxes.",
-        ),
-    ] = "",
+    key: _McpKey = "",
 ) -> None:
     """Serve the tools to MCP clients.
 
     Which sandboxes they use is read from SANDBOX_* variables.
     """
-    from oneseek_sandbox.client.settings import BackendSettings
+    from oneseek_sandbox.client import BackendSettings
     from oneseek_sandbox.tracing import configure_logging
 
     configure_logging("warning")
     with _refusals():
         settings = BackendSettings.from_environment()
         if transport is Transport.STDIO:
-            from oneseek_sandbox.adapters.mcp import serve_stdio
-
-            _run(serve_stdio(settings, thread_id=thread, scope=scope, release=release))
+            asyncio.run(_serve_stdio(settings, thread, scope, release=release))
             return
         from oneseek_sandbox.adapters.mcp_http import serve_http
 
@@ -120,9 +124,23 @@ def mcp(
             on_ready=lambda url: note(f"serves MCP at {url}"),
         )
         # Uvicorn raises the signal that stopped it once more, when there is still work to do.
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _STOPS:
             signal.signal(number, lambda *_: None)
-        _run(serving)
+        asyncio.run(serving)
+
+
+async def _serve_stdio(
+    settings: BackendSettings, thread: str | None, scope: str | None, *, release: bool
+) -> None:
+    from oneseek_sandbox.adapters.mcp import serve_stdio
+
+    stop = asyncio.Event()
+    for number in _STOPS:
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await serve_stdio(settings, thread_id=thread, scope=scope, release=release, stop=stop)
+    if stop.is_set():
+        # A thread still waits for standard input, and an ordinary exit would wait for the thread.
+        os._exit(0)
 
 
 @contextmanager
@@ -139,10 +157,3 @@ def _refusals() -> Iterator[None]:
         raise CommandLineError(f"{error.code}: {error.message}") from None
     except OSError as error:
         raise CommandLineError(f"cannot serve here: {error}") from error
-
-
-def _run(serving: Coroutine[Any, Any, None]) -> None:
-    try:
-        asyncio.run(serving)
-    except KeyboardInterrupt:
-        raise typer.Exit(_EXIT_INTERRUPTED) from None
