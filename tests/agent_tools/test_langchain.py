@@ -87,6 +87,18 @@ def test_blocking_sandboxes_serve_an_event_loop_too(blocking):
     assert asyncio.run(both()) == ["exit code: 0\n42"] * 2
 
 
+async def test_langchains_own_agent_keeps_the_conversation_by_the_same_thread(sandboxes, thread):
+    agents = pytest.importorskip("langchain.agents", reason="comes with the other adapters")
+    from langgraph.checkpoint.memory import InMemorySaver
+
+    tools = langchain_tools(sandboxes)
+    agent = agents.create_agent(ScriptedChatModel(), tools, checkpointer=InMemorySaver())
+    done = await agent.ainvoke({"messages": ["Write average()."]}, config(thread))
+    assert done["messages"][-1].content == GREEN
+    kept = (await agent.aget_state(config(thread))).values["messages"]
+    assert kept[2].artifact["path"] == "/workspace/project/average.py"
+
+
 async def test_threads_of_the_config_are_apart(sandboxes, thread):
     tools = by_name(langchain_tools(sandboxes))
     write = call("sandbox_write_file", path="/workspace/mine", content="x")

@@ -215,6 +215,15 @@ async def test_a_refusal_of_the_service_is_told(status, body, told):
     assert told in text
 
 
+async def test_a_setting_over_the_servers_limit_is_not_the_models_mistake(new_server):
+    server = new_server(settings={"PROVISIONER_MAX_OUTPUT_BYTES": "5000"})
+    async with RemoteSandboxes(server.url) as sandboxes:
+        tools = SandboxTools(ThreadSandbox(sandboxes, "t"), BackendSettings())
+        text = await tools.call("sandbox_execute", {"command": "true"})
+    assert "The backend's sandbox_max_output_bytes is over that" in text
+    assert "tell the user" in text
+
+
 async def test_each_thread_has_its_own_tools_and_keeps_them(sandboxes):
     tools = ToolsOfThreads(sandboxes)
     assert tools.of("a") is tools.of("a")

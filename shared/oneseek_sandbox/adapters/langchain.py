@@ -69,7 +69,7 @@ class _Source:
 
     async def run(self, name: str, arguments: dict[str, Any], config: RunnableConfig) -> ToolResult:
         """Call a tool of the run's thread, from any event loop."""
-        work = self._tools(config).run(name, arguments)
+        work = self._call(name, arguments, config)
         if self.blocking is None:
             return await work
         there = asyncio.run_coroutine_threadsafe(work, self.blocking.loop)
@@ -83,13 +83,19 @@ class _Source:
         config: RunnableConfig,
     ) -> ToolResult:
         """Call a tool of the run's thread in the sandboxes' loop, and wait; interrupts cancel it."""
-        work = self._tools(config).run(name, arguments)
+        work = self._call(name, arguments, config)
         there = asyncio.run_coroutine_threadsafe(work, loop)
         try:
             return there.result()
         except BaseException:
             there.cancel()
             raise
+
+    async def _call(
+        self, name: str, arguments: dict[str, Any], config: RunnableConfig
+    ) -> ToolResult:
+        # Also the search for the tools is done in the sandboxes' loop: runs may come from threads.
+        return await self._tools(config).run(name, arguments)
 
     def _tools(self, config: RunnableConfig) -> SandboxTools:
         if self._fixed is not None:

@@ -15,6 +15,8 @@ _NOT_YOURS: Final = (
     "You cannot mend this, and trying again does not help: tell the user, and go on without the "
     "sandbox."
 )
+# Fields of requests that no tool has: they come from sandbox_max_output_bytes.
+_SETTINGS_OWN: Final = ("max_output_bytes:", "limit:")
 _LOOK: Final = "Look with sandbox_ls or sandbox_read_file at what it did before you repeat it."
 
 _NEXT: Final[dict[type[errors.SandboxError], str]] = {
@@ -55,6 +57,8 @@ def told(error: errors.SandboxError) -> str:
         parts.append(_when_unavailable(error))
     elif isinstance(error, _HOPELESS):
         parts.append(_NOT_YOURS)
+    elif isinstance(error, errors.InvalidRequestError) and error.message.startswith(_SETTINGS_OWN):
+        parts.append(f"The backend's sandbox_max_output_bytes is over that. {_NOT_YOURS}")
     return " ".join(parts)
 
 
