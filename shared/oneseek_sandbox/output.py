@@ -6,7 +6,7 @@ import base64
 import codecs
 from typing import Final
 
-__all__ = ["StreamDecoder", "hint_for", "joined", "to_text", "without_partial_end"]
+__all__ = ["StreamDecoder", "hint_for", "joined", "printable", "to_text", "without_partial_end"]
 
 _NO_NETWORK: Final = (
     "temporary failure in name resolution",
@@ -105,6 +105,14 @@ def hint_for(
 def _speaks_of_network(stderr: str) -> bool:
     text = stderr[-20_000:].lower()
     return any(phrase in text for phrase in _NO_NETWORK)
+
+
+def printable(name: str) -> str:
+    r"""Return a file name on one line, with control characters as escapes like `\n`."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in name
+    )
 
 
 def without_partial_end(data: bytes) -> bytes:

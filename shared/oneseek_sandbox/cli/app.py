@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from oneseek_sandbox import __version__
+from oneseek_sandbox.cli.agents import mcp, tools
 from oneseek_sandbox.cli.execute import execute
 from oneseek_sandbox.cli.failure import CommandLineError
 from oneseek_sandbox.cli.files import cat, get, ls, put, replace
@@ -67,7 +68,7 @@ def _add_commands() -> None:
     app.command()(acquire)
     # What follows the first word of the command is the command's own.
     app.command("exec", context_settings={"allow_interspersed_args": False})(execute)
-    for command in (ls, cat, put, get, replace, release, cleanup, status):
+    for command in (ls, cat, put, get, replace, release, cleanup, status, tools, mcp):
         app.command()(command)
 
 

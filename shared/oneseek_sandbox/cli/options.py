@@ -22,6 +22,7 @@ __all__ = [
     "Server",
     "Thread",
     "connect",
+    "read_key",
     "sandbox_reference",
 ]
 
@@ -86,10 +87,18 @@ def connect(server: str, key: str) -> Connection:
     """Return a connection; its HTTP client is imported only now."""
     from oneseek_sandbox.cli.connection import Connection
 
-    return Connection(server, _read_key(key[1:]) if key.startswith("@") else key)
+    return Connection(server, read_key(key))
 
 
-def _read_key(path: str) -> str:
+def read_key(key: str) -> str:
+    """Return a key that was given as an option: itself, or what is in the file of `@FILE`.
+
+    Raises:
+        CommandLineError: The file cannot be read.
+    """
+    if not key.startswith("@"):
+        return key
+    path = key[1:]
     try:
         return Path(path).read_text().strip()
     except (OSError, ValueError) as error:

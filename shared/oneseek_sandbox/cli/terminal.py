@@ -7,6 +7,8 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from oneseek_sandbox.output import printable
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -55,14 +57,6 @@ def print_table(headings: list[str], rows: list[list[str]]) -> None:
     for row in rows:
         table.add_row(*map(printable, row))
     Console(width=width, highlight=False, markup=False, emoji=False).print(table)
-
-
-def printable(name: str) -> str:
-    r"""Return a file name on one line, with control characters as escapes like `\n`."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in name
-    )
 
 
 def human_size(size: int) -> str:

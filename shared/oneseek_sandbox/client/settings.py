@@ -43,7 +43,7 @@ class BackendSettings(BaseModel):
             set, else a file. Not used in mode `provisioner`.
         sandbox_idle_timeout_seconds: 1 to 86400; a sandbox that nothing is done with ends.
         sandbox_timeout_seconds: 0.1 upwards; the limit of a command that names none.
-        sandbox_max_output_bytes: 1024 upwards; kept of stdout and of stderr, each.
+        sandbox_max_output_bytes: 1024 upwards; the most that a tool shows a model in one answer.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from oneseek_sandbox.settings import Settings
 
-__all__ = ["serve"]
+__all__ = ["listen", "serve"]
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def serve(settings: Settings, on_ready: Callable[[str], None] | None = None) -> 
                 "this address may run commands here."
             )
         log.warning("No key is set: whoever can reach %s may run commands.", settings.host)
-    listener = _listen(settings.host, settings.port)
+    listener = listen(settings.host, settings.port)
     try:
         # The loop that uvicorn itself would take: uvloop where it is installed.
         with asyncio.Runner(
@@ -65,7 +65,12 @@ def serve(settings: Settings, on_ready: Callable[[str], None] | None = None) -> 
         listener.close()
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """Bind a TCP socket for uvicorn.
+
+    Raises:
+        OSError: The address cannot be bound.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio sets TCP_NODELAY only on sockets that name their protocol; without it every answer
     # waits 40 ms for an acknowledgement.

@@ -1,0 +1,141 @@
+"""The six tools as models see them: names, descriptions and JSON schemas; no calls."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from oneseek_sandbox.agent_tools import arguments
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic import BaseModel
+
+__all__ = ["TOOLS", "Tool", "function_schemas"]
+
+# Strict mode refuses a schema that has them; calls are checked here anyway.
+_NOT_STRICT: Final = ("default", "minLength", "maxLength")
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """One tool.
+
+    Attributes:
+        description: For a model: what it does, its limits, and what to do about errors.
+        arguments: What it takes.
+        reads_only: It changes nothing in the sandbox.
+    """
+
+    name: str
+    description: str
+    arguments: type[BaseModel]
+    reads_only: bool = False
+
+    def schema(self) -> dict[str, Any]:
+        """Return the JSON schema of the arguments; what may be left out is not `required`."""
+        generated = self.arguments.model_json_schema()
+        fields = generated.get("properties", {})
+        schema: dict[str, Any] = {
+            "type": "object",
+            "properties": {name: _plain(field) for name, field in fields.items()},
+            "required": generated.get("required", []),
+            "additionalProperties": False,
+        }
+        return schema
+
+
+_EXECUTE: Final = Tool(
+    "sandbox_execute",
+    "Run a shell command in this conversation's sandbox, an isolated Linux machine whose files in "
+    "/workspace stay from call to call; environment variables and the current directory do not. "
+    "The answer begins with the exit code; then comes what was printed, stderr after a line of its "
+    "own. A failing command is an answer: read it and mend the cause. Of long output the middle is "
+    "left out: write it to a file and read the part you need. A command that takes too long is "
+    "ended with everything it started: give timeout_seconds, or start it in the background with "
+    "'command > log 2>&1 &' and look at the log. There may be no network.",
+    arguments.ExecuteArguments,
+)
+_LS: Final = Tool(
+    "sandbox_ls",
+    "List a directory of the sandbox, sorted: a path a line, a / after directories and the size in "
+    "bytes after files. A long list is cut and says how to go on. '(empty)' means that nothing is "
+    "in it.",
+    arguments.LsArguments,
+    reads_only=True,
+)
+_READ_FILE: Final = Tool(
+    "sandbox_read_file",
+    "Read a text file of the sandbox, whole or from start_line to end_line. A long file is cut and "
+    "says with which start_line to go on. Binary files are named, not shown.",
+    arguments.ReadFileArguments,
+    reads_only=True,
+)
+_WRITE_FILE: Final = Tool(
+    "sandbox_write_file",
+    "Write a text file in the sandbox. The whole file is replaced, or made with its directories; "
+    "with append, the text is added to its end. To change a part of a file use sandbox_replace.",
+    arguments.WriteFileArguments,
+)
+_REPLACE: Final = Tool(
+    "sandbox_replace",
+    "Replace exact text in a file of the sandbox. When the text is not there, or more than once "
+    "without replace_all, it is an error and nothing is changed: read the file and give the exact "
+    "text with some lines around it.",
+    arguments.ReplaceArguments,
+)
+_RELEASE: Final = Tool(
+    "sandbox_release",
+    "End this conversation's sandbox: all its files and processes are gone for good. Use it only "
+    "when the work is done and its results have been given to the user, or to begin again from "
+    "nothing. The next call of any sandbox tool gets a new, empty one.",
+    arguments.ReleaseArguments,
+)
+
+TOOLS: Final[Mapping[str, Tool]] = {
+    tool.name: tool for tool in (_EXECUTE, _LS, _READ_FILE, _WRITE_FILE, _REPLACE, _RELEASE)
+}
+
+
+def function_schemas(*, strict: bool = False) -> list[dict[str, Any]]:
+    """Return the tools as OpenAI's function schemas, for any model that takes those.
+
+    Args:
+        strict: For `"strict": true`: all fields are required, and what may be left out may be null.
+    """
+    return [
+        {
+            "type": "function",
+            "function": {
+                "name": tool.name,
+                "description": tool.description,
+                "parameters": _all_required(tool.schema()) if strict else tool.schema(),
+                **({"strict": True} if strict else {}),
+            },
+        }
+        for tool in TOOLS.values()
+    ]
+
+
+def _plain(field: dict[str, Any]) -> dict[str, Any]:
+    """Say a field that may be null as one that may be left out: models follow that better."""
+    field = copy.deepcopy(field)
+    kinds = [kind for kind in field.pop("anyOf", []) if kind != {"type": "null"}]
+    for kind in kinds:
+        field |= kind
+    field.pop("title", None)
+    if field.get("default", ...) is None:
+        del field["default"]
+    return field
+
+
+def _all_required(schema: dict[str, Any]) -> dict[str, Any]:
+    for name, field in schema["properties"].items():
+        if name not in schema["required"]:
+            field["type"] = [field["type"], "null"]
+    for field in schema["properties"].values():
+        for keyword in _NOT_STRICT:
+            field.pop(keyword, None)
+    return schema | {"required": list(schema["properties"])}

@@ -1,0 +1,62 @@
+"""The tools of many threads, found by their names."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+from oneseek_sandbox.agent_tools.tools import SandboxTools
+from oneseek_sandbox.client.settings import BackendSettings
+from oneseek_sandbox.client.thread import ThreadSandbox
+from oneseek_sandbox.errors import SandboxError
+
+if TYPE_CHECKING:
+    from oneseek_sandbox.client.sandboxes import Sandboxes
+
+__all__ = ["ToolsOfThreads"]
+
+log = logging.getLogger(__name__)
+
+_KEPT_THREADS: Final = 10_000
+
+
+class ToolsOfThreads:
+    """Gives each thread its tools, the same ones each time.
+
+    Of a thread whose tools were forgotten, because very many others came since, the next call
+    does not notice when its sandbox was replaced in between; nothing else is lost.
+
+    Args:
+        settings: For all of them.
+    """
+
+    def __init__(self, sandboxes: Sandboxes, settings: BackendSettings | None = None) -> None:
+        self._sandboxes = sandboxes
+        self._settings = settings or BackendSettings()
+        self._tools: OrderedDict[tuple[str, str | None], SandboxTools] = OrderedDict()
+
+    def of(self, thread_id: str, scope: str | None = None) -> SandboxTools:
+        """Return the tools of a thread."""
+        name = (thread_id, scope)
+        tools = self._tools.get(name)
+        if tools is None:
+            idle = self._settings.sandbox_idle_timeout_seconds
+            sandbox = ThreadSandbox(
+                self._sandboxes, thread_id, scope=scope, idle_timeout_seconds=idle
+            )
+            tools = self._tools[name] = SandboxTools(sandbox, self._settings)
+            if len(self._tools) > _KEPT_THREADS:
+                self._tools.popitem(last=False)
+        self._tools.move_to_end(name)
+        return tools
+
+    async def release_all(self) -> None:
+        """End the sandboxes that were used; one that cannot be ended just now is only logged."""
+        for tools in self._tools.values():
+            if tools.sandbox.acquired is None:
+                continue
+            try:
+                await tools.sandbox.release()
+            except SandboxError as error:
+                log.warning("Not released, and left to end when idle: %s", error)

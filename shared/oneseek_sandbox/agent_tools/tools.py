@@ -1,0 +1,195 @@
+"""The six tools over one thread's sandbox: a call by name, and text that a model can act on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from oneseek_sandbox.agent_tools import arguments as a
+from oneseek_sandbox.agent_tools import shaping
+from oneseek_sandbox.agent_tools.advice import told
+from oneseek_sandbox.agent_tools.definitions import TOOLS, Tool
+from oneseek_sandbox.client.settings import BackendSettings
+from oneseek_sandbox.errors import InvalidRequestError, SandboxError
+from oneseek_sandbox.models.checking import check, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from pydantic import BaseModel
+
+    from oneseek_sandbox.client.thread import ThreadSandbox
+
+__all__ = ["SandboxTools", "ToolError", "ToolResult"]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a call came to.
+
+    Attributes:
+        text: For the model.
+        is_error: The call was not done. A command that failed was done.
+        answer: The service's answer; None for errors, and for a release.
+        error: Of an error that is the sandbox's; None when the model named no tool.
+    """
+
+    text: str
+    is_error: bool = False
+    answer: BaseModel | None = None
+    error: SandboxError | None = None
+
+
+class ToolError(Exception):
+    """Raised in place of an error result, where that was asked for.
+
+    Attributes:
+        result: The result; its text is this error's.
+    """
+
+    def __init__(self, result: ToolResult) -> None:
+        super().__init__(result.text)
+        self.result = result
+
+
+class SandboxTools:
+    """The tools of one thread.
+
+    A sandbox is made at the first call that needs one. Calls may run at the same time.
+
+    Args:
+        sandbox: Whose sandbox it is, once for all; no argument of a call changes it.
+        settings: For the default time limit and the size of texts.
+        raise_errors: Raise `ToolError` instead of returning an error's text.
+    """
+
+    def __init__(
+        self,
+        sandbox: ThreadSandbox,
+        settings: BackendSettings | None = None,
+        *,
+        raise_errors: bool = False,
+    ) -> None:
+        self.sandbox = sandbox
+        self._settings = settings or BackendSettings()
+        self._raise_errors = raise_errors
+        self._calls: dict[str, Callable[[Any], Awaitable[ToolResult]]] = {
+            "sandbox_execute": self._execute,
+            "sandbox_ls": self._ls,
+            "sandbox_read_file": self._read_file,
+            "sandbox_write_file": self._write_file,
+            "sandbox_replace": self._replace,
+            "sandbox_release": self._release,
+        }
+
+    async def call(self, name: str, arguments: Mapping[str, Any] | str | None = None) -> str:
+        """Call a tool and return the text for the model.
+
+        Args:
+            arguments: As the model gave them: an object, or its JSON text.
+
+        Raises:
+            ToolError: Only with `raise_errors`.
+        """
+        return (await self.run(name, arguments)).text
+
+    async def run(self, name: str, arguments: Mapping[str, Any] | str | None = None) -> ToolResult:
+        """Call a tool and return all that is known of the result.
+
+        Raises:
+            ToolError: Only with `raise_errors`.
+        """
+        try:
+            result = await self._run(name, arguments)
+        except SandboxError as error:
+            result = ToolResult(told(error), is_error=True, error=error)
+        if result.is_error and self._raise_errors:
+            raise ToolError(result) from result.error
+        return result
+
+    async def _run(self, name: str, arguments: Mapping[str, Any] | str | None) -> ToolResult:
+        tool = TOOLS.get(name)
+        if tool is None:
+            known = ", ".join(TOOLS)
+            text = f"Error (unknown_tool): There is no tool {shown(name)!r}. There are: {known}."
+            return ToolResult(text, is_error=True)
+        try:
+            given = _checked(tool, arguments)
+        except InvalidRequestError as error:
+            text = f"Error (invalid_arguments): {error.message} Nothing was done. {_takes(tool)}"
+            return ToolResult(text, is_error=True, error=error)
+        return await self._calls[name](given)
+
+    async def _execute(self, given: a.ExecuteArguments) -> ToolResult:
+        most = self._settings.sandbox_max_output_bytes
+        limit = given.timeout_seconds
+        answer = await self.sandbox.execute(
+            given.command,
+            cwd=given.cwd,
+            timeout_seconds=self._settings.sandbox_timeout_seconds if limit is None else limit,
+            max_output_bytes=most,
+        )
+        return ToolResult(shaping.executed(answer, most), answer=answer)
+
+    async def _ls(self, given: a.LsArguments) -> ToolResult:
+        answer = await self.sandbox.ls(given.path, depth=given.depth, cursor=given.cursor)
+        count = shaping.fitting_entries(answer, self._settings.sandbox_max_output_bytes)
+        if count < len(answer.entries):
+            # Again with less, for a cursor that goes on exactly where the text ends.
+            answer = await self.sandbox.ls(
+                given.path, depth=given.depth, cursor=given.cursor, limit=count
+            )
+        return ToolResult(shaping.directory(answer), answer=answer)
+
+    async def _read_file(self, given: a.ReadFileArguments) -> ToolResult:
+        most = self._settings.sandbox_max_output_bytes
+        answer = await self.sandbox.read_file(
+            given.path, start_line=given.start_line, end_line=given.end_line, limit=most
+        )
+        return ToolResult(shaping.read(answer, given, most), answer=answer)
+
+    async def _write_file(self, given: a.WriteFileArguments) -> ToolResult:
+        answer = await self.sandbox.write_file(given.path, given.content, append=given.append)
+        return ToolResult(shaping.written(answer, append=given.append), answer=answer)
+
+    async def _replace(self, given: a.ReplaceArguments) -> ToolResult:
+        answer = await self.sandbox.replace(
+            given.path, given.old, given.new, replace_all=given.replace_all
+        )
+        return ToolResult(shaping.replaced(answer), answer=answer)
+
+    async def _release(self, _: a.ReleaseArguments) -> ToolResult:
+        if await self.sandbox.release():
+            return ToolResult("Released: its files and processes are gone.")
+        return ToolResult("There was no sandbox; nothing was released.")
+
+
+def _checked(tool: Tool, arguments: Mapping[str, Any] | str | None) -> BaseModel:
+    """Read what a model gave for arguments; null stands for a field that was left out."""
+    value: Any = arguments
+    if isinstance(arguments, str):
+        try:
+            value = json.loads(arguments) if arguments.strip() else {}
+        except ValueError as error:
+            raise InvalidRequestError(f"The arguments are not JSON: {error}.") from None
+    if value is None:
+        value = {}
+    if not isinstance(value, dict):
+        raise InvalidRequestError("The arguments are not a JSON object.")
+    fields = tool.arguments.model_fields
+    given = {
+        name: item
+        for name, item in cast("dict[str, Any]", value).items()
+        if item is not None or name not in fields or fields[name].is_required()
+    }
+    return check(tool.arguments, given)
+
+
+def _takes(tool: Tool) -> str:
+    fields = tool.arguments.model_fields
+    needed = [name for name, info in fields.items() if info.is_required()]
+    optional = [name for name, info in fields.items() if not info.is_required()]
+    parts = [", ".join(needed)] if needed else []
+    parts += [f"if wanted {', '.join(optional)}"] if optional else []
+    return f"{tool.name} takes: {'; '.join(parts) or 'nothing'}."

@@ -1,0 +1,159 @@
+"""`tools` and `mcp`: the tools for models, as data and as an MCP server."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import os
+import signal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from oneseek_sandbox.cli.failure import CommandLineError
+from oneseek_sandbox.cli.options import Scope, read_key
+from oneseek_sandbox.cli.terminal import note, print_line
+from oneseek_sandbox.errors import SandboxError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from oneseek_sandbox.client import BackendSettings
+
+__all__ = ["Format", "Transport", "mcp", "tools"]
+
+_STOPS = (signal.SIGTERM, signal.SIGINT)
+
+_Thread = Annotated[
+    str | None,
+    typer.Option(
+        "--thread", "-t", metavar="ID", help="The thread of all; else each session has its own."
+    ),
+]
+_McpKey = Annotated[
+    str,
+    typer.Option(
+        "--mcp-key",
+        envvar="ONESEEK_SANDBOX_MCP_KEY",
+        metavar="KEY",
+        show_default=False,
+        help="With http: what clients send as Bearer; or @FILE. Not the key of the sandboxes.",
+    ),
+]
+
+
+class Format(enum.StrEnum):
+    """In which form schemas are printed."""
+
+    OPENAI = "openai"
+    JSON = "json"
+
+
+class Transport(enum.StrEnum):
+    """How MCP clients reach the server."""
+
+    STDIO = "stdio"
+    HTTP = "http"
+
+
+def tools(
+    form: Annotated[
+        Format,
+        typer.Option("--format", help="openai: function schemas; json: name, description, schema."),
+    ] = Format.OPENAI,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="With openai: schemas for its strict mode.")
+    ] = False,
+) -> None:
+    """Print the tools that models get, as JSON."""
+    import json
+
+    from oneseek_sandbox.agent_tools.definitions import TOOLS, function_schemas
+
+    data: list[dict[str, Any]]
+    if form is Format.OPENAI:
+        data = function_schemas(strict=strict)
+    elif strict:
+        raise typer.BadParameter("--strict goes with --format openai")
+    else:
+        data = [
+            {"name": tool.name, "description": tool.description, "parameters": tool.schema()}
+            for tool in TOOLS.values()
+        ]
+    print_line(json.dumps(data, indent=2))
+
+
+def mcp(
+    transport: Annotated[
+        Transport, typer.Option(help="stdio: a client starts this command. http: it has a URL.")
+    ] = Transport.STDIO,
+    thread: _Thread = None,
+    scope: Scope = None,
+    release: Annotated[
+        bool,
+        typer.Option("--release", help="End the sandboxes with the server; else when they idle."),
+    ] = False,
+    host: Annotated[str, typer.Option(help="With http: where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="With http.")] = 8003,
+    key: _McpKey = "",
+) -> None:
+    """Serve the tools to MCP clients.
+
+    Which sandboxes they use is read from SANDBOX_* variables.
+    """
+    from oneseek_sandbox.client import BackendSettings
+    from oneseek_sandbox.tracing import configure_logging
+
+    configure_logging("warning")
+    with _refusals():
+        settings = BackendSettings.from_environment()
+        if transport is Transport.STDIO:
+            asyncio.run(_serve_stdio(settings, thread, scope, release=release))
+            return
+        from oneseek_sandbox.adapters.mcp_http import serve_http
+
+        serving = serve_http(
+            settings,
+            key=read_key(key),
+            host=host,
+            port=port,
+            thread_id=thread,
+            scope=scope,
+            release=release,
+            on_ready=lambda url: note(f"serves MCP at {url}"),
+        )
+        # Uvicorn raises the signal that stopped it once more, when there is still work to do.
+        for number in _STOPS:
+            signal.signal(number, lambda *_: None)
+        asyncio.run(serving)
+
+
+async def _serve_stdio(
+    settings: BackendSettings, thread: str | None, scope: str | None, *, release: bool
+) -> None:
+    from oneseek_sandbox.adapters.mcp import serve_stdio
+
+    stop = asyncio.Event()
+    for number in _STOPS:
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await serve_stdio(settings, thread_id=thread, scope=scope, release=release, stop=stop)
+    if stop.is_set():
+        # A thread still waits for standard input, and an ordinary exit would wait for the thread.
+        os._exit(0)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in {"mcp", "mcp_types"}:
+            raise
+        raise CommandLineError(
+            "the MCP server needs more packages: pip install 'oneseek-sandbox[mcp]'"
+        ) from None
+    except SandboxError as error:
+        raise CommandLineError(f"{error.code}: {error.message}") from None
+    except OSError as error:
+        raise CommandLineError(f"cannot serve here: {error}") from error
