@@ -59,7 +59,7 @@ class Settings(BaseModel):
     token_key: SecretStr = SecretStr("")
 
     # Sandboxes
-    runtime: Literal["auto", "local", "kubernetes"] = "auto"
+    runtime: Literal["auto", "local", "docker", "kubernetes"] = "auto"
     workspace_dir: Annotated[str, Field(pattern=r"^/[^/\x00]+(/[^/\x00]+)*$")] = "/workspace"
     idle_timeout_seconds: Annotated[int, Field(ge=1, le=86_400)] = 900
     max_lifetime_seconds: Annotated[int, Field(ge=0)] = 0
