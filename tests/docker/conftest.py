@@ -33,6 +33,20 @@ def engine():
     engine.close()
 
 
+@pytest.fixture(scope="module")
+def server(new_server, engine):
+    """A server with a key, whose sandboxes are containers."""
+    return new_server(
+        key="key-of-the-contract",
+        settings={
+            "PROVISIONER_RUNTIME": "docker",
+            "PROVISIONER_SANDBOX_IMAGE": IMAGE,
+            "PROVISIONER_PROCESS_LIMIT": "200",
+            "PROVISIONER_MEMORY_LIMIT_MB": "256",
+        },
+    )
+
+
 @pytest.fixture
 def settings(tmp_path, engine):
     return Settings(
