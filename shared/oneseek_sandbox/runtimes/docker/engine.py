@@ -23,7 +23,6 @@ Resource = dict[str, Any]
 
 _ANSWER_SECONDS: Final = 60
 _NOT_FOUND: Final = 404
-_CONFLICT: Final = 409
 _SERVER_ERROR: Final = 500
 _NEAR: Final = ("", "localhost", "127.0.0.1", "::1")
 
@@ -221,23 +220,27 @@ def _with(labels: tuple[str, ...], found: list[Resource]) -> list[Resource]:
 
 
 def _client() -> Any:  # noqa: ANN401 - the package has no types
-    try:
-        from docker.context import ContextAPI
+    docker = _package()
+    with _failures():
+        arguments = docker.utils.kwargs_from_env()
+        if "base_url" not in arguments:
+            context = docker.ContextAPI.get_current_context()
+            if context is not None and context.Host:
+                arguments = {"base_url": context.Host, "tls": context.TLSConfig or False}
+        _refuse_afar(str(arguments.get("base_url", "")))
+        return docker.APIClient(version="auto", timeout=_ANSWER_SECONDS, **arguments)
 
+
+def _package() -> Any:  # noqa: ANN401 - it has no types
+    """Import the package here, so that nobody else needs it."""
+    try:
         import docker
     except ImportError:
         raise ConfigurationError(
             "PROVISIONER_RUNTIME is docker, and that needs the package `docker`, which is not "
             "installed: pip install 'oneseek-sandbox[docker]'"
         ) from None
-    with _failures():
-        arguments = docker.utils.kwargs_from_env()
-        if "base_url" not in arguments:
-            context = ContextAPI.get_current_context()
-            if context is not None and context.Host:
-                arguments = {"base_url": context.Host, "tls": context.TLSConfig or False}
-        _refuse_afar(str(arguments.get("base_url", "")))
-        return docker.APIClient(version="auto", timeout=_ANSWER_SECONDS, **arguments)
+    return docker
 
 
 def _refuse_afar(address: str) -> None:
@@ -262,15 +265,15 @@ def _none_if_missing() -> Iterator[None]:
 @contextmanager
 def _failures() -> Iterator[None]:
     """Tell refusals, which a caller may understand, from an engine that does not answer."""
-    from docker.errors import APIError, DockerException
+    errors = _package().errors
     from requests.exceptions import RequestException
 
     try:
         yield
-    except APIError as error:
+    except errors.APIError as error:
         status = error.status_code or _SERVER_ERROR
         raise EngineRefusalError(status, str(error.explanation or error)) from error
-    except (DockerException, RequestException, OSError) as error:
+    except (errors.DockerException, RequestException, OSError) as error:
         raise RuntimeUnavailableError(
             f"The Docker engine does not answer ({error}). Start it, or set DOCKER_HOST to its "
             "socket."

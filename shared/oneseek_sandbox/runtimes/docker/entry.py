@@ -13,7 +13,7 @@ import time
 
 __all__: list[str] = []
 
-_SECONDS = 60.0
+_SECONDS = 30.0
 _PAUSE_SECONDS = 0.005
 
 

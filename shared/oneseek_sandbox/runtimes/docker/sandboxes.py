@@ -118,7 +118,7 @@ class Sandboxes:
         except SandboxError:
             self._withdraw(uid, name, labels.generation)
             raise
-        return self._now(uid, name).as_object()
+        return self._reachable(uid, name)
 
     def adopt(self, sandbox: SandboxObject, labels: Labels) -> SandboxObject:
         """Label a found sandbox anew, and start it again if it does not run."""
@@ -136,7 +136,7 @@ class Sandboxes:
         self._change(found, labels=kept, restarted=restarted)
         if not found.is_up:
             self._restart(found)
-        return self._now(found.uid, found.name).as_object()
+        return self._reachable(found.uid, found.name)
 
     def mark_claimed(self, sandbox: SandboxObject) -> None:
         """Record that a sandbox's worker was claimed."""
@@ -230,6 +230,18 @@ class Sandboxes:
             if found.uid == uid and not found.record.ending:
                 return found
         raise _lost()
+
+    def _reachable(self, uid: str, name: str) -> SandboxObject:
+        """Return a sandbox that was just started, or labelled while it ran.
+
+        Raises:
+            SandboxLostError: It is gone, or ending.
+            SandboxStartError: Its door ended at once.
+        """
+        found = self._now(uid, name)
+        if not found.address:
+            raise SandboxStartError(f"The sandbox cannot be reached. {self.explain(uid)}")
+        return found.as_object()
 
     def _unchanged(self, sandbox: SandboxObject) -> _Found:
         found = self._now(sandbox.uid, sandbox.name)
