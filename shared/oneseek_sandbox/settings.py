@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
@@ -76,7 +77,7 @@ class Settings(BaseModel):
     max_commands: Annotated[int, Field(ge=1, le=1024)] = 64
     shutdown_grace_seconds: Annotated[int, Field(ge=0, le=3600)] = 30
 
-    # Local sandboxes
+    # Sandboxes on this machine
     network: Literal["off", "on"] = "off"
     memory_limit_mb: Annotated[int, Field(ge=64)] = 2048
     process_limit: Annotated[int, Field(ge=16)] = 512
@@ -132,6 +133,8 @@ class Settings(BaseModel):
         }
         if _IN_A_POD in source and values.get("runtime", "auto") == "auto":
             values["runtime"] = "kubernetes"
+        elif sys.platform == "darwin" and values.get("runtime", "auto") == "auto":
+            values["runtime"] = "docker"
         try:
             return cls.model_validate(values)
         except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Routes that close what is not the internet, for sandboxes that may have a network.
+"""Routes and rules that close what is not the internet, for sandboxes that may have a network.
 
 They are netlink messages: whoever may change a network namespace's routes only has to send them.
 """
@@ -12,7 +12,7 @@ import struct
 from pathlib import Path
 from typing import Final
 
-__all__ = ["CLOSED_RANGES", "close_routes", "own_addresses"]
+__all__ = ["CLOSED_RANGES", "close_routes", "close_rules", "own_addresses"]
 
 CLOSED_RANGES: Final = (
     "0.0.0.0/8",
@@ -30,6 +30,8 @@ CLOSED_RANGES: Final = (
 )
 
 _RTM_NEWROUTE, _RTN_UNREACHABLE, _TABLE_MAIN, _PROTOCOL_STATIC, _RTA_DST = 24, 7, 254, 4, 1
+_RTM_NEWRULE, _FR_ACT_TO_TABLE, _FR_ACT_UNREACHABLE = 32, 1, 7
+_FRA_DST, _FRA_PRIORITY, _FRA_IP_PROTO, _FRA_SPORT_RANGE = 1, 6, 22, 23
 _REQUEST_ACK_CREATE: Final = 0x001 | 0x004 | 0x400
 
 
@@ -60,3 +62,41 @@ def _unreachable(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> byte
     length = 16 + len(route) + len(attribute)
     header = struct.pack("=IHHII", length, _RTM_NEWROUTE, _REQUEST_ACK_CREATE, 1, 0)
     return header + route + attribute
+
+
+def close_rules(ranges: list[str], *, served_port: int, left_open: list[str]) -> list[bytes]:
+    """Return the netlink messages that make ranges unreachable where a port is served to them.
+
+    Rules, unlike routes, tell answers of that port from everything else. A range may then hold the
+    addresses that its clients come from, and the network's own gateway.
+
+    Args:
+        left_open: Addresses in the ranges that stay reachable.
+    """
+    served = _attribute(_FRA_IP_PROTO, struct.pack("=B", socket.IPPROTO_TCP))
+    served += _attribute(_FRA_SPORT_RANGE, struct.pack("=HH", served_port, served_port))
+    rules = [_rule(100, _FR_ACT_TO_TABLE, None, served)]
+    rules += [_rule(101, _FR_ACT_TO_TABLE, ipaddress.ip_network(text)) for text in left_open]
+    return rules + [_rule(102, _FR_ACT_UNREACHABLE, ipaddress.ip_network(t)) for t in ranges]
+
+
+def _rule(
+    priority: int,
+    action: int,
+    to: ipaddress.IPv4Network | ipaddress.IPv6Network | None,
+    attributes: bytes = b"",
+) -> bytes:
+    family = socket.AF_INET6 if to is not None and to.version == 6 else socket.AF_INET
+    length = to.prefixlen if to is not None else 0
+    table = _TABLE_MAIN if action == _FR_ACT_TO_TABLE else 0
+    rule = struct.pack("=BBBBBBBBI", family, length, 0, 0, table, 0, 0, action, 0)
+    attributes += _attribute(_FRA_PRIORITY, struct.pack("=I", priority))
+    if length and to is not None:
+        attributes += _attribute(_FRA_DST, to.network_address.packed)
+    size = 16 + len(rule) + len(attributes)
+    header = struct.pack("=IHHII", size, _RTM_NEWRULE, _REQUEST_ACK_CREATE, 1, 0)
+    return header + rule + attributes
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)

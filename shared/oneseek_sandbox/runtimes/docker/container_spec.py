@@ -115,13 +115,13 @@ def door_config(
     labels: dict[str, str],
     *,
     network: str = "",
-    closed_routes: tuple[bytes, ...] = (),
+    closing: tuple[bytes, ...] = (),
 ) -> Resource:
     """Return the door's container.
 
     Args:
         network: Of the sandbox; empty for the engine's default one, which the sandbox does not see.
-        closed_routes: Netlink messages to send before anything else runs in the network.
+        closing: Netlink messages to send before anything else runs in the network.
     """
     host = _hardened(name) | {
         "NetworkMode": network or "bridge",
@@ -132,7 +132,7 @@ def door_config(
         "Mounts": [_volume(door_name(name), GATE_FOLDER)],
     }
     user = f"{_DOOR_USER}:{_DOOR_USER}"
-    if closed_routes:
+    if closing:
         # Only root can use a capability without a file that grants it. This is its only one.
         user = "0:0"
         host["CapAdd"] = ["NET_ADMIN"]
@@ -143,7 +143,7 @@ def door_config(
             f"{CODE}/door.py",
             _GATE,
             str(PORT),
-            *(message.hex() for message in closed_routes),
+            *(message.hex() for message in closing),
         ],
         "Cmd": [],
         "User": user,

@@ -5,7 +5,7 @@ network, which it gets once, over a unix socket in a volume that the sandbox see
 is given nobody here holds it, and nobody inside can get it: the way in is the worker's alone.
 
 Run as `python3 -ISE door.py GATE PORT [MESSAGE...]`; the messages are netlink's, in hex, and close
-routes. Standard library only, Python 3.9 or newer.
+ranges of addresses. Standard library only, Python 3.9 or newer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import sys
 __all__: list[str] = []
 
 
-def _close_routes(messages: list[bytes]) -> None:
+def _send(messages: list[bytes]) -> None:
     """Send netlink messages, and end when the kernel does not do as they say."""
     netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
     for message in messages:
@@ -27,7 +27,7 @@ def _close_routes(messages: list[bytes]) -> None:
         result = -int.from_bytes(netlink.recv(4096)[16:20], sys.byteorder, signed=True)
         # Kernels without IPv6 have nothing to close there.
         if result not in (0, errno.EEXIST, errno.EAFNOSUPPORT, errno.EOPNOTSUPP):
-            raise SystemExit(f"A route was not closed: {os.strerror(result)}")
+            raise SystemExit(f"A range of addresses was not closed: {os.strerror(result)}")
     netlink.close()
 
 
@@ -50,7 +50,7 @@ def _hand_over(listener: socket.socket, path: str) -> None:
 def _main() -> None:
     path, port, *messages = sys.argv[1:]
     if messages:
-        _close_routes([bytes.fromhex(text) for text in messages])
+        _send([bytes.fromhex(text) for text in messages])
     listener = socket.create_server(("0.0.0.0", int(port)), backlog=128)  # noqa: S104 - its own
     # As PID 1 it would ignore what has no handler; engines ask with SIGTERM before they kill.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())

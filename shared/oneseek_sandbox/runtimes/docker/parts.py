@@ -113,13 +113,15 @@ class Parts:
         if self._settings.network == "off":
             return spec.door_config(name, image, mine)
         network = self._engine.create_network(spec.network_name(name), labels | {ROLE: "network"})
-        closed = [*routes.CLOSED_RANGES, *routes.own_addresses()]
         # Podman resolves names at the gateway, Docker inside the sandbox's own network.
-        if not self._engine.is_podman:
-            closed += _gateways(network)
-        messages = tuple(routes.close_routes(closed))
+        resolvers = list(_gateways(network)) if self._engine.is_podman else []
+        messages = routes.close_rules(
+            [*routes.CLOSED_RANGES, *routes.own_addresses()],
+            served_port=spec.PORT,
+            left_open=resolvers,
+        )
         return spec.door_config(
-            name, image, mine, network=spec.network_name(name), closed_routes=messages
+            name, image, mine, network=spec.network_name(name), closing=tuple(messages)
         )
 
 

@@ -33,6 +33,8 @@ __all__ = [
     "Record",
     "Records",
     "first_labels",
+    "labels_of",
+    "name_of",
     "newest_of",
     "thread_label",
 ]
@@ -146,6 +148,17 @@ def first_labels(realm: str, name: str, labels: Labels) -> dict[str, str]:
 def thread_label(thread: Thread) -> str:
     """Return what the parts of a thread's sandboxes are found by."""
     return f"{THREAD}={_thread_hash(thread)}"
+
+
+def labels_of(part: Resource) -> dict[str, str]:
+    """Return the labels of anything; only an inspected container has them in its configuration."""
+    labels: dict[str, str] = part["Labels"] if "Labels" in part else part["Config"]["Labels"]
+    return labels
+
+
+def name_of(part: Resource) -> str:
+    """Return the sandbox that a part belongs to."""
+    return labels_of(part)[NAME]
 
 
 def _thread_hash(thread: Thread) -> str:

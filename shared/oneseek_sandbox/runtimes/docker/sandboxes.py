@@ -18,12 +18,14 @@ from oneseek_sandbox.errors import (
 from oneseek_sandbox.runtimes.docker import container_state
 from oneseek_sandbox.runtimes.docker.container_spec import door_name
 from oneseek_sandbox.runtimes.docker.engine import EngineRefusalError
+from oneseek_sandbox.runtimes.docker.leftovers import remove_leftovers
 from oneseek_sandbox.runtimes.docker.records import (
-    CREATED_MS,
     NAME,
     REALM,
     ROLE,
     Record,
+    labels_of,
+    name_of,
     newest_of,
     thread_label,
 )
@@ -45,8 +47,6 @@ __all__ = ["Sandboxes"]
 log = logging.getLogger(__name__)
 
 _CHANGE_TRIES: Final = 8
-_LEFTOVER_MS: Final = 600_000
-"""How old the parts of no sandbox must be: a younger one may just be being made."""
 _TRIAL_MS: Final = 60_000
 """How long a self-test may take, whose sandboxes are marked as ending from the start."""
 
@@ -142,12 +142,13 @@ class Sandboxes:
         """Record that a sandbox's worker was claimed."""
         self._change(self._unchanged(sandbox), claimed=True, restarted=False)
 
-    def inspect(self, uid: str) -> ObjectState:
+    def inspect(self, uid: str, name: str) -> ObjectState:
         """Say what became of a sandbox: it runs when its door does as well."""
         container = self._container(uid)
         if container is None:
+            self._remove_rest(name)
             return "gone"
-        door = self._engine.container(door_name(_name(container)))
+        door = self._engine.container(door_name(name_of(container)))
         both = container_state.is_running(container) and container_state.is_running(door)
         return "running" if both else "stopped"
 
@@ -159,7 +160,7 @@ class Sandboxes:
         log_tail = self._engine.log_tail(uid)
         if told := container_state.reason(container, log_tail, self._settings):
             return told
-        door = self._engine.container(door_name(_name(container)))
+        door = self._engine.container(door_name(name_of(container)))
         if door is None:
             return "The container with its network (its door) was removed."
         told = container_state.reason(door, self._engine.log_tail(door["Id"]), self._settings)
@@ -169,9 +170,8 @@ class Sandboxes:
         """End a sandbox and its files; True when nothing of it is left."""
         container = self._container(uid)
         if container is None:
-            # Another may have the name; and who stopped it may have died before it was done.
-            return self._engine.container(name) is not None or self._parts.remove(name)
-        name = _name(container)
+            return self._remove_rest(name)
+        name = name_of(container)
         for _ in range(_CHANGE_TRIES):
             record = self._records.newest(name, container["Config"]["Labels"])
             if record is None or record.ending:
@@ -184,40 +184,35 @@ class Sandboxes:
             return False
         return self._parts.remove(name) and self._container(uid) is None
 
+    def _remove_rest(self, name: str) -> bool:
+        """Remove what is left of a sandbox whose container is gone; not of another of that name."""
+        return self._engine.container(name) is not None or self._parts.remove(name)
+
     def finish_endings(self) -> None:
         """Complete what a server that died in the middle left half done."""
         now_ms = self._clock.now_ms()
         for found in self._look():
             if found.record.ending and found.record.labels.created_ms < now_ms - _TRIAL_MS:
                 self.stop(found.uid, found.name)
-        whole = {_name(c) for c in self._engine.containers(self._realm, f"{ROLE}=sandbox")}
-        parts = [
-            *self._engine.containers(self._realm, f"{ROLE}=door"),
-            *self._engine.volumes(self._realm),
-            *self._engine.networks(self._realm),
-        ]
-        latest = now_ms - _LEFTOVER_MS
-        old = {_name(part) for part in parts if int(_labels(part)[CREATED_MS]) < latest}
-        for name in old - whole:
-            self._parts.remove(name)
+        remove_leftovers(self._engine, self._parts, self._realm, now_ms=now_ms)
 
     def _look(self, *labels: str) -> Iterable[_Found]:
         """Return the sandboxes that carry the labels, by one look at containers and records."""
         containers = self._engine.containers(self._realm, *labels)
         if not containers:
             return []
-        doors = {_name(c): c for c in containers if _labels(c)[ROLE] == "door"}
+        doors = {name_of(c): c for c in containers if labels_of(c)[ROLE] == "door"}
         written = self._records.written(*labels)
         found = []
         for container in containers:
-            labelled = _labels(container)
-            record = newest_of(labelled, written.get(_name(container), []))
+            labelled = labels_of(container)
+            record = newest_of(labelled, written.get(name_of(container), []))
             if labelled[ROLE] != "sandbox" or record is None:
                 continue
-            door = doors.get(_name(container))
+            door = doors.get(name_of(container))
             is_up = container_state.is_running(container) and container_state.is_running(door)
             address = container_state.address_of(door)
-            found.append(_Found(container["Id"], _name(container), record, is_up, address))
+            found.append(_Found(container["Id"], name_of(container), record, is_up, address))
         return found
 
     def _now(self, uid: str, name: str) -> _Found:
@@ -297,14 +292,3 @@ def _lost() -> SandboxLostError:
 
 def _taken_over() -> CreationLostError:
     return CreationLostError("A newer acquire took this sandbox over. Acquire again.")
-
-
-def _labels(part: Resource) -> dict[str, str]:
-    """Return the labels of anything; only an inspected container has them in its configuration."""
-    labels: dict[str, str] = part["Labels"] if "Labels" in part else part["Config"]["Labels"]
-    return labels
-
-
-def _name(part: Resource) -> str:
-    """Return the sandbox that a part belongs to."""
-    return _labels(part)[NAME]
