@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
+import platform
 import secrets
 import tarfile
 
@@ -23,15 +26,36 @@ LABELS = Labels(Thread("default", "failures"), 1000, idle_ms=900_000, sandbox_id
 @pytest.fixture
 def image_without_python(engine):
     """An image that holds an empty folder and nothing else."""
+    name = f"localhost/oneseek-test-empty:{secrets.token_hex(4)}"
+    folder = tarfile.TarInfo("empty")
+    folder.type = tarfile.DIRTYPE
+    layer = _archive(folder, {})
+    config = {
+        "architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), "amd64"),
+        "os": "linux",
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
+    }
+    manifest = [{"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}]
+    files = {
+        "config.json": json.dumps(config).encode(),
+        "layer.tar": layer,
+        "manifest.json": json.dumps(manifest).encode(),
+    }
+    engine._api.load_image(_archive(None, files))
+    yield name
+    engine._api.remove_image(name, force=True)
+
+
+def _archive(folder, files):
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as archive:
-        folder = tarfile.TarInfo("empty")
-        folder.type = tarfile.DIRTYPE
-        archive.addfile(folder)
-    tag = secrets.token_hex(4)
-    engine._api.import_image_from_data(content.getvalue(), "oneseek-test-empty", tag)
-    yield f"oneseek-test-empty:{tag}"
-    engine._api.remove_image(f"oneseek-test-empty:{tag}", force=True)
+        if folder is not None:
+            archive.addfile(folder)
+        for name, data in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    return content.getvalue()
 
 
 async def test_an_image_that_cannot_be_had_is_named(new_runtime, parts_left):
@@ -109,8 +133,8 @@ async def test_images_of_other_versions_are_removed(runtime, engine):
     container = engine.create_container(
         f"oneseek-test-{secrets.token_hex(4)}", {"Image": runtime._settings.sandbox_image}
     )
-    old = f"oneseek-sandbox:{secrets.token_hex(10)}"
-    engine.commit(container, old, {"oneseek-sandbox.layer": "old"})
+    old = f"oneseek-sandbox-layer:{secrets.token_hex(10)}"
+    engine.commit(container, old)
     engine.remove_container(container)
     await runtime.maintain()
     assert engine.image(old) is None

@@ -143,17 +143,16 @@ class Engine:
                 if event.get("error"):
                     raise EngineRefusalError(_SERVER_ERROR, str(event["error"]))
 
-    def commit(self, container: str, tag: str, labels: dict[str, str]) -> None:
+    def commit(self, container: str, tag: str) -> None:
         """Make an image of a container's files."""
         repository, _, version = tag.rpartition(":")
         with _failures():
-            self._api.commit(container, repository, version, conf={"Labels": labels})
+            self._api.commit(container, repository, version)
 
-    def images(self, label: str) -> list[Resource]:
-        """Return the images with a label."""
+    def image_names(self) -> list[str]:
+        """Return the names of all images, as the engine writes them."""
         with _failures():
-            found: list[Resource] = self._api.images(filters={"label": label})
-            return found
+            return [name for image in self._api.images() for name in image.get("RepoTags") or []]
 
     def remove_image(self, name: str) -> None:
         """Remove an image's name, unless a container stands on it."""

@@ -24,7 +24,7 @@ from oneseek_sandbox.runtimes.docker.container_spec import (
     WORKER_FILES,
 )
 from oneseek_sandbox.runtimes.docker.engine import EngineRefusalError
-from oneseek_sandbox.runtimes.docker.records import PREFIX, ROLE
+from oneseek_sandbox.runtimes.docker.records import ROLE
 
 if TYPE_CHECKING:
     from oneseek_sandbox.runtimes.docker.engine import Engine, Resource
@@ -34,8 +34,7 @@ __all__ = ["SandboxImage"]
 
 log = logging.getLogger(__name__)
 
-_REPOSITORY: Final = "oneseek-sandbox"
-_LAYER: Final = PREFIX + "layer"
+_REPOSITORY: Final = "oneseek-sandbox-layer"
 _FOLDER_MODE: Final = 0o755
 # Root of the door and the user of the door both write there; the sandbox sees it read-only.
 _GATE_MODE: Final = 0o777
@@ -67,10 +66,10 @@ class SandboxImage:
 
     def remove_old(self) -> None:
         """Remove images of other versions that no container stands on."""
-        for image in self._engine.images(_LAYER):
-            for name in image.get("RepoTags") or []:
-                if self._known and not name.endswith(self._known):
-                    self._engine.remove_image(name)
+        for name in self._engine.image_names():
+            _, _, local = name.rpartition("/")  # Podman puts a registry in front
+            if self._known and local != self._known and local.startswith(f"{_REPOSITORY}:"):
+                self._engine.remove_image(name)
 
     def _base_image(self) -> Resource:
         if found := self._engine.image(self._base):
@@ -97,11 +96,11 @@ class SandboxImage:
         config = {"Image": base["Id"], "Cmd": ["true"], "Labels": {ROLE: "layer"}}
         try:
             container = self._engine.create_container(
-                f"{_REPOSITORY}-layer-{secrets.token_hex(4)}", config
+                f"{_REPOSITORY}-{secrets.token_hex(4)}", config
             )
             try:
                 self._engine.put(container, "/", self._archive)
-                self._engine.commit(container, name, {_LAYER: digest})
+                self._engine.commit(container, name)
             finally:
                 self._engine.remove_container(container)
         except EngineRefusalError as error:

@@ -109,7 +109,7 @@ class DockerRuntime:
 
     async def inspect(self, uid: str, name: str) -> ObjectState:
         """Say what became of a sandbox."""
-        return await self._run(self._sandboxes.inspect, uid)
+        return await self._run(self._sandboxes.inspect, uid, name)
 
     async def explain(self, uid: str, name: str) -> str:
         """Say in a sentence why a sandbox does not answer."""
