@@ -35,22 +35,23 @@ def test_private_addresses_are_closed(sandbox, address):
     assert sandbox.run(CONNECT.format(address, 80))["stdout"].strip() == CLOSED
 
 
-def test_neither_another_sandbox_nor_the_host_is_reached(sandbox, new_sandbox, door_of, engine):
+def test_neither_another_sandbox_nor_the_host_is_reached(sandbox, new_sandbox, door_of):
     network = door_of(new_sandbox("neighbour"))
     listener = socket.create_server(("0.0.0.0", 0))
     port = listener.getsockname()[1]
     targets = [(network["IPAddress"], PORT)]
     targets += [(address, port) for address in routes.own_addresses()]
-    # Where Podman resolves names; a network without names would be none.
-    own = door_of(sandbox)["Gateway"]
-    if engine.is_podman:
-        targets.remove((own, port))
-    else:
-        targets.append((own, port))
+    targets.append((door_of(sandbox)["Gateway"], port))
     for address, number in targets:
         seen = sandbox.run(CONNECT.format(address, number))["stdout"].strip()
         assert seen == CLOSED, (address, seen)
     listener.close()
+
+
+def test_names_are_resolved(sandbox, door_of):
+    name = door_of(sandbox)["container"]  # engines resolve those of their networks
+    answer = sandbox.run(f"python3 -c 'import socket; print(socket.gethostbyname(\"{name}\"))'")
+    assert answer["stdout"].strip() == door_of(sandbox)["IPAddress"], answer["stderr"]
 
 
 def test_what_is_closed_cannot_be_opened_from_inside(sandbox):
@@ -59,7 +60,7 @@ import os, socket, struct
 netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
 # RTM_DELRULE of the rules that close
 rule = struct.pack("=BBBBBBBBI", socket.AF_INET, 0, 0, 0, 0, 0, 0, 7, 0)
-rule += struct.pack("=HHI", 8, 6, 102)
+rule += struct.pack("=HHI", 8, 6, 101)
 netlink.send(struct.pack("=IHHII", 16 + len(rule), 33, 0x5, 1, 0) + rule)
 print(os.strerror(-struct.unpack("=i", netlink.recv(4096)[16:20])[0]))
 PROGRAM"""

@@ -31,7 +31,9 @@ CLOSED_RANGES: Final = (
 
 _RTM_NEWROUTE, _RTN_UNREACHABLE, _TABLE_MAIN, _PROTOCOL_STATIC, _RTA_DST = 24, 7, 254, 4, 1
 _RTM_NEWRULE, _FR_ACT_TO_TABLE, _FR_ACT_UNREACHABLE = 32, 1, 7
-_FRA_DST, _FRA_PRIORITY, _FRA_IP_PROTO, _FRA_SPORT_RANGE = 1, 6, 22, 23
+_FRA_DST, _FRA_PRIORITY, _FRA_IP_PROTO, _FRA_SPORT_RANGE, _FRA_DPORT_RANGE = 1, 6, 22, 23, 24
+_DNS: Final = 53
+_FIRST: Final = 100  # before the main table, after that of the machine's own addresses
 _REQUEST_ACK_CREATE: Final = 0x001 | 0x004 | 0x400
 
 
@@ -64,20 +66,25 @@ def _unreachable(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> byte
     return header + route + attribute
 
 
-def close_rules(ranges: list[str], *, served_port: int, left_open: list[str]) -> list[bytes]:
+def close_rules(ranges: list[str], *, served_port: int) -> list[bytes]:
     """Return the netlink messages that make ranges unreachable where a port is served to them.
 
-    Rules, unlike routes, tell answers of that port from everything else. A range may then hold the
-    addresses that its clients come from, and the network's own gateway.
-
-    Args:
-        left_open: Addresses in the ranges that stay reachable.
+    Rules, unlike routes, tell one port from another. Answers of the served port pass, since its
+    clients come from the network's own gateway; and so do questions for names, which engines send
+    to it, or from inside to whatever name server their machine has.
     """
-    served = _attribute(_FRA_IP_PROTO, struct.pack("=B", socket.IPPROTO_TCP))
-    served += _attribute(_FRA_SPORT_RANGE, struct.pack("=HH", served_port, served_port))
-    rules = [_rule(100, _FR_ACT_TO_TABLE, None, served)]
-    rules += [_rule(101, _FR_ACT_TO_TABLE, ipaddress.ip_network(text)) for text in left_open]
-    return rules + [_rule(102, _FR_ACT_UNREACHABLE, ipaddress.ip_network(t)) for t in ranges]
+    asking = [_ports(protocol, dport=_DNS) for protocol in (socket.IPPROTO_UDP, socket.IPPROTO_TCP)]
+    answering = _ports(socket.IPPROTO_TCP, sport=served_port)
+    passing = [_rule(_FIRST, _FR_ACT_TO_TABLE, None, ports) for ports in (answering, *asking)]
+    return passing + [
+        _rule(_FIRST + 1, _FR_ACT_UNREACHABLE, ipaddress.ip_network(t)) for t in ranges
+    ]
+
+
+def _ports(protocol: int, *, sport: int = 0, dport: int = 0) -> bytes:
+    kind, port = (_FRA_SPORT_RANGE, sport) if sport else (_FRA_DPORT_RANGE, dport)
+    value = struct.pack("=HH", port, port)
+    return _attribute(_FRA_IP_PROTO, struct.pack("=B", protocol)) + _attribute(kind, value)
 
 
 def _rule(

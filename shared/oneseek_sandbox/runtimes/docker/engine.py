@@ -21,7 +21,7 @@ __all__ = ["Engine", "EngineRefusalError", "Resource"]
 Resource = dict[str, Any]
 """A container, image, volume or network as JSON."""
 
-_ANSWER_SECONDS: Final = 60
+_ANSWER_SECONDS: Final = 60.0
 _NOT_FOUND: Final = 404
 _SERVER_ERROR: Final = 500
 _NEAR: Final = ("", "localhost", "127.0.0.1", "::1")
@@ -46,9 +46,14 @@ class EngineRefusalError(Exception):
 
 
 class Engine:
-    """One engine: DOCKER_HOST's, else the one of the docker command line's current context."""
+    """One engine: DOCKER_HOST's, else the one of the docker command line's current context.
 
-    def __init__(self) -> None:
+    Args:
+        answer_seconds: How long one answer may take.
+    """
+
+    def __init__(self, *, answer_seconds: float = _ANSWER_SECONDS) -> None:
+        self._answer_seconds = answer_seconds
         self._opening = threading.Lock()
         self._client: Any = None
         self.is_podman = False
@@ -182,16 +187,14 @@ class Engine:
         with _none_if_missing(), _failures():
             self._api.remove_volume(name)
 
-    def create_network(self, name: str, labels: dict[str, str]) -> Resource:
+    def create_network(self, name: str, labels: dict[str, str]) -> None:
         """Create a bridge network that leads out, and to no other network of the engine."""
         with _failures():
             # `isolate` is Podman's word; Docker's bridges are apart without being told.
             options = {"isolate": "true"} if self.is_podman else None
-            made = self._api.create_network(
+            self._api.create_network(
                 name, driver="bridge", options=options, labels=labels, check_duplicate=True
             )
-            found: Resource = self._api.inspect_network(made["Id"])
-            return found
 
     def networks(self, *labels: str) -> list[Resource]:
         """Return the networks with all these labels."""
@@ -208,7 +211,7 @@ class Engine:
     def _api(self) -> Any:  # noqa: ANN401 - the package has no types
         with self._opening:
             if self._client is None:
-                self._client = _client()
+                self._client = _client(self._answer_seconds)
         return self._client
 
 
@@ -218,7 +221,7 @@ def _with(labels: tuple[str, ...], found: list[Resource]) -> list[Resource]:
     return [item for item in found if wanted.items() <= (item.get("Labels") or {}).items()]
 
 
-def _client() -> Any:  # noqa: ANN401 - the package has no types
+def _client(answer_seconds: float) -> Any:  # noqa: ANN401 - the package has no types
     docker = _package()
     with _failures():
         arguments = docker.utils.kwargs_from_env()
@@ -227,7 +230,7 @@ def _client() -> Any:  # noqa: ANN401 - the package has no types
             if context is not None and context.Host:
                 arguments = {"base_url": context.Host, "tls": context.TLSConfig or False}
         _refuse_afar(str(arguments.get("base_url", "")))
-        return docker.APIClient(version="auto", timeout=_ANSWER_SECONDS, **arguments)
+        return docker.APIClient(version="auto", timeout=answer_seconds, **arguments)
 
 
 def _package() -> Any:  # noqa: ANN401 - it has no types

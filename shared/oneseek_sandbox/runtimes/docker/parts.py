@@ -12,8 +12,6 @@ from oneseek_sandbox.runtimes.docker.engine import EngineRefusalError
 from oneseek_sandbox.runtimes.docker.records import NAME, RECORD, ROLE, first_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from oneseek_sandbox.runtimes.docker.engine import Engine, Resource
     from oneseek_sandbox.runtimes.docker.image import SandboxImage
     from oneseek_sandbox.runtimes.docker.records import Record
@@ -112,20 +110,8 @@ class Parts:
         mine = labels | {ROLE: "door"}
         if self._settings.network == "off":
             return spec.door_config(name, image, mine)
-        network = self._engine.create_network(spec.network_name(name), labels | {ROLE: "network"})
-        # Podman resolves names at the gateway, Docker inside the sandbox's own network.
-        resolvers = list(_gateways(network)) if self._engine.is_podman else []
-        messages = routes.close_rules(
-            [*routes.CLOSED_RANGES, *routes.own_addresses()],
-            served_port=spec.PORT,
-            left_open=resolvers,
-        )
-        return spec.door_config(
-            name, image, mine, network=spec.network_name(name), closing=tuple(messages)
-        )
-
-
-def _gateways(network: Resource) -> Iterable[str]:
-    for config in network.get("IPAM", {}).get("Config") or []:
-        if gateway := config.get("Gateway"):
-            yield gateway.partition("/")[0]
+        network = spec.network_name(name)
+        self._engine.create_network(network, labels | {ROLE: "network"})
+        closed = [*routes.CLOSED_RANGES, *routes.own_addresses()]
+        messages = routes.close_rules(closed, served_port=spec.PORT)
+        return spec.door_config(name, image, mine, network=network, closing=tuple(messages))

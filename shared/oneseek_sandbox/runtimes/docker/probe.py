@@ -63,11 +63,11 @@ def probe(settings: Settings, engine: Engine, parts: Parts, *, now_ms: int) -> l
     finally:
         for name in names:
             parts.remove(name)
-    return judge(findings, settings, gateway_open=engine.is_podman)
+    return judge(findings, settings)
 
 
 def _targets(engine: Engine, names: list[str]) -> dict[str, list[Any]]:
-    own, neighbour = [_network(engine, name) for name in names]
+    own, neighbour = [_network_of(engine, name) for name in names]
     return {
         "another sandbox": [neighbour["IPAddress"], PORT],
         _HOST: [own["Gateway"], 9],
@@ -76,7 +76,7 @@ def _targets(engine: Engine, names: list[str]) -> dict[str, list[Any]]:
     }
 
 
-def _network(engine: Engine, name: str) -> dict[str, str]:
+def _network_of(engine: Engine, name: str) -> dict[str, str]:
     door = engine.container(door_name(name))
     networks = door["NetworkSettings"]["Networks"] if door else {}
     for network in networks.values():
@@ -96,36 +96,19 @@ def _look(engine: Engine, uid: str, targets: dict[str, list[Any]]) -> Findings:
         raise SandboxStartError(f"The self-test failed in its sandbox: {told}") from None
 
 
-def judge(findings: Findings, settings: Settings, *, gateway_open: bool) -> list[Check]:
-    """Return what the findings mean.
-
-    Args:
-        gateway_open: The engine resolves names at the gateway, which a sandbox with a network has
-            to reach.
-    """
-    return [
-        *_network_checks(findings, settings, gateway_open=gateway_open),
-        *_hardening(findings),
-        *_limits(findings),
-    ]
+def judge(findings: Findings, settings: Settings) -> list[Check]:
+    """Return what the findings mean."""
+    return [*_network(findings, settings), *_hardening(findings), *_limits(findings)]
 
 
-def _network_checks(
-    findings: Findings, settings: Settings, *, gateway_open: bool
-) -> Iterator[Check]:
+def _network(findings: Findings, settings: Settings) -> Iterator[Check]:
     for target, seen in findings.reached.items():
         closed = seen not in _REACHED
         if settings.network == "on" and target == _INTERNET:
             yield Check("a way to the internet", not closed, required=False, detail=seen)
             continue
-        known = settings.network == "on" and target == _HOST and gateway_open
-        yield Check(
-            f"no way to {target}",
-            closed,
-            required=not known,
-            detail=seen,
-            mend="" if closed else _MEND_NETWORK,
-        )
+        mend = "" if closed else _MEND_NETWORK
+        yield Check(f"no way to {target}", closed, required=True, detail=seen, mend=mend)
 
 
 def _hardening(findings: Findings) -> Iterator[Check]:

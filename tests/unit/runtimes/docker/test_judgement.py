@@ -22,11 +22,11 @@ GOOD = {
 }
 
 
-def failed(facts=None, reached=None, *, network="off", gateway_open=False):
+def failed(facts=None, reached=None, *, network="off"):
     findings = Findings(
         reached=dict.fromkeys(TARGETS, CLOSED) | (reached or {}), facts=GOOD | (facts or {})
     )
-    checks = judge(findings, Settings(network=network), gateway_open=gateway_open)
+    checks = judge(findings, Settings(network=network))
     return {check.name: check.required for check in checks if not check.passed}
 
 
@@ -65,10 +65,3 @@ def test_a_network_leads_to_the_internet_alone():
     assert failed(network="on") == {"a way to the internet": False}
     reached = way_out | {"another sandbox": "open"}
     assert failed(reached=reached, network="on") == {"no way to another sandbox": True}
-
-
-@pytest.mark.parametrize(("gateway_open", "required"), [(True, False), (False, True)])
-def test_a_gateway_that_resolves_names_is_told_and_accepted(gateway_open, required):
-    reached = {"the internet": "open", "the engine's host": "refused"}
-    found = failed(reached=reached, network="on", gateway_open=gateway_open)
-    assert found == {"no way to the engine's host": required}
