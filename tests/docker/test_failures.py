@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import json
@@ -10,7 +11,6 @@ import secrets
 import tarfile
 
 import pytest
-from tests.docker.conftest import drop_unconnected_sockets
 
 from oneseek_sandbox.clock import SystemClock
 from oneseek_sandbox.errors import ConfigurationError, RuntimeUnavailableError, SandboxStartError
@@ -86,13 +86,19 @@ async def test_the_self_test_passes_and_leaves_nothing(settings, parts_left):
     assert parts_left() == []
 
 
-async def test_an_engine_that_went_away_is_unavailable_and_not_a_loss(new_runtime, monkeypatch):
+async def test_an_engine_that_breaks_off_is_unavailable_and_not_a_loss(
+    new_runtime, monkeypatch, tmp_path
+):
     runtime = await new_runtime()
     runtime._engine.close()
-    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
-    with pytest.raises(RuntimeUnavailableError, match="does not answer"):
-        await runtime.inspect("f" * 64, "a-sandbox")
-    drop_unconnected_sockets()
+    async with await asyncio.start_unix_server(_hang_up, tmp_path / "docker.sock"):
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/docker.sock")
+        with pytest.raises(RuntimeUnavailableError, match="does not answer"):
+            await runtime.inspect("f" * 64, "a-sandbox")
+
+
+async def _hang_up(reader, writer):
+    writer.close()
 
 
 async def test_an_image_that_was_removed_is_made_again(runtime, new_runtime, engine):
