@@ -8,7 +8,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check bench e2e image deploy undeploy lock clean
+.PHONY: help run test check bench e2e docker image deploy undeploy lock clean
 
 help:  ## list the targets
 	@echo "make TARGET, where TARGET is one of"
@@ -31,6 +31,9 @@ bench: $(VENV)/run.stamp  ## measure, and print the aims beside the figures (ON=
 
 e2e: $(VENV)/dev.stamp  ## run the tests that need a cluster and a deployment on it (KUBECONFIG)
 	@$(PY) -m pytest -m e2e tests/kubernetes tests/e2e tests/manifests $(ARGS)
+
+docker: $(VENV)/dev.stamp  ## run the tests that need a Docker engine (DOCKER_HOST, ONESEEK_E2E_SANDBOX_IMAGE)
+	@$(PY) -m pytest -m docker tests/docker $(ARGS)
 
 image:  ## build the functions' image (IMAGE=name:tag) with docker, podman or buildah
 	@tools/build-image $(IMAGE)

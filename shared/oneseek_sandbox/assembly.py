@@ -57,6 +57,10 @@ def build_runtime(settings: Settings) -> Runtime:
         from oneseek_sandbox.runtimes.kubernetes.runtime import KubernetesRuntime
 
         return KubernetesRuntime(settings)
+    if settings.runtime == "docker":
+        from oneseek_sandbox.runtimes.docker.runtime import DockerRuntime
+
+        return DockerRuntime(settings)
     from oneseek_sandbox.runtimes.local.runtime import LocalRuntime
 
     return LocalRuntime(settings)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
@@ -60,7 +61,7 @@ class Settings(BaseModel):
     token_key: SecretStr = SecretStr("")
 
     # Sandboxes
-    runtime: Literal["auto", "local", "kubernetes"] = "auto"
+    runtime: Literal["auto", "local", "docker", "kubernetes"] = "auto"
     workspace_dir: Annotated[str, Field(pattern=r"^/[^/\x00]+(/[^/\x00]+)*$")] = "/workspace"
     idle_timeout_seconds: Annotated[int, Field(ge=1, le=86_400)] = 900
     max_lifetime_seconds: Annotated[int, Field(ge=0)] = 0
@@ -77,7 +78,7 @@ class Settings(BaseModel):
     max_commands: Annotated[int, Field(ge=1, le=1024)] = 64
     shutdown_grace_seconds: Annotated[int, Field(ge=0, le=3600)] = 30
 
-    # Local sandboxes
+    # Sandboxes on this machine
     network: Literal["off", "on"] = "off"
     memory_limit_mb: Annotated[int, Field(ge=64)] = 2048
     process_limit: Annotated[int, Field(ge=16)] = 512
@@ -148,6 +149,8 @@ class Settings(BaseModel):
         }
         if _IN_A_POD in source and values.get("runtime", "auto") == "auto":
             values["runtime"] = "kubernetes"
+        elif sys.platform == "darwin" and values.get("runtime", "auto") == "auto":
+            values["runtime"] = "docker"
         try:
             return cls.model_validate(values)
         except ValidationError as error:

@@ -53,6 +53,20 @@ def test_leases_of_pods_are_not_kept_in_a_file(cluster):
     assert local.state_store == "file"
 
 
+@pytest.mark.parametrize(
+    ("platform", "environment", "runtime"),
+    [
+        ("linux", {}, "auto"),
+        ("darwin", {}, "docker"),
+        ("darwin", {"PROVISIONER_RUNTIME": "kubernetes"}, "kubernetes"),
+        ("linux", {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "kubernetes"),
+    ],
+)
+def test_what_makes_sandboxes_follows_from_the_machine(monkeypatch, platform, environment, runtime):
+    monkeypatch.setattr("sys.platform", platform)
+    assert Settings.from_environment(environment).runtime == runtime
+
+
 def test_secrets_are_not_shown():
     given = Settings.from_environment(
         {"PROVISIONER_API_KEY": "hush-hush", "PROVISIONER_REDIS_URL": "redis://:hush-hush@x"}

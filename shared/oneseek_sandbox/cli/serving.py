@@ -93,7 +93,7 @@ def start(settings: Settings) -> int:
 def banner(settings: Settings, url: str) -> str:
     """Return what is printed when the server listens; its last line is a curl command."""
     has_key = bool(settings.api_key.get_secret_value() or settings.api_keys_file)
-    user = "user id, " if os.geteuid() == 0 else ""
+    user = "user id, " if os.geteuid() == 0 and settings.runtime != "docker" else ""
     network = "no network" if settings.network == "off" else "a network of its own"
     lines = [
         f"oneseek-sandbox {__version__} serves at {url}",

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from oneseek_sandbox.errors import ConfigurationError
+from oneseek_sandbox.runtimes import routes
 from oneseek_sandbox.runtimes.local import host, network
 
 
@@ -49,7 +50,7 @@ def test_a_folder_that_is_closed_to_others_is_named_with_the_mend(tmp_path):
 
 
 def test_routes_are_netlink_messages_that_close_a_range():
-    (message,) = network.close_routes(["10.0.0.0/8"])
+    (message,) = routes.close_routes(["10.0.0.0/8"])
     length, kind = struct.unpack_from("=IH", message)
     assert (length, kind) == (len(message), 24)
     family, bits = struct.unpack_from("=BB", message, 16)
@@ -79,14 +80,14 @@ def test_routes_are_netlink_messages_that_close_a_range():
 )
 def test_what_is_not_the_internet_is_closed(address):
     wanted = ipaddress.ip_address(address)
-    ranges = [ipaddress.ip_network(text) for text in network.CLOSED_RANGES]
+    ranges = [ipaddress.ip_network(text) for text in routes.CLOSED_RANGES]
     assert any(wanted in range_ for range_ in ranges if range_.version == wanted.version)
 
 
 @pytest.mark.parametrize("address", ["93.184.216.34", "8.8.8.8", "172.32.0.1", "192.0.2.3"])
 def test_what_is_the_internet_is_open(address):
     wanted = ipaddress.ip_address(address)
-    ranges = [ipaddress.ip_network(text) for text in network.CLOSED_RANGES]
+    ranges = [ipaddress.ip_network(text) for text in routes.CLOSED_RANGES]
     assert not any(wanted in range_ for range_ in ranges if range_.version == 4)
 
 
@@ -96,7 +97,7 @@ def test_own_addresses_are_read_from_the_kernels_table(tmp_path):
         "Local:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 127.0.0.1\n        /32 host LOCAL\n"
         "     |-- 203.0.113.7\n        /32 host LOCAL\n     |-- 203.0.113.255\n        /32 link BROADCAST\n"
     )
-    assert network.own_addresses(table) == ["203.0.113.7"]
+    assert routes.own_addresses(table) == ["203.0.113.7"]
 
 
 def test_newer_versions_of_pasta_are_told_not_to_map_this_machine():

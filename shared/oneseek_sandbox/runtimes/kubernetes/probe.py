@@ -15,10 +15,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from oneseek_sandbox.errors import RuntimeUnavailableError, SandboxStartError
+from oneseek_sandbox.runtimes.findings import PROGRAM, Findings
 from oneseek_sandbox.runtimes.kubernetes import pod_state
 from oneseek_sandbox.runtimes.kubernetes.api import ApiRefusalError
 from oneseek_sandbox.runtimes.kubernetes.deployed import SYSTEM
-from oneseek_sandbox.runtimes.kubernetes.findings import PROGRAM, Findings, checks, is_enforced
+from oneseek_sandbox.runtimes.kubernetes.findings import checks, is_enforced
 from oneseek_sandbox.runtimes.kubernetes.pod_metadata import APP, PREFIX, WORKER_APP
 from oneseek_sandbox.runtimes.kubernetes.pod_spec import WORKER_PORT
 from oneseek_sandbox.runtimes.kubernetes.refusals import refusal

@@ -8,11 +8,8 @@ only: IPv6 is closed altogether.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import shutil
-import socket
-import struct
 import subprocess
 from pathlib import Path
 from typing import Final
@@ -20,13 +17,10 @@ from typing import Final
 from oneseek_sandbox.errors import ConfigurationError
 
 __all__ = [
-    "CLOSED_RANGES",
     "RESOLVER",
     "TUN",
-    "close_routes",
     "find_pasta",
     "known_options",
-    "own_addresses",
     "pasta_command",
 ]
 
@@ -34,24 +28,7 @@ __all__ = [
 RESOLVER: Final = "192.0.2.3"
 _ADDRESS, _GATEWAY = "192.0.2.2", "192.0.2.1"
 
-CLOSED_RANGES: Final = (
-    "0.0.0.0/8",
-    "10.0.0.0/8",
-    "100.64.0.0/10",
-    "168.63.129.16/32",  # Azure's host, a public address that only machines there can reach
-    "169.254.0.0/16",
-    "172.16.0.0/12",
-    "192.0.0.0/24",
-    "192.168.0.0/16",
-    "198.18.0.0/15",
-    "224.0.0.0/4",
-    "240.0.0.0/4",
-    "::/0",
-)
-
 TUN: Final = Path("/dev/net/tun")
-_RTM_NEWROUTE, _RTN_UNREACHABLE, _TABLE_MAIN, _PROTOCOL_STATIC, _RTA_DST = 24, 7, 254, 4, 1
-_REQUEST_ACK_CREATE: Final = 0x001 | 0x004 | 0x400
 
 
 def find_pasta() -> str:
@@ -91,32 +68,3 @@ def pasta_command(pasta: str, options: frozenset[str]) -> list[str]:
         if option in options:
             command += [option, "none"]
     return command
-
-
-def own_addresses(table: Path = Path("/proc/net/fib_trie")) -> list[str]:
-    """Return this machine's own IPv4 addresses, which pasta's sockets could reach otherwise."""
-    try:
-        text = table.read_text(encoding="ascii")
-    except OSError:
-        return []
-    found = re.findall(r"\|-- (\S+)\n\s+/32 host LOCAL", text)
-    return sorted({address for address in found if not address.startswith("127.")})
-
-
-def close_routes(ranges: list[str]) -> list[bytes]:
-    """Return the netlink messages that make ranges unreachable."""
-    return [_unreachable(ipaddress.ip_network(text)) for text in ranges]
-
-
-def _unreachable(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bytes:
-    family = socket.AF_INET if network.version == 4 else socket.AF_INET6
-    route = struct.pack(
-        "=BBBBBBBBI",
-        *(family, network.prefixlen, 0, 0),
-        *(_TABLE_MAIN, _PROTOCOL_STATIC, 0, _RTN_UNREACHABLE, 0),
-    )
-    address = network.network_address.packed
-    attribute = struct.pack("=HH", 4 + len(address), _RTA_DST) + address
-    length = 16 + len(route) + len(attribute)
-    header = struct.pack("=IHHII", length, _RTM_NEWROUTE, _REQUEST_ACK_CREATE, 1, 0)
-    return header + route + attribute

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from oneseek_sandbox.errors import SandboxStartError
+from oneseek_sandbox.runtimes import routes
 from oneseek_sandbox.runtimes.local import cgroups, host, liveness, network, processes
 from oneseek_sandbox.runtimes.local.bwrap_command import (
     MEMORY_EVENTS,
@@ -154,8 +155,8 @@ class Starter:
     def _network_job(self) -> dict[str, Any] | None:
         if self._network is None:
             return None
-        closed = [*network.CLOSED_RANGES, *network.own_addresses()]
-        return {"command": self._network, "routes": network.close_routes(closed)}
+        closed = [*routes.CLOSED_RANGES, *routes.own_addresses()]
+        return {"command": self._network, "routes": routes.close_routes(closed)}
 
     def _create_groups(self, place: Place) -> list[Path]:
         try:

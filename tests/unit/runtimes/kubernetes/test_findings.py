@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from oneseek_sandbox.runtimes.kubernetes.findings import Findings, checks, is_enforced
+from oneseek_sandbox.runtimes.findings import Findings
+from oneseek_sandbox.runtimes.kubernetes.findings import checks, is_enforced
 
 FACTS = {
     "uid": 1000,

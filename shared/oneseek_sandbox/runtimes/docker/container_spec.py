@@ -1,0 +1,188 @@
+"""The two containers of a sandbox, as pure functions of the settings.
+
+The sandbox itself has no network and runs the worker. Its door has one, with a port published on
+127.0.0.1, and runs nothing but the program that hands the listening socket over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import oneseek_sandbox
+
+if TYPE_CHECKING:
+    from oneseek_sandbox.runtimes.docker.engine import Resource
+    from oneseek_sandbox.settings import Settings
+
+__all__ = [
+    "CODE",
+    "GATE_FOLDER",
+    "PORT",
+    "USER",
+    "WORKER_FILES",
+    "door_config",
+    "door_name",
+    "files_name",
+    "network_name",
+    "sandbox_config",
+]
+
+CODE: Final = "/opt/oneseek-sandbox"
+GATE_FOLDER: Final = "/run/oneseek-sandbox"
+PORT: Final = 8787
+USER: Final = 1000
+_PACKAGE: Final = Path(oneseek_sandbox.__file__).parent
+WORKER_FILES: Final = {
+    "worker.py": _PACKAGE / "worker" / "worker.py",
+    "door.py": Path(__file__).with_name("door.py"),
+    "entry.py": Path(__file__).with_name("entry.py"),
+}
+"""What is put into the image, in the folder CODE."""
+
+_GATE: Final = f"{GATE_FOLDER}/gate"
+_DOOR_USER: Final = 1001
+_DOOR_MEMORY: Final = 64 * 1024**2
+_MEBIBYTE: Final = 1024**2
+_PYTHON: Final = ("python3", "-ISE")
+
+
+def door_name(name: str) -> str:
+    """Return the name of a sandbox's door, and of the volume between the two."""
+    return f"{name}-door"
+
+
+def files_name(name: str) -> str:
+    """Return the name of the volume with a sandbox's workspace."""
+    return f"{name}-files"
+
+
+def network_name(name: str) -> str:
+    """Return the name of the network that a sandbox has when it may have one."""
+    return f"{name}-network"
+
+
+def sandbox_config(
+    settings: Settings, name: str, image: str, labels: dict[str, str], *, door: str = ""
+) -> Resource:
+    """Return the container with the worker.
+
+    Args:
+        door: Id of the container whose network it shares; none when empty.
+    """
+    workspace = settings.workspace_dir
+    host = _hardened(name) | {
+        "NetworkMode": f"container:{door}" if door else "none",
+        "PidsLimit": settings.process_limit,
+        "Memory": settings.memory_limit_mb * _MEBIBYTE,
+        "MemorySwap": settings.memory_limit_mb * _MEBIBYTE,  # that is: no swap beyond it
+        "NanoCpus": round(settings.cpu_limit * 10**9),
+        "ShmSize": settings.tmp_limit_mb * _MEBIBYTE,
+        "Tmpfs": {"/tmp": _tmpfs(settings.tmp_limit_mb)},  # noqa: S108 - the sandbox's own
+        "Mounts": [
+            _volume(files_name(name), workspace),
+            _volume(door_name(name), GATE_FOLDER, read_only=True),
+        ],
+    }
+    config = {
+        "Image": image,
+        "Entrypoint": [
+            *_PYTHON,
+            f"{CODE}/entry.py",
+            _GATE,
+            f"{CODE}/worker.py",
+            "--workspace",
+            workspace,
+            "--max-commands",
+            str(settings.max_commands),
+            "--unclaimed-exit",
+        ],
+        "Cmd": [],
+        "User": f"{USER}:{USER}",
+        "WorkingDir": workspace,
+        "Env": [f"HOME={workspace}"],
+        "Labels": labels,
+        "HostConfig": host,
+    }
+    # With another's network go its host name and hosts file.
+    return config if door else config | {"Hostname": "sandbox"}
+
+
+def door_config(
+    name: str,
+    image: str,
+    labels: dict[str, str],
+    *,
+    network: str = "",
+    closing: tuple[bytes, ...] = (),
+) -> Resource:
+    """Return the door's container.
+
+    Args:
+        network: Of the sandbox; empty for the engine's default one, which the sandbox does not see.
+        closing: Netlink messages to send before anything else runs in the network.
+    """
+    host = _hardened(name) | {
+        "NetworkMode": network or "bridge",
+        "PortBindings": {f"{PORT}/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]},
+        "PidsLimit": 16,
+        "Memory": _DOOR_MEMORY,
+        "MemorySwap": _DOOR_MEMORY,
+        "Mounts": [_volume(door_name(name), GATE_FOLDER)],
+    }
+    user = f"{_DOOR_USER}:{_DOOR_USER}"
+    if closing:
+        # Only root can use a capability without a file that grants it. This is its only one.
+        user = "0:0"
+        host["CapAdd"] = ["NET_ADMIN"]
+    return {
+        "Image": image,
+        "Entrypoint": [
+            *_PYTHON,
+            f"{CODE}/door.py",
+            _GATE,
+            str(PORT),
+            *(message.hex() for message in closing),
+        ],
+        "Cmd": [],
+        "User": user,
+        "WorkingDir": "/",
+        "Hostname": "sandbox",
+        "ExposedPorts": {f"{PORT}/tcp": {}},
+        "Labels": labels,
+        "HostConfig": host,
+    }
+
+
+def _hardened(name: str) -> Resource:
+    """Return what both containers have; the engine's own seccomp filter stays in place."""
+    return {
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges", f"label=level:{_selinux_level(name)}"],
+        "ReadonlyRootfs": True,
+        "Privileged": False,
+        "Init": False,
+        "IpcMode": "private",
+        "RestartPolicy": {"Name": "no"},
+        "LogConfig": {"Type": "json-file", "Config": {"max-size": "100k", "max-file": "1"}},
+    }
+
+
+def _selinux_level(name: str) -> str:
+    """Return a level that a sandbox shares with its door and, most likely, with nobody else.
+
+    With one of its own each, SELinux would keep the listener from being handed over.
+    """
+    digest = hashlib.sha256(name.encode()).digest()
+    first = int.from_bytes(digest[:2], "big") % 512
+    second = 512 + int.from_bytes(digest[2:4], "big") % 512
+    return f"s0:c{first},c{second}"
+
+
+def _volume(volume: str, target: str, *, read_only: bool = False) -> Resource:
+    return {"Type": "volume", "Source": volume, "Target": target, "ReadOnly": read_only}
+
+
+def _tmpfs(megabytes: int) -> str:
+    return f"rw,exec,nosuid,nodev,size={megabytes}m,mode=1777"

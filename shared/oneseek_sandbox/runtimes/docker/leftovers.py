@@ -1,0 +1,34 @@
+"""What servers that died in the middle of something left on an engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from oneseek_sandbox.runtimes.docker.records import CREATED_MS, ROLE, labels_of, name_of
+
+if TYPE_CHECKING:
+    from oneseek_sandbox.runtimes.docker.engine import Engine
+    from oneseek_sandbox.runtimes.docker.parts import Parts
+
+__all__ = ["remove_leftovers"]
+
+_LEFTOVER_MS: Final = 600_000
+"""How old the parts of no sandbox must be: a younger one may just be being made."""
+
+
+def remove_leftovers(engine: Engine, parts: Parts, realm: str, *, now_ms: int) -> None:
+    """Remove doors, volumes and networks whose sandbox's container is not there.
+
+    Args:
+        realm: The label of those that are looked at.
+    """
+    found = [
+        *engine.containers(realm, f"{ROLE}=door"),
+        *engine.volumes(realm),
+        *engine.networks(realm),
+    ]
+    latest = now_ms - _LEFTOVER_MS
+    old = {name_of(part) for part in found if int(labels_of(part)[CREATED_MS]) < latest}
+    # Looked at last: a sandbox that is made meanwhile is not taken for a leftover.
+    for name in old - {name_of(c) for c in engine.containers(realm, f"{ROLE}=sandbox")}:
+        parts.remove(name)

@@ -1,0 +1,166 @@
+"""What is written about a sandbox after it was made, and how one of many writers wins.
+
+Labels of the Docker API never change, so a sandbox's record is a row of volumes that nobody mounts.
+The container's own label is record 0; whoever makes the volume of record n + 1 has made that change.
+The engine lets one volume have a name, and tells everybody the labels of its first maker.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from oneseek_sandbox.leases.store import Thread
+from oneseek_sandbox.runtimes.runtime import Labels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from oneseek_sandbox.runtimes.docker.engine import Engine, Resource
+
+__all__ = [
+    "CREATED_MS",
+    "NAME",
+    "PREFIX",
+    "REALM",
+    "RECORD",
+    "ROLE",
+    "THREAD",
+    "Record",
+    "Records",
+    "first_labels",
+    "labels_of",
+    "name_of",
+    "newest_of",
+    "thread_label",
+]
+
+PREFIX: Final = "oneseek-sandbox."
+REALM: Final = PREFIX + "realm"
+"""Whose sandbox it is: the key id of the servers that can claim its worker."""
+ROLE: Final = PREFIX + "role"
+"""What a part is: sandbox, door, files or record."""
+NAME: Final = PREFIX + "name"
+"""The sandbox that a part belongs to."""
+THREAD: Final = PREFIX + "thread"
+CREATED_MS: Final = PREFIX + "created-ms"
+RECORD: Final = PREFIX + "record"
+_NUMBER: Final = PREFIX + "number"
+_WRITER: Final = PREFIX + "writer"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a sandbox says about itself.
+
+    Attributes:
+        number: Of the change that made it so.
+        ending: A stop has begun; nothing comes after it.
+    """
+
+    labels: Labels
+    claimed: bool = False
+    restarted: bool = False
+    ending: bool = False
+    number: int = 0
+
+    def to_json(self) -> str:
+        """Return it as the text of a label."""
+        values = dataclasses.asdict(self.labels)
+        thread = values.pop("thread")
+        for name in ("claimed", "restarted", "ending"):
+            values[name] = getattr(self, name)
+        return json.dumps([thread["scope"], thread["thread_id"], values])
+
+    @classmethod
+    def from_json(cls, text: str, number: int) -> Record:
+        """Read it from the text of a label.
+
+        Raises:
+            ValueError: It is not one.
+        """
+        try:
+            scope, thread_id, values = json.loads(text)
+            flags = {name: bool(values.pop(name)) for name in ("claimed", "restarted", "ending")}
+            return cls(Labels(thread=Thread(scope, thread_id), **values), **flags, number=number)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"not a sandbox's record: {error}") from error
+
+
+class Records:
+    """Reads and writes the records of one realm's sandboxes."""
+
+    def __init__(self, engine: Engine, realm: str) -> None:
+        self._engine = engine
+        self._realm = realm
+
+    def newest(self, name: str, container_labels: dict[str, str]) -> Record | None:
+        """Return a sandbox's record as it is now; None when its container carries none."""
+        return newest_of(container_labels, self.written(f"{NAME}={name}").get(name, []))
+
+    def written(self, *labels: str) -> dict[str, list[Resource]]:
+        """Return the volumes that are records and carry these labels, by sandbox."""
+        found: dict[str, list[Resource]] = {}
+        for volume in self._engine.volumes(f"{REALM}={self._realm}", f"{ROLE}=record", *labels):
+            found.setdefault(volume["Labels"][NAME], []).append(volume)
+        return found
+
+    def change(self, name: str, record: Record, **changes: Any) -> Record | None:  # noqa: ANN401
+        """Write what follows a record; None when another has written its successor."""
+        changed = dataclasses.replace(record, **changes, number=record.number + 1)
+        writer = secrets.token_hex(16)
+        labels = first_labels(self._realm, name, record.labels) | {
+            ROLE: "record",
+            RECORD: changed.to_json(),
+            _NUMBER: str(changed.number),
+            _WRITER: writer,
+        }
+        made = self._engine.create_volume(f"{name}-record-{changed.number}", labels)
+        return changed if made.get(_WRITER) == writer else None
+
+
+def newest_of(container_labels: dict[str, str], written: Iterable[Resource]) -> Record | None:
+    """Return the newest of a container's own record and the written ones; None when not readable."""
+    texts = {0: container_labels.get(RECORD, "")}
+    for volume in written:
+        texts[int(volume["Labels"][_NUMBER])] = volume["Labels"][RECORD]
+    number = max(texts)
+    try:
+        return Record.from_json(texts[number], number)
+    except ValueError:
+        return None
+
+
+def first_labels(realm: str, name: str, labels: Labels) -> dict[str, str]:
+    """Return the labels that all parts of a new sandbox carry."""
+    return {
+        REALM: realm,
+        NAME: name,
+        CREATED_MS: str(labels.created_ms),
+        THREAD: _thread_hash(labels.thread),
+    }
+
+
+def thread_label(thread: Thread) -> str:
+    """Return what the parts of a thread's sandboxes are found by."""
+    return f"{THREAD}={_thread_hash(thread)}"
+
+
+def labels_of(part: Resource) -> dict[str, str]:
+    """Return the labels of anything; only an inspected container has them in its configuration."""
+    labels: dict[str, str] = part["Labels"] if "Labels" in part else part["Config"]["Labels"]
+    return labels
+
+
+def name_of(part: Resource) -> str:
+    """Return the sandbox that a part belongs to."""
+    return labels_of(part)[NAME]
+
+
+def _thread_hash(thread: Thread) -> str:
+    text = json.dumps([thread.scope, thread.thread_id])
+    return hashlib.sha256(text.encode()).hexdigest()[:40]
