@@ -205,6 +205,10 @@ class FileLeaseStore:
             lambda book, now_ms: [record.lease(now_ms) for record in book.records.values()]
         )
 
+    async def count(self) -> int:
+        """Return how many leases there are."""
+        return await self._keeper.look(lambda book, _: len(book.records))
+
     async def once(self, name: str, ttl_ms: int) -> bool:
         """Return True for the first call with this name."""
         return await self._keeper.change(
