@@ -30,11 +30,14 @@ def drop_unconnected_sockets():
 @pytest.fixture(scope="session")
 def engine():
     engine = Engine()
+    missing = ""
     try:
         engine.open()
     except SandboxError as error:
+        missing = error.message
+    if missing:
         drop_unconnected_sockets()
-        pytest.skip(f"No container engine to test with: {error.message}")
+        pytest.skip(f"No container engine to test with: {missing}")
     yield engine
     engine.close()
 
