@@ -33,7 +33,7 @@ e2e: $(VENV)/dev.stamp  ## run the tests that need a cluster and a deployment on
 	@$(PY) -m pytest -m e2e tests/kubernetes tests/e2e tests/manifests $(ARGS)
 
 docker: $(VENV)/dev.stamp  ## run the tests that need a Docker engine (DOCKER_HOST, ONESEEK_E2E_SANDBOX_IMAGE)
-	@$(PY) -m pytest -m docker tests/docker $(ARGS)
+	@$(PY) -m pytest -m docker tests/docker tests/client $(ARGS)
 
 image:  ## build the functions' image (IMAGE=name:tag) with docker, podman or buildah
 	@tools/build-image $(IMAGE)

@@ -1,4 +1,4 @@
-"""Servers of the tests' own, as processes; all end with their sandboxes and their store."""
+"""Servers of the tests' own, as processes; the essential part of a contract."""
 
 from __future__ import annotations
 
@@ -11,3 +11,16 @@ from oneseek_sandbox.testing.server import live_servers
 def new_server(tmp_path_factory):
     """Return a function that starts a server."""
     yield from live_servers(tmp_path_factory.mktemp("servers"))
+
+
+def pytest_collection_modifyitems(config, items):
+    """Of classes with `only_essential`, run the marked part of the contract they inherit."""
+    left_out = [item for item in items if _is_proved_elsewhere(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _is_proved_elsewhere(item):
+    only_essential = getattr(item.cls, "only_essential", False)
+    return only_essential and not item.get_closest_marker("essential")

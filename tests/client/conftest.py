@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from oneseek_sandbox.client import BackendSettings, connect
@@ -11,6 +13,14 @@ from oneseek_sandbox.settings import Settings
 
 KEY = "key-of-the-clients-tests"
 LIMITS = {"PROVISIONER_PROCESS_LIMIT": "200", "PROVISIONER_MEMORY_LIMIT_MB": "256"}
+IMAGE = os.environ.get("ONESEEK_E2E_SANDBOX_IMAGE", "python:3.12-slim")
+KINDS = [
+    "local-file",
+    "local-redis",
+    "provisioner",
+    pytest.param("docker-file", marks=pytest.mark.docker),
+    pytest.param("docker-redis", marks=pytest.mark.docker),
+]
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +49,17 @@ def backend_environment(tmp_path_factory, server):
             }
         mode, store = kind.split("-")
         address = EmbeddedServer.ensure(redis_home) if store == "redis" else ""
-        return LIMITS | {
-            "SANDBOX_MODE": mode,
-            "SANDBOX_STATE_STORE": store,
-            "SANDBOX_STATE_REDIS_URL": address,
-            "PROVISIONER_HOME": str(home / kind),
-        }
+        image = {"PROVISIONER_SANDBOX_IMAGE": IMAGE} if mode == "docker" else {}
+        return (
+            LIMITS
+            | image
+            | {
+                "SANDBOX_MODE": mode,
+                "SANDBOX_STATE_STORE": store,
+                "SANDBOX_STATE_REDIS_URL": address,
+                "PROVISIONER_HOME": str(home / kind),
+            }
+        )
 
     yield environment
     EmbeddedServer.stop(redis_home)

@@ -30,3 +30,18 @@ class TestProvisioner(TestLocalWithAFile):
     """HTTP to a server."""
 
     kind = "provisioner"
+
+
+@pytest.mark.docker
+class TestDockerWithAFile(TestLocalWithAFile):
+    """Containers of an engine, leases in a file."""
+
+    kind = "docker-file"
+
+
+@pytest.mark.docker
+class TestDockerWithRedis(TestLocalWithAFile):
+    """Containers of an engine, leases in Redis."""
+
+    kind = "docker-redis"
+    only_essential = True

@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.client.conftest import KINDS
 
 BACKEND = Path(__file__).with_name("backend.py")
-KINDS = ["local-file", "local-redis", "provisioner"]
 
 
 @pytest.fixture

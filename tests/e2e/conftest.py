@@ -19,20 +19,10 @@ from tests.e2e import cluster
 pytestmark = pytest.mark.e2e
 
 
-def pytest_collection_modifyitems(config, items):
+def pytest_collection_modifyitems(items):
     for item in items:
         if "/e2e/" in str(item.path):
             item.add_marker(pytest.mark.e2e)
-    left_out = [item for item in items if _is_proved_elsewhere(item)]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
-
-
-def _is_proved_elsewhere(item):
-    """Classes with `only_essential` run the marked part of a contract."""
-    only_essential = getattr(item.cls, "only_essential", False)
-    return only_essential and not item.get_closest_marker("essential")
 
 
 @pytest.fixture(scope="session")
