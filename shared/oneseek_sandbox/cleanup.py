@@ -16,12 +16,14 @@ from oneseek_sandbox.leases.store import Creation
 from oneseek_sandbox.models import CleanupIdleAnswer
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from oneseek_sandbox.creation import Creator
     from oneseek_sandbox.leases.store import Doomed, Lease, LeaseStore, Thread
     from oneseek_sandbox.runtimes.runtime import Runtime, SandboxObject
     from oneseek_sandbox.worker.client import WorkerClient
 
-__all__ = ["Cleanup", "delete_doomed"]
+__all__ = ["Cleanup", "clean_up_every", "delete_doomed"]
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +32,23 @@ _MOST_BATCHES: Final = 100
 """Of one round, so that it ends; the next one goes on."""
 _AT_ONCE: Final = 8
 _UNCLAIMED_GRACE_MS: Final = 30_000
+
+
+async def clean_up_every(
+    seconds: float, clean_up: Callable[[], Awaitable[CleanupIdleAnswer]]
+) -> None:
+    """Do a round every so many seconds, for ever; one that fails is only logged."""
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            done = await clean_up()
+        except SandboxError as error:
+            log.warning("A cleanup failed and is tried again: %s", error)
+        except Exception:
+            log.exception("A cleanup failed and is tried again")
+        else:
+            if any(done.model_dump().values()):
+                log.info("Cleaned up: %s", done.model_dump_json())
 
 
 class Cleanup:

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import base64
 import codecs
-from typing import Final
+from typing import Final, Literal
 
-__all__ = ["StreamDecoder", "hint_for", "joined", "printable", "to_text", "without_partial_end"]
+__all__ = [
+    "OutputDecoder",
+    "StreamDecoder",
+    "StreamName",
+    "hint_for",
+    "joined",
+    "printable",
+    "to_text",
+    "without_partial_end",
+]
+
+StreamName = Literal["stdout", "stderr"]
 
 _NO_NETWORK: Final = (
     "temporary failure in name resolution",
@@ -65,6 +76,26 @@ class StreamDecoder:
     def end(self) -> str:
         r"""Return what still waited, as `\xNN`; mostly empty."""
         return self._decoder.decode(b"", final=True)
+
+
+class OutputDecoder:
+    """Decodes what a command prints on both its streams."""
+
+    def __init__(self, encoding: str) -> None:
+        self._decoders: dict[StreamName, StreamDecoder] = {
+            "stdout": StreamDecoder(encoding),
+            "stderr": StreamDecoder(encoding),
+        }
+
+    def feed(self, stream: StreamName, data: bytes) -> list[tuple[StreamName, str]]:
+        """Return the text that `data` completes, with its stream; mostly one pair."""
+        text = self._decoders[stream].feed(data)
+        return [(stream, text)] if text else []
+
+    def end(self) -> list[tuple[StreamName, str]]:
+        """Return what still waited; mostly nothing."""
+        texts = [(stream, decoder.end()) for stream, decoder in self._decoders.items()]
+        return [(stream, text) for stream, text in texts if text]
 
 
 def hint_for(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 
 from oneseek_sandbox.cli.failure import EXIT_UNREACHABLE, CommandLineError
+from oneseek_sandbox.server_events import EventParser
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping
@@ -168,19 +169,9 @@ class Connection:
 
 def server_sent_events(chunks: Iterable[bytes]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Parse an event stream into pairs of event name and JSON data, as the bytes come."""
-    name, data, rest = "", b"", b""
+    parser = EventParser()
     for chunk in chunks:
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            field, _, value = line.rstrip(b"\r").partition(b":")
-            value = value.removeprefix(b" ")
-            if field == b"event":
-                name = value.decode()
-            elif field == b"data":
-                data += value
-            elif not line.strip() and data:
-                yield name, json.loads(data)
-                name, data = "", b""
+        yield from parser.feed(chunk)
 
 
 def _base_url(server: str) -> httpx.URL:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from contextlib import aclosing, asynccontextmanager
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
@@ -12,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from oneseek_sandbox import models
 from oneseek_sandbox.assembly import open_provisioner
 from oneseek_sandbox.auth import Caller
+from oneseek_sandbox.cleanup import clean_up_every
 from oneseek_sandbox.client.sandboxes import AnswerT, Download, Output, Sandboxes
-from oneseek_sandbox.errors import ConfigurationError, SandboxError
-from oneseek_sandbox.output import StreamDecoder
+from oneseek_sandbox.errors import ConfigurationError
+from oneseek_sandbox.output import OutputDecoder
 from oneseek_sandbox.worker.client import Piece
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from oneseek_sandbox.settings import Settings
 
 __all__ = ["EmbeddedSandboxes"]
-
-log = logging.getLogger(__name__)
 
 
 class EmbeddedSandboxes(Sandboxes):
@@ -54,7 +52,10 @@ class EmbeddedSandboxes(Sandboxes):
         if self._provisioner is None:
             self._provisioner = await open_provisioner(self.settings)
             # A context of its own: a round is no part of whatever trace this is opened in.
-            self._cleaning = asyncio.create_task(self._clean_up(), context=Context())
+            self._cleaning = asyncio.create_task(
+                clean_up_every(self.settings.cleanup_interval_seconds, self.cleanup_idle),
+                context=Context(),
+            )
 
     async def close(self) -> None:
         """Let go of the store; sandboxes stay."""
@@ -86,17 +87,16 @@ class EmbeddedSandboxes(Sandboxes):
     async def _stream(
         self, request: models.ExecuteRequest
     ) -> AsyncGenerator[Output | models.ExecuteAnswer, None]:
-        decoders = {name: StreamDecoder(request.encoding) for name in ("stdout", "stderr")}
+        decoder = OutputDecoder(request.encoding)
         running = self._opened().execute(request, self._caller, stream=True)
         async with aclosing(running) as events:
             async for event in events:
                 if isinstance(event, Piece):
-                    texts = {event.stream: decoders[event.stream].feed(event.data)}
+                    texts = decoder.feed(event.stream, event.data)
                 else:
-                    texts = {name: decoder.end() for name, decoder in decoders.items()}
-                for name, text in texts.items():
-                    if text:
-                        yield Output("stderr" if name == "stderr" else "stdout", text)
+                    texts = decoder.end()
+                for stream, text in texts:
+                    yield Output(stream, text)
                 if not isinstance(event, Piece):
                     yield event
 
@@ -118,17 +118,6 @@ class EmbeddedSandboxes(Sandboxes):
                 "These sandboxes are not open: use 'async with', or call open() first."
             )
         return self._provisioner
-
-    async def _clean_up(self) -> None:
-        """Run `cleanup_idle` every CLEANUP_INTERVAL_SECONDS; a failed round is only logged."""
-        while True:
-            await asyncio.sleep(self.settings.cleanup_interval_seconds)
-            try:
-                await self.cleanup_idle()
-            except SandboxError as error:
-                log.warning("A cleanup failed and is tried again: %s", error)
-            except Exception:
-                log.exception("A cleanup failed and is tried again")
 
 
 async def _one(content: bytes) -> AsyncIterator[bytes]:

@@ -13,8 +13,8 @@ from oneseek_sandbox import models
 from oneseek_sandbox.client.failures import failures, refusal
 from oneseek_sandbox.client.retries import Retries, is_repeatable
 from oneseek_sandbox.client.sandboxes import AnswerT, Download, Output, Sandboxes
-from oneseek_sandbox.client.server_events import server_events
 from oneseek_sandbox.errors import ConfigurationError, SandboxError, ServerUnreachableError
+from oneseek_sandbox.server_events import server_events
 from oneseek_sandbox.telemetry.spans import current_span
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
+import functools
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from oneseek_sandbox import __version__
 from oneseek_sandbox.auth import Caller
+from oneseek_sandbox.cleanup import clean_up_every
 from oneseek_sandbox.errors import MethodNotAllowedError, SandboxError, UnknownVerbError
 from oneseek_sandbox.gateway.guard import Guard
 from oneseek_sandbox.gateway.openapi import describe
@@ -31,11 +32,10 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from oneseek_sandbox.models import CleanupIdleAnswer
     from oneseek_sandbox.settings import Settings
 
 __all__ = ["create_app"]
-
-log = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings, service: Service | None = None) -> Starlette:
@@ -45,7 +45,11 @@ def create_app(settings: Settings, service: Service | None = None) -> Starlette:
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         await service.provisioner()
-        cleaning = asyncio.create_task(_clean_up(service))
+        cleaning = asyncio.create_task(
+            clean_up_every(
+                service.settings.cleanup_interval_seconds, functools.partial(_clean_up, service)
+            )
+        )
         try:
             yield
         finally:
@@ -139,20 +143,9 @@ async def _wrong_method(request: Request, error: Exception) -> Response:
     return response
 
 
-async def _clean_up(service: Service) -> None:
-    """Run `cleanup_idle` every CLEANUP_INTERVAL_SECONDS; a failed round is only logged."""
-    caller = Caller("timer")
-    while True:
-        await asyncio.sleep(service.settings.cleanup_interval_seconds)
-        operation = Operation("function", "cleanup_idle", "internal", counted=True, remote="")
-        try:
-            provisioner = await service.provisioner()
-            work = provisioner.cleanup_idle(CleanupIdleRequest(), caller)
-            done = await observed(operation, work)
-        except SandboxError as error:
-            log.warning("A cleanup failed and is tried again: %s", error)
-        except Exception:
-            log.exception("A cleanup failed and is tried again")
-        else:
-            if any(done.model_dump().values()):
-                log.info("Cleaned up: %s", done.model_dump_json())
+async def _clean_up(service: Service) -> CleanupIdleAnswer:
+    """Do one round of the timer, seen as a call of nobody."""
+    operation = Operation("function", "cleanup_idle", "internal", counted=True, remote="")
+    provisioner = await service.provisioner()
+    work = provisioner.cleanup_idle(CleanupIdleRequest(), Caller("timer"))
+    return await observed(operation, work)

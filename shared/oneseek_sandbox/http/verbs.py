@@ -34,7 +34,7 @@ from oneseek_sandbox.http.reading import (
     read_query,
 )
 from oneseek_sandbox.http.streams import StreamedResponse
-from oneseek_sandbox.output import StreamDecoder
+from oneseek_sandbox.output import OutputDecoder
 from oneseek_sandbox.worker.client import Piece
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ async def _execute_events(
     call: Call, request: models.ExecuteRequest
 ) -> AsyncGenerator[bytes, None]:
     """Yield nothing when the command has started, then its output, and how it ended."""
-    decoders = {name: StreamDecoder(request.encoding) for name in ("stdout", "stderr")}
+    decoder = OutputDecoder(request.encoding)
     begun = False
     try:
         async with aclosing(call.provisioner.execute(request, call.caller, stream=True)) as items:
@@ -144,7 +144,7 @@ async def _execute_events(
                     yield b""
                 if not isinstance(item, Piece):
                     call.operation.answered(item)
-                for told in _events_of(item, decoders):
+                for told in _events_of(item, decoder):
                     yield told
     except asyncio.CancelledError:
         if not (begun and call.running.are_cut):
@@ -156,16 +156,10 @@ async def _execute_events(
         yield _error_event(call, error)
 
 
-def _events_of(
-    item: Piece | models.ExecuteAnswer, decoders: dict[str, StreamDecoder]
-) -> Iterator[bytes]:
-    if isinstance(item, Piece):
-        texts = {item.stream: decoders[item.stream].feed(item.data)}
-    else:
-        texts = {name: decoder.end() for name, decoder in decoders.items()}
-    for name, text in texts.items():
-        if text:
-            yield event(name, json.dumps({"text": text}))
+def _events_of(item: Piece | models.ExecuteAnswer, decoder: OutputDecoder) -> Iterator[bytes]:
+    texts = decoder.feed(item.stream, item.data) if isinstance(item, Piece) else decoder.end()
+    for name, text in texts:
+        yield event(name, json.dumps({"text": text}))
     if not isinstance(item, Piece):
         yield event("exit", item.model_dump_json())
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 
     from oneseek_sandbox.leases.store import Lease
+    from oneseek_sandbox.output import StreamName
     from oneseek_sandbox.telemetry.spans import Span
 
 __all__ = ["ClaimConflictError", "OpenFile", "Piece", "WorkerClient", "WorkerNotReadyError"]
@@ -66,7 +67,7 @@ class WorkerNotReadyError(Exception):
 class Piece:
     """Some output of a running command, as it was printed."""
 
-    stream: str
+    stream: StreamName
     data: bytes
 
 
