@@ -26,8 +26,8 @@ check: $(VENV)/dev.stamp  ## lint, format, types and import rules
 	$(PY) -m mypy
 	@$(PY) -c 'from importlinter.cli import lint_imports_command as lint; lint()'
 
-bench: $(VENV)/run.stamp  ## measure, and print the aims beside the figures (ON=cluster: a deployment)
-	@$(PY) bench/$(if $(filter cluster,$(ON)),cluster.py,run.py) $(ARGS)
+bench: $(VENV)/dev.stamp  ## measure, and print the aims beside the figures (ON=backend, ON=cluster: others)
+	@$(PY) bench/$(or $(ON),run).py $(ARGS)
 
 e2e: $(VENV)/dev.stamp  ## run the tests that need a cluster and a deployment on it (KUBECONFIG)
 	@$(PY) -m pytest -m e2e tests/kubernetes tests/e2e tests/manifests $(ARGS)

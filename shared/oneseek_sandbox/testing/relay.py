@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import socket
-from contextlib import aclosing, asynccontextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
-import httpx
 import uvicorn
 
 from oneseek_sandbox.client.sandboxes import Output
@@ -19,7 +19,7 @@ from oneseek_sandbox.worker.answers import ReadMeta
 from oneseek_sandbox.worker.client import OpenFile, Piece
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator
 
     from pydantic import BaseModel
 
@@ -30,24 +30,26 @@ if TYPE_CHECKING:
 __all__ = ["relayed"]
 
 
-@asynccontextmanager
-async def relayed(sandboxes: Sandboxes, key: str) -> AsyncIterator[httpx.AsyncClient]:
-    """Open `sandboxes`, serve them on loopback, and give a client of that with the key."""
+@contextmanager
+def relayed(sandboxes: Sandboxes, key: str) -> Iterator[str]:
+    """Open `sandboxes` in a thread, serve them on loopback, and give the base URL."""
     settings = Settings.from_environment({"PROVISIONER_API_KEY": key})
-    async with sandboxes:
-        provisioner = cast("Provisioner", _Relay(sandboxes))
-        service = Service(settings, control=True, provisioner=provisioner)
-        config = uvicorn.Config(create_app(settings, service), log_config=None, lifespan="on")
-        server = uvicorn.Server(config)
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            serving = asyncio.create_task(server.serve([listener]))
-            headers = {"authorization": f"Bearer {key}"}
-            async with httpx.AsyncClient(base_url=url, headers=headers, timeout=60) as client:
-                with suppress(httpx.TransportError):
-                    yield client
+    provisioner = cast("Provisioner", _Relay(sandboxes))
+    service = Service(settings, control=True, provisioner=provisioner)
+    config = uvicorn.Config(create_app(settings, service), log_config=None, lifespan="on")
+    server = uvicorn.Server(config)
+
+    async def serve(listener: socket.socket) -> None:
+        async with sandboxes:
+            await server.serve([listener])
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as thread:
+        serving = thread.submit(lambda: asyncio.run(serve(listener)))
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
             server.should_exit = True
-            await serving
+            serving.result()
 
 
 class _Relay:
