@@ -8,12 +8,20 @@ fail() { printf '%s\n' "$*" >&2; exit 1; }
 cluster() { kubectl ${CONTEXT:+--context "$CONTEXT"} "$@"; }
 kube() { cluster --namespace "$SYSTEM" "$@"; }
 
+# has KIND NAME: whether an object is there; one that cannot be looked for is not taken for missing.
+has() {
+  found=$(kube get "$1" "$2" --ignore-not-found -o name) || fail "The cluster does not say whether there is a $1 $2."
+  [ "$found" ]
+}
+
 # Says which cluster is meant, before anything is touched.
 name_cluster() {
   command -v kubectl >/dev/null || fail "kubectl is not installed: https://kubernetes.io/docs/tasks/tools/"
   context=${CONTEXT:-$(kubectl config current-context 2>/dev/null || true)}
   [ "$context" ] || fail "No cluster is chosen: set KUBECONFIG, or CONTEXT to one of 'kubectl config get-contexts'."
   server=$(kubectl config view --minify --context "$context" -o 'jsonpath={.clusters[0].cluster.server}')
+  # Every later call means this one, whatever the kubeconfig says by then.
+  CONTEXT=$context
   say "$1 context '$context' ($server)"
   kube get --raw /readyz --request-timeout=10s >/dev/null 2>&1 ||
     fail "The cluster of context '$context' does not answer. Is it running? kubectl --context $context cluster-info"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 
 import pytest
 from tests.client.conftest import KEY
@@ -57,3 +59,29 @@ def test_sandboxes_that_do_not_open_leave_no_thread_behind(tmp_path):
     ):
         pass
     assert {t for t in threading.enumerate() if t.name == "oneseek-sandbox"} <= before
+
+
+def test_closing_ends_what_another_thread_waits_for(server):
+    with ThreadPoolExecutor(1) as others:
+        with BlockingSandboxes(RemoteSandboxes(server.url, KEY)) as sandboxes:
+            thread = sandboxes.thread(f"thread-{secrets.token_hex(6)}")
+            thread.acquire()
+            waiting = others.submit(thread.execute, "touch begun; sleep 60")
+            deadline = time.monotonic() + 20
+            while not thread.ls().entries:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        with pytest.raises((CancelledError, SandboxError)):
+            waiting.result(timeout=20)
+        with pytest.raises(RuntimeError, match="closed"):
+            thread.ls()
+
+
+def test_a_stream_that_is_let_go_in_the_loops_own_thread_does_not_stop_it(server):
+    with BlockingSandboxes(RemoteSandboxes(server.url, KEY)) as sandboxes:
+        thread = sandboxes.thread(f"thread-{secrets.token_hex(6)}")
+        held = [thread.stream("echo up; sleep 60")]
+        next(held[0])
+        sandboxes.loop.call_soon_threadsafe(held.clear)
+        assert thread.execute("echo next").stdout == "next\n"
+        thread.release()

@@ -14,9 +14,14 @@ from oneseek_sandbox.client import Output
 from oneseek_sandbox.client.remote import RemoteSandboxes
 from oneseek_sandbox.errors import (
     CapacityError,
+    ConfigurationError,
+    InternalError,
     InvalidRequestError,
     LeaseNotFoundError,
+    SandboxError,
     SandboxExpiredError,
+    SandboxLostError,
+    SandboxReleasedError,
     ServerUnreachableError,
     UnauthenticatedError,
     UnavailableError,
@@ -41,7 +46,7 @@ class Script(httpx.AsyncBaseTransport):
 
 def _error(status, code, **fields):
     headers = {k.replace("_", "-"): v for k, v in fields.pop("headers", {}).items()}
-    error = {"code": code, "message": "told", "retryable": status >= 429, **fields}
+    error = {"code": code, "message": "told", "retryable": status in (429, 502, 503), **fields}
     return httpx.Response(status, json={"error": error}, headers=headers)
 
 
@@ -74,6 +79,7 @@ async def test_a_wrong_field_is_refused_before_anything_is_sent():
         (_error(404, "lease_not_found"), LeaseNotFoundError),
         (_error(410, "sandbox_expired", may_have_run=True), SandboxExpiredError),
         (_error(502, "a_code_of_later_days"), UnavailableError),
+        (_error(418, "a_code_of_later_days"), InternalError),
         (httpx.Response(502, text="<html>Bad Gateway</html>"), UnavailableError),
     ],
 )
@@ -98,7 +104,7 @@ async def test_capacity_is_waited_for_as_long_as_the_server_says():
     full = _error(429, "capacity", headers={"retry_after": "1"})
     sandboxes, script = _client(full, httpx.Response(200, json=RELEASED))
     begun = asyncio.get_running_loop().time()
-    await sandboxes.release(thread_id="t")
+    await sandboxes.release(sandbox_id="0" * 32)
     assert asyncio.get_running_loop().time() - begun >= 1
     assert len(script.requests) == 2
 
@@ -121,15 +127,92 @@ async def test_a_plain_command_is_never_sent_twice_once_it_was_sent():
 
 async def test_a_command_with_a_request_id_is_asked_for_again(server):
     async with RemoteSandboxes(server.url, KEY) as real:
-        thread = f"thread-{secrets.token_hex(6)}"
-        await real.acquire(thread)
-        done = await real.execute("echo x >> n; cat n", thread_id=thread, request_id="r")
+        name = {"sandbox_id": (await real.acquire(f"thread-{secrets.token_hex(6)}")).sandbox_id}
+        done = await real.execute("echo x >> n; cat n", request_id="r", **name)
         answer = httpx.Response(200, json=json.loads(done.model_dump_json()))
         sandboxes, script = _client(httpx.ReadError("cut"), httpx.ReadTimeout("late"), answer)
-        again = await sandboxes.execute("echo x >> n; cat n", thread_id=thread, request_id="r")
+        again = await sandboxes.execute("echo x >> n; cat n", request_id="r", **name)
         assert again == done
         assert len({body for _, body in script.requests}) == 1
-        await real.release(thread_id=thread)
+        await real.release(**name)
+
+
+async def test_what_an_earlier_try_may_have_done_is_told_with_the_last_ones_error():
+    gone = _error(410, "sandbox_lost")
+    sandboxes, _ = _client(httpx.ReadError("cut"), gone)
+    with pytest.raises(SandboxLostError) as refused:
+        await sandboxes.execute("true", sandbox_id="0" * 32, request_id="r")
+    assert refused.value.may_have_run is True
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(504, text="<html>Gateway Timeout</html>"),
+        httpx.Response(200, text="<html>Welcome</html>"),
+        httpx.Response(200, json={"exit_code": "SECRET"}),
+        httpx.Response(500, text="[" * 100_000),
+        httpx.Response(503, json={"error": {"status": None}}),
+    ],
+)
+async def test_an_answer_that_is_not_ours_says_that_the_command_may_have_run(answer):
+    sandboxes, script = _client(answer)
+    with pytest.raises(SandboxError) as refused:
+        await sandboxes.execute("true", thread_id="t")
+    assert refused.value.may_have_run is True
+    assert "SECRET" not in refused.value.message
+    assert len(script.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("frame", "raised"),
+    [
+        (
+            b'event: error\ndata: {"error": {"code": "sandbox_lost", "message": "m", '
+            b'"may_have_run": true}}\n\n',
+            SandboxLostError,
+        ),
+        (b"event: error\ndata: []\n\n", SandboxError),
+        (b"event: exit\ndata: {}\n\n", SandboxError),
+        (b"event: stdout\ndata: <html>\n\n", SandboxError),
+        (b"event: ping\ndata: {}\n\n", ServerUnreachableError),
+    ],
+)
+async def test_whatever_a_stream_says_ends_in_an_error_of_the_service(frame, raised):
+    sandboxes, _ = _client(httpx.Response(200, content=frame))
+    with pytest.raises(raised) as refused:
+        async for _ in sandboxes.stream("true", thread_id="t"):
+            pass
+    assert refused.value.may_have_run is True
+
+
+async def test_a_released_sandbox_ends_a_stream_as_it_ends_a_call(remote):
+    name = {"sandbox_id": (await remote.acquire(f"thread-{secrets.token_hex(6)}")).sandbox_id}
+    events = remote.stream("echo up; sleep 60", **name)
+    assert await anext(events) == Output("stdout", "up\n")
+    await remote.release(**name)
+    with pytest.raises(SandboxReleasedError):
+        await anext(events)
+
+
+async def test_a_download_without_its_facts_is_not_ours():
+    sandboxes, _ = _client(httpx.Response(200, content=b"bytes"))
+    with pytest.raises(SandboxError, match="not as an oneseek-sandbox server"):
+        async with sandboxes.download("/workspace/x", thread_id="t"):
+            pass
+
+
+@pytest.mark.parametrize("key", ["s3cret-of-the-tests\n", " s3cret-of-the-tests", "s3cret-ü-tests"])
+async def test_a_key_that_no_header_carries_is_refused_and_not_quoted(key):
+    with pytest.raises(ConfigurationError) as refused:
+        RemoteSandboxes("http://sandbox.test", key)
+    assert "s3cret" not in refused.value.message
+
+
+async def test_a_password_in_the_url_is_refused_and_not_quoted():
+    with pytest.raises(ConfigurationError) as refused:
+        RemoteSandboxes("http://user:s3cret@sandbox.test", KEY)
+    assert "s3cret" not in refused.value.message
 
 
 async def test_the_key_follows_no_redirect():

@@ -9,7 +9,12 @@ import pytest
 from redis.asyncio import Redis
 
 from oneseek_sandbox.client import ThreadSandbox
-from oneseek_sandbox.errors import SandboxReplacedError, TextNotFoundError
+from oneseek_sandbox.errors import (
+    CapacityError,
+    SandboxReleasedError,
+    SandboxReplacedError,
+    TextNotFoundError,
+)
 from oneseek_sandbox.leases.embedded import EmbeddedServer
 
 
@@ -64,11 +69,14 @@ async def test_a_running_command_that_loses_its_sandbox_may_have_run(remote, thr
     assert told.value.may_have_run is True
 
 
-async def test_an_adopted_sandbox_is_worked_in_without_a_word(server, thread):
+async def test_of_an_adopted_sandbox_it_is_told_that_the_files_are_there(server, thread):
     await thread.write_file("/workspace/x", "kept")
     first = thread.acquired
     async with Redis.from_url(EmbeddedServer.ensure(server.home)) as store:
         await store.flushall()
+    with pytest.raises(SandboxReplacedError, match="with its files") as told:
+        await thread.execute("cat x")
+    assert (told.value.workspace_is_new, told.value.may_have_run) == (False, False)
     assert (await thread.execute("cat x")).stdout == "kept"
     assert thread.acquired.sandbox_id != first.sandbox_id
     assert thread.acquired.generation > first.generation
@@ -84,6 +92,66 @@ async def test_what_another_process_made_meanwhile_is_not_taken_for_the_files_of
         await thread.read_file("/workspace/x")
     assert told.value.workspace_is_new is True
     assert (await thread.read_file("/workspace/x")).content == "other"
+
+
+async def test_a_call_under_way_does_not_bring_back_what_was_released_here(remote, thread):
+    running = asyncio.create_task(thread.execute("touch begun; sleep 60"))
+    async with asyncio.timeout(20):
+        while not thread.acquired or not (await thread.ls()).entries:
+            await asyncio.sleep(0.05)
+    assert await thread.release() is True
+    with pytest.raises(SandboxReleasedError):
+        await running
+    assert thread.acquired is None
+    live = {s.thread_id for s in (await remote.list_sandboxes()).sandboxes}
+    assert thread.thread_id not in live
+
+
+async def test_a_release_ends_no_sandbox_of_another_process(remote, thread):
+    await thread.acquire()
+    await remote.release(thread_id=thread.thread_id)
+    other = ThreadSandbox(remote, thread.thread_id)
+    await other.write_file("/workspace/x", "theirs")
+    assert await thread.release() is False
+    assert (await other.read_file("/workspace/x")).content == "theirs"
+    await other.release()
+
+
+async def test_when_nothing_can_be_acquired_the_loss_itself_is_told(remote, thread, monkeypatch):
+    running = asyncio.create_task(thread.execute("touch begun; sleep 60"))
+    async with asyncio.timeout(20):
+        while not thread.acquired or not (await thread.ls()).entries:
+            await asyncio.sleep(0.05)
+
+    async def full(*_, **__):
+        raise CapacityError("full")
+
+    monkeypatch.setattr(remote, "acquire", full)
+    await remote.release(thread_id=thread.thread_id)
+    with pytest.raises(SandboxReleasedError) as told:
+        await running
+    assert told.value.may_have_run is True
+
+
+async def test_a_stream_that_is_uploaded_is_sent_once(remote, thread):
+    await thread.acquire()
+    await remote.release(thread_id=thread.thread_id)
+
+    async def content():
+        yield b"once"
+
+    with pytest.raises(SandboxReplacedError):
+        await thread.upload("/workspace/x", content())
+    assert (await thread.ls()).entries == []
+
+
+async def test_what_the_caller_does_with_a_download_is_no_loss_of_it(thread):
+    await thread.write_file("/workspace/x", "text")
+    first = thread.acquired
+    with pytest.raises(SandboxReleasedError):
+        async with thread.download("/workspace/x"):
+            raise SandboxReleasedError("another one")
+    assert thread.acquired == first
 
 
 async def test_an_error_about_a_file_is_no_loss(thread):

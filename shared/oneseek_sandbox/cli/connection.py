@@ -90,7 +90,7 @@ class Connection:
         with self._open(request) as response:
             for name, data in server_sent_events(response.iter_bytes()):
                 if name == "error":
-                    raise _failure(data, response.status_code)
+                    raise _failure(data["error"], response.status_code)
                 yield name, data
 
     @contextmanager

@@ -6,10 +6,11 @@ import asyncio
 import dataclasses
 import functools
 import inspect
+import os
 import threading
 from collections.abc import AsyncGenerator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from oneseek_sandbox.client.sandboxes import Download
 from oneseek_sandbox.client.thread import ThreadSandbox
@@ -25,12 +26,16 @@ __all__ = ["Blocking", "BlockingSandboxes"]
 
 ResultT = TypeVar("ResultT")
 
+_END_SECONDS: Final = 5.0
+
 
 class _LoopThread:
     """An event loop that runs in a thread until it is closed."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        self._process = os.getpid()
+        self._is_closing = False
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="oneseek-sandbox", daemon=True
         )
@@ -42,20 +47,55 @@ class _LoopThread:
         return self._loop
 
     def run(self, work: Awaitable[ResultT]) -> ResultT:
-        """Await something there and return its result; an interrupt cancels it."""
-        future = asyncio.run_coroutine_threadsafe(_awaited(work), self._loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
+        """Await something there and return its result; an interrupt ends it first.
+
+        Raises:
+            RuntimeError: The sandboxes are closed, or this process is a fork of the one that opened
+                them: there is no loop in it.
+        """
+        if self._is_closing or os.getpid() != self._process:
+            if inspect.iscoroutine(work):
+                work.close()
+            raise RuntimeError("These sandboxes are closed, or were opened in another process.")
+        return self._wait(work)
+
+    def settle(self, work: Awaitable[object]) -> None:
+        """Do the same for work that tidies up: where waiting would be for oneself, only begin it."""
+        if threading.current_thread() is self._thread:
+            self._loop.create_task(_awaited(work))
+        elif not self._is_closing:
+            self.run(work)
 
     def close(self) -> None:
-        """Stop the loop and wait for the thread."""
-        self.run(self._loop.shutdown_asyncgens())
+        """End what is under way, stop the loop and wait for the thread."""
+        if self._is_closing:
+            return
+        self._is_closing = True
+        if os.getpid() != self._process:
+            return  # the thread is the parent's
+        self._wait(_end_all_other_tasks())
+        self._wait(self._loop.shutdown_asyncgens())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    def _wait(self, work: Awaitable[ResultT]) -> ResultT:
+        ended = threading.Event()
+
+        async def watched() -> ResultT:
+            try:
+                return await work
+            finally:
+                ended.set()
+
+        future = asyncio.run_coroutine_threadsafe(watched(), self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            # Waited for, so that what comes next does not meet it half ended.
+            future.cancel()
+            ended.wait(_END_SECONDS)
+            raise
 
 
 class Blocking:
@@ -129,6 +169,13 @@ class BlockingSandboxes(Blocking):
         return Blocking(ThreadSandbox(self._wrapped, thread_id, **options), self._loop)
 
 
+async def _end_all_other_tasks() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+
+
 async def _awaited(work: Awaitable[ResultT]) -> ResultT:
     return await work
 
@@ -142,7 +189,7 @@ def _iterate(events: AsyncIterator[Any], loop: _LoopThread) -> Iterator[Any]:
                 return
     finally:
         if isinstance(events, AsyncGenerator):
-            loop.run(events.aclose())
+            loop.settle(events.aclose())
 
 
 @contextmanager

@@ -6,6 +6,8 @@ import functools
 import logging
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from oneseek_sandbox.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -72,12 +74,15 @@ def _server_settings(settings: BackendSettings, server: Settings | None) -> Sett
             "the store 'file'."
         )
     in_redis = store == "redis" or (store == "auto" and bool(url.get_secret_value()))
-    return Settings.model_validate(
-        {
-            **values,
-            "runtime": settings.sandbox_mode,
-            "state_store": "redis" if in_redis else "file",
-            "redis_url": url if in_redis else "",
-            "idle_timeout_seconds": settings.sandbox_idle_timeout_seconds,
-        }
-    )
+    wanted = {
+        **values,
+        "runtime": settings.sandbox_mode,
+        "state_store": "redis" if in_redis else "file",
+        "redis_url": url if in_redis else "",
+        "idle_timeout_seconds": settings.sandbox_idle_timeout_seconds,
+    }
+    try:
+        return Settings.model_validate(wanted)
+    except ValidationError as error:
+        told = "; ".join(detail["msg"] for detail in error.errors(include_input=False))
+        raise ConfigurationError(f"Sandbox settings: {told}") from None

@@ -19,10 +19,13 @@ def is_repeatable(request: object) -> bool:
     """Return whether doing a call twice is the same as doing it once.
 
     Not so: a command without `request_id`, an append, and a write or replace that looks at what was
-    there before, since the first time may have changed that.
+    there before, since the first time may have changed that. Nor what is named by its thread and
+    would do something to the next sandbox, should the first time have met the last one.
     """
     if isinstance(request, models.ExecuteRequest):
-        return request.request_id is not None or request.cancel is not None
+        return request.sandbox_id is not None and bool(request.request_id or request.cancel)
+    if isinstance(request, models.ReleaseRequest):
+        return request.sandbox_id is not None
     if isinstance(request, models.WriteFileTarget):
         return not (request.append or request.create_only or request.if_sha256)
     return not isinstance(request, models.ReplaceRequest)
@@ -33,17 +36,22 @@ class Retries:
     """The tries of one call.
 
     Args:
-        seconds: How long the pauses may take together; 0 never tries again.
+        seconds: How long tries and pauses may take together, the last try not counted; 0 never
+            tries again.
     """
 
     seconds: float
     failures: int = 0
 
-    def pause(self, error: SandboxError, *, repeatable: bool) -> float | None:
+    def pause(self, error: SandboxError, *, repeatable: bool, took: float = 0) -> float | None:
         """Return after how many seconds to try again; None when the error is final.
 
         What was never sent may always be sent again.
+
+        Args:
+            took: Seconds of the try that failed.
         """
+        self.seconds -= took
         unsent = isinstance(error, ServerUnreachableError) and error.may_have_run is False
         if not (unsent or (repeatable and error.retryable)):
             return None

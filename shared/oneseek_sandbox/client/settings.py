@@ -90,5 +90,14 @@ class BackendSettings(BaseModel):
             raise ConfigurationError(f"Sandbox settings: {'; '.join(lines)}") from None
 
     def over(self, values: Mapping[str, Any]) -> Self:
-        """Return these settings with a chat's `runtime_hitl` on top."""
-        return self.from_mapping({**self.model_dump(), **values})
+        """Return these settings with a chat's `runtime_hitl` on top.
+
+        A key goes to no other address than it was given with: with a URL of its own, a chat brings
+        its own key.
+        """
+        base = self.model_dump()
+        if values.get("sandbox_provisioner_url", self.sandbox_provisioner_url) != (
+            self.sandbox_provisioner_url
+        ):
+            del base["sandbox_provisioner_api_key"]
+        return self.from_mapping({**base, **values})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from contextlib import asynccontextmanager
+import logging
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from oneseek_sandbox.errors import (
@@ -35,14 +36,16 @@ AnswerT = TypeVar("AnswerT")
 
 _GONE = (SandboxGoneError, LeaseNotFoundError)
 
+log = logging.getLogger(__name__)
+
 
 class ThreadSandbox:
     """The sandbox of one conversation thread.
 
     It is acquired when it is first needed and named by its `sandbox_id` from then on, so that no
     call meets another sandbox than the caller believes. When it turns out to be gone, it is acquired
-    again, once a call. If it was adopted with its files and nothing can have run, the call is done
-    there; otherwise it raises `SandboxReplacedError`, which tells both.
+    again, once a call, and the call raises `SandboxReplacedError`, which says whether the files are
+    gone and whether the call may have taken effect. Nothing is repeated by itself.
 
     Args:
         thread_id: 1 to 256 characters.
@@ -64,6 +67,7 @@ class ThreadSandbox:
         self._idle_timeout_seconds = idle_timeout_seconds
         self._acquired: models.AcquireAnswer | None = None
         self._acquiring = asyncio.Lock()
+        self._releases = 0
 
     @property
     def acquired(self) -> models.AcquireAnswer | None:
@@ -85,15 +89,12 @@ class ThreadSandbox:
         self, command: str | Sequence[str], **options: Unpack[f.ExecuteOptions]
     ) -> AsyncGenerator[Output | models.ExecuteAnswer, None]:
         """Run a command; yields its output as it comes and the answer last."""
-        acquired = await self._present()
-        events = self.sandboxes.stream(command, sandbox_id=acquired.sandbox_id, **options)
-        try:
+        async with (
+            self._presence() as sandbox_id,
+            aclosing(self.sandboxes.stream(command, sandbox_id=sandbox_id, **options)) as events,
+        ):
             async for event in events:
                 yield event
-        except _GONE as gone:
-            raise await self._replaced(acquired, gone) from gone
-        finally:
-            await events.aclose()
 
     async def cancel(self, request_id: str) -> bool:
         """End the running command of `request_id`; False when it had ended."""
@@ -125,14 +126,13 @@ class ThreadSandbox:
         self, path: str, **options: Unpack[f.DownloadOptions]
     ) -> AsyncIterator[Download]:
         """Open a file; its bytes come while the context lasts."""
-        acquired = await self._present()
-        try:
-            async with self.sandboxes.download(
-                path, sandbox_id=acquired.sandbox_id, **options
-            ) as file:
-                yield file
-        except _GONE as gone:
-            raise await self._replaced(acquired, gone) from gone
+        async with AsyncExitStack() as opened:
+            # Only the opening: what the caller does with the file is no loss of this sandbox.
+            async with self._presence() as sandbox_id:
+                file = await opened.enter_async_context(
+                    self.sandboxes.download(path, sandbox_id=sandbox_id, **options)
+                )
+            yield file
 
     async def replace(
         self, path: str, old: str, new: str, **options: Unpack[f.ReplaceOptions]
@@ -142,37 +142,48 @@ class ThreadSandbox:
         return await self._in(replace)
 
     async def release(self) -> bool:
-        """End the sandbox and everything in it; False when there was none."""
+        """End the sandbox and everything in it; False when there was none.
+
+        One that was acquired here is named by its id, so that the sandbox which another process may
+        have acquired for the thread since is not ended.
+        """
         async with self._acquiring:
-            self._acquired = None
-            name = {"thread_id": self.thread_id} | ({"scope": self.scope} if self.scope else {})
+            acquired, self._acquired = self._acquired, None
+            self._releases += 1
+            name: f.Name = {"thread_id": self.thread_id, "scope": self.scope}
+            if acquired is not None:
+                name = {"sandbox_id": acquired.sandbox_id}
             try:
                 return (await self.sandboxes.release(**name)).released
-            except LeaseNotFoundError:
+            except _GONE:
                 return False
 
     async def _in(self, operation: Callable[..., Awaitable[AnswerT]]) -> AnswerT:
-        acquired = await self._present()
-        try:
-            return await operation(sandbox_id=acquired.sandbox_id)
-        except _GONE as gone:
-            replaced = await self._replaced(acquired, gone)
-            if replaced.workspace_is_new or replaced.may_have_run:
-                raise replaced from gone
-        return await operation(sandbox_id=replaced.sandbox_id)
+        async with self._presence() as sandbox_id:
+            return await operation(sandbox_id=sandbox_id)
 
-    async def _present(self) -> models.AcquireAnswer:
+    @asynccontextmanager
+    async def _presence(self) -> AsyncIterator[str]:
+        """Give the `sandbox_id` to work with; when it turns out to be gone, acquire again and tell."""
         async with self._acquiring:
-            return self._acquired or await self._acquire()
+            acquired, releases = self._acquired or await self._acquire(), self._releases
+        try:
+            yield acquired.sandbox_id
+        except _GONE as gone:
+            if releases != self._releases:
+                raise  # released on this side: nobody wants another
+            raise await self._replacement(acquired, gone) from gone
 
-    async def _replaced(
-        self, lost: models.AcquireAnswer, gone: SandboxError
-    ) -> SandboxReplacedError:
-        """Acquire again, once for all the calls that met the same loss."""
+    async def _replacement(self, lost: models.AcquireAnswer, gone: SandboxError) -> SandboxError:
+        """Acquire again, once for all the calls that met the same loss, and return what to raise."""
         async with self._acquiring:
             current = self._acquired
             if current is None or current.sandbox_id == lost.sandbox_id:
-                current = await self._acquire()
+                try:
+                    current = await self._acquire()
+                except SandboxError as error:
+                    log.warning("A sandbox that is gone was not acquired again: %s", error)
+                    return gone
         # An id that the service does not know and a sandbox that is there: the store was emptied, and
         # the running sandbox adopted. Any other end took the files along.
         has_files = isinstance(gone, LeaseNotFoundError) and current.reused

@@ -35,7 +35,7 @@ class SandboxReplacedError(SandboxGoneError):
     def after(cls, gone: SandboxError, *, sandbox_id: str, workspace_is_new: bool) -> Self:
         """Return the error for a call that was told `gone`."""
         files = (
-            "the files of before are gone, and another with a workspace of its own is ready"
+            "a new one with an empty workspace is ready, and the files of before are gone"
             if workspace_is_new
             else "it is ready again, with its files"
         )

@@ -244,7 +244,7 @@ class WorkerClient:
             **_trace(span),
             **(headers or {}),
         }
-        with failures(), span.ending():
+        with span.ending(), failures():
             async with self._answer(peer, method, target, fenced, content, read_seconds) as answer:
                 if answer.status != _OK:
                     raise error_from(answer.status, await read_whole(answer, _SMALL_ANSWER))

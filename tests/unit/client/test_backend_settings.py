@@ -11,6 +11,7 @@ from oneseek_sandbox.client.embedded import EmbeddedSandboxes
 from oneseek_sandbox.client.opening import _note_unused_store
 from oneseek_sandbox.client.remote import RemoteSandboxes
 from oneseek_sandbox.errors import ConfigurationError
+from oneseek_sandbox.settings import Settings
 
 
 def test_the_environment_and_a_dictionary_say_the_same():
@@ -87,3 +88,19 @@ def test_a_store_that_is_not_used_is_noted_once(caplog):
         connect(settings)
     assert [record.message for record in caplog.records if "not used" in record.message] != []
     assert len(caplog.records) == 1
+
+
+def test_a_chat_with_a_url_of_its_own_does_not_get_the_backends_key():
+    base = BackendSettings(sandbox_provisioner_api_key="k" * 20, sandbox_mode="provisioner")
+    elsewhere = {"sandbox_provisioner_url": "http://elsewhere.test"}
+    assert base.over(elsewhere).sandbox_provisioner_api_key.get_secret_value() == ""
+    own = base.over(elsewhere | {"sandbox_provisioner_api_key": "own-key"})
+    assert own.sandbox_provisioner_api_key.get_secret_value() == "own-key"
+    same = base.over({"sandbox_provisioner_url": base.sandbox_provisioner_url})
+    assert same.sandbox_provisioner_api_key == base.sandbox_provisioner_api_key
+
+
+def test_settings_of_the_two_sides_that_do_not_fit_are_named():
+    server = Settings(max_lifetime_seconds=600, idle_timeout_seconds=300)
+    with pytest.raises(ConfigurationError, match="MAX_LIFETIME_SECONDS"):
+        connect(BackendSettings(), server=server)

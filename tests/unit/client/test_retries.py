@@ -15,6 +15,7 @@ from oneseek_sandbox.errors import (
 )
 
 NAME = {"thread_id": "t"}
+ID = {"sandbox_id": "0" * 32}
 FILE = {**NAME, "path": "/workspace/x"}
 HASH = "0" * 64
 
@@ -23,13 +24,15 @@ HASH = "0" * 64
     ("request_", "repeatable"),
     [
         (models.AcquireRequest(thread_id="t"), True),
-        (models.ReleaseRequest(**NAME), True),
+        (models.ReleaseRequest(**ID), True),
+        (models.ReleaseRequest(**NAME), False),
         (models.CleanupIdleRequest(), True),
         (models.LsRequest(**NAME), True),
         (models.ReadFileRequest(**FILE), True),
         (models.ExecuteRequest(**NAME, command="true"), False),
-        (models.ExecuteRequest(**NAME, command="true", request_id="r"), True),
-        (models.ExecuteRequest(**NAME, cancel="r"), True),
+        (models.ExecuteRequest(**ID, command="true", request_id="r"), True),
+        (models.ExecuteRequest(**NAME, command="true", request_id="r"), False),
+        (models.ExecuteRequest(**ID, cancel="r"), True),
         (models.WriteFileRequest(**FILE, content=""), True),
         (models.WriteFileRequest(**FILE, content="", append=True), False),
         (models.WriteFileRequest(**FILE, content="", create_only=True), False),
@@ -74,3 +77,9 @@ def test_pauses_grow_and_together_stay_within_what_is_given():
 
 def test_with_no_seconds_there_is_one_try():
     assert Retries(0).pause(StoreUnavailableError("away"), repeatable=True) is None
+
+
+def test_the_time_that_tries_took_counts():
+    retries = Retries(10)
+    assert retries.pause(StoreUnavailableError("away"), repeatable=True, took=1) is not None
+    assert retries.pause(StoreUnavailableError("away"), repeatable=True, took=60) is None
