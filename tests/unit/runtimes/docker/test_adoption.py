@@ -80,7 +80,8 @@ def new_server():
 
     def new(engine):
         settings = Settings()
-        parts = Parts(settings, engine, SandboxImage(settings, engine), realm="realm")
+        image = SandboxImage(settings, engine, SystemClock())
+        parts = Parts(settings, engine, image, realm="realm")
         made.append(parts)
         records = Records(engine, "realm")
         return Sandboxes(settings, engine, parts, records, realm="realm", clock=SystemClock())
