@@ -61,6 +61,14 @@ class TestErrors:
         ]
         assert [r.content for r in backend.download_files(["/etc/bad", good])] == [None, b"2"]
 
+    def test_a_file_too_large_to_hold_is_not_downloaded(self, backend, folder):
+        backend.execute(f"truncate -s $((2**20 * 100 + 1)) {folder}/over")
+        backend.write(f"{folder}/small", "small")
+        over, small = backend.download_files([f"{folder}/over", f"{folder}/small"])
+        assert over.content is None
+        assert str(over.error).startswith("file too large: ")
+        assert (small.content, small.error) == (b"small", None)
+
     def test_searches_and_deletions_say_what_is_wrong_with_their_path(self, backend, folder):
         backend.execute(f"ln -s /etc '{folder}/out'; touch '{folder}/file'")
         for path, reason in {

@@ -248,6 +248,15 @@ class TestProvider:
             sandbox.read_file(f"{HOME}/lost")
         assert "outputs" in sandbox.execute_command("cd /mnt/user-data/outputs; pwd")
 
+    def test_no_two_users_threads_share_an_id(self, monkeypatch):
+        monkeypatch.setattr(DeerFlowSandbox, "prepare", lambda _: None)
+        provider = OneSeekSandboxProvider(sandboxes=RemoteSandboxes("http://127.0.0.1:9"))
+        names = [("a", "b:c"), ("a:b", "c"), ("", "a:b:c"), (None, "a:b:c")]
+        ids = {provider.acquire(thread, user_id=user) for user, thread in names}
+        assert len(ids) == len(names)
+        assert {len(id_) for id_ in ids} == {32}
+        provider.shutdown()
+
     def test_a_server_that_is_not_there_is_told_of(self):
         nowhere = RemoteSandboxes("http://127.0.0.1:9", retry_seconds=0)
         provider = OneSeekSandboxProvider(sandboxes=nowhere)

@@ -170,6 +170,21 @@ async def test_a_model_cannot_choose_the_thread(sandboxes, thread):
     assert "thread_id: no such field" in message.content
 
 
+@pytest.mark.parametrize(
+    "name", ["self", "config", "run_manager", "callbacks", "arguments", "tool_input", "no_such"]
+)
+async def test_every_name_that_is_no_field_is_told_to_the_model(sandboxes, blocking, thread, name):
+    wanted = call("sandbox_ls", **{name: {"path": "/workspace"}})
+    by_coroutine = by_name(langchain_tools(sandboxes))["sandbox_ls"]
+    without = by_name(langchain_tools(blocking))["sandbox_ls"]
+    for message in (
+        await by_coroutine.ainvoke(wanted, config(thread)),
+        await asyncio.to_thread(without.invoke, wanted, config(thread)),
+    ):
+        assert message.status == "error"
+        assert f"{name}: no such field" in message.content
+
+
 async def test_a_cancelled_run_ends_its_command(sandboxes, thread):
     tools = by_name(langchain_tools(sandboxes))
     await tools["sandbox_ls"].ainvoke({}, config(thread))

@@ -56,6 +56,8 @@ async def test_null_stands_for_what_is_left_out(tools):
         ("sandbox_execute", {"command": "ls", "thread_id": "other"}, "thread_id: no such field"),
         ("sandbox_execute", "not json", "not JSON"),
         ("sandbox_execute", "[1]", "not a JSON object"),
+        ("sandbox_execute", "[" * 100_000, "not JSON"),
+        ("sandbox_ls", '{"depth": ' + "9" * 5000 + "}", "not JSON"),
         ("sandbox_write_file", '{"path": "/workspace/f", "content": "a', "not JSON"),
         ("sandbox_read_file", {"path": F, "start_line": 0}, "start_line: "),
         ("sandbox_release", {"really": True}, "sandbox_release takes: nothing."),

@@ -25,6 +25,7 @@ Conventions = Literal["0.7", "0.6"]
 published suite still asks for: `write` refuses a file that is there, `glob` gives relative paths,
 of directories too."""
 
+_LARGEST_DOWNLOAD: Final = 100 * 1024 * 1024
 _PAGE: Final = 10_000
 _KEPT: Final = ".deepagents"
 _ARTIFACTS: Final = ("/large_tool_results", "/conversation_history")
@@ -244,13 +245,17 @@ class Operations:
         return responses
 
     async def download(self, paths: list[str]) -> list[p.FileDownloadResponse]:
-        """Read files whole; each has a response of its own."""
+        """Read files whole, of 100 MiB at most; each has a response of its own."""
         responses = []
         for path in paths:
             response = p.FileDownloadResponse(path=path)
             try:
                 async with self._thread.download(self._inside(path)) as file:
-                    response.content = b"".join([chunk async for chunk in file.chunks])
+                    if file.size > _LARGEST_DOWNLOAD:
+                        told = f"it has {file.size} bytes, of {_LARGEST_DOWNLOAD} at most"
+                        response.error = f"file too large: {told}"
+                    else:
+                        response.content = b"".join([chunk async for chunk in file.chunks])
             except errors.SandboxError as error:
                 response.error = _problem(error)
             responses.append(response)

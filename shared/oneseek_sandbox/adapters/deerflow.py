@@ -7,6 +7,7 @@ configuration. DeerFlow's tools cut what is too long and say `(empty)` and the l
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import threading
 import uuid
@@ -221,8 +222,8 @@ class OneSeekSandboxProvider(SandboxProvider):
             SandboxRuntimeError: It cannot be had; the message says why.
         """
         thread_id = thread_id or uuid.uuid4().hex
-        name = f"{user_id or ''}:{thread_id}"
-        sandbox_id = hashlib.sha256(name.encode()).hexdigest()[:16]
+        name = json.dumps([user_id, thread_id])
+        sandbox_id = hashlib.sha256(name.encode()).hexdigest()[:32]
         with self._changing, translated(""):
             sandbox = self._acquired.get(sandbox_id) or self._parked.pop(sandbox_id, None)
             if sandbox is None:

@@ -6,7 +6,7 @@ The thread is the run's: `config["configurable"]["thread_id"]`, as checkpointers
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from langchain_core.runnables import RunnableConfig  # noqa: TC002 - LangChain reads the annotation
 from langchain_core.tools import StructuredTool, ToolException
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from oneseek_sandbox.client import BackendSettings, Sandboxes
 
 __all__ = ["langchain_tools"]
+
+_ALL: Final = "arguments"
+"""No tool has a field of this name."""
 
 
 def langchain_tools(
@@ -110,19 +113,41 @@ class _Source:
         return self._threads.of(str(thread), scope)
 
 
+class _SandboxTool(StructuredTool):
+    """Hands on what a model said under one name.
+
+    LangChain makes every argument a keyword of its own functions, where a model's `self` is an
+    error, and its `config` is lost.
+    """
+
+    def run(self, tool_input: str | dict[str, Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        return super().run(_wrapped(self.name, tool_input), *args, **kwargs)
+
+    async def arun(self, tool_input: str | dict[str, Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        return await super().arun(_wrapped(self.name, tool_input), *args, **kwargs)
+
+
+def _wrapped(name: str, given: str | dict[str, Any]) -> str | dict[str, Any]:
+    """Put arguments below one name if there is any that is no field of the tool's."""
+    if isinstance(given, str) or given.keys() <= TOOLS[name].arguments.model_fields.keys():
+        return given
+    return {_ALL: given}
+
+
 def _tool(tool: Tool, source: _Source, *, raise_errors: bool) -> StructuredTool:
     # The parameter's annotation is how LangChain knows that it wants the config.
     async def coroutine(config: RunnableConfig, **arguments: Any) -> tuple[str, Any]:  # noqa: ANN401
-        return _content(await source.run(tool.name, arguments, config))
+        return _content(await source.run(tool.name, arguments.get(_ALL, arguments), config))
 
     func = None
     if source.blocking is not None:
         loop = source.blocking.loop
 
         def func(config: RunnableConfig, **arguments: Any) -> tuple[str, Any]:  # noqa: ANN401
-            return _content(source.run_blocking(loop, tool.name, arguments, config))
+            given = arguments.get(_ALL, arguments)
+            return _content(source.run_blocking(loop, tool.name, given, config))
 
-    return StructuredTool(
+    return _SandboxTool(
         name=tool.name,
         description=tool.description,
         args_schema=tool.schema(),

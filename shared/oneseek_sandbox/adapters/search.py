@@ -11,6 +11,7 @@ from oneseek_sandbox.errors import InternalError, SandboxUnavailableError
 
 if TYPE_CHECKING:
     from oneseek_sandbox.client.thread import ThreadSandbox
+    from oneseek_sandbox.models.answers import ExecuteAnswer
 
 __all__ = ["Order", "SearchRefused", "Searched", "run_search"]
 
@@ -90,6 +91,26 @@ async def run_search(thread: ThreadSandbox, order: Order) -> Searched:
         SearchRefused: Nothing was done.
         SandboxError: As any call of the sandbox.
     """
+    ended = await _ended(thread, order)
+    if ended.stdout_truncated:
+        # The server keeps less output than usual: what it kept shows how much.
+        ended = await _ended(thread, replace(order, max_bytes=len(ended.stdout) // 2))
+    if ended.stdout_truncated:
+        raise SandboxUnavailableError(
+            f"The {order.do} in the sandbox printed more than it was asked for. Is its python3 the "
+            "image's own?"
+        )
+    try:
+        return _searched(json.loads(ended.stdout), order)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        # What is in the sandbox may say anything, so nothing of it is repeated.
+        raise SandboxUnavailableError(
+            f"What the {order.do} in the sandbox printed is not an answer. Is its python3 the "
+            "image's own?"
+        ) from None
+
+
+async def _ended(thread: ThreadSandbox, order: Order) -> ExecuteAnswer:
     ended = await thread.execute(
         _COMMAND,
         stdin=json.dumps(asdict(order)),
@@ -104,10 +125,54 @@ async def run_search(thread: ThreadSandbox, order: Order) -> Searched:
             f"The {order.do} in the sandbox failed with exit code {ended.exit_code}: "
             f"{ended.stderr.strip()[-500:]}"
         )
-    if ended.stdout_truncated:
-        # The server keeps less output than usual: what it kept shows how much.
-        return await run_search(thread, replace(order, max_bytes=len(ended.stdout) // 2))
-    answer = json.loads(ended.stdout)
-    if answer["error"]:
-        raise SearchRefused(answer["error"])
-    return Searched(answer["results"], answer["cut"])
+    return ended
+
+
+def _searched(answer: Any, order: Order) -> Searched:  # noqa: ANN401 - a sandbox may say anything
+    """Read an answer.
+
+    Raises:
+        SearchRefused: It says so.
+        ValueError, TypeError, KeyError: It is none.
+    """
+    error, results, cut = answer["error"], answer["results"], answer["cut"]
+    if error is not None and _is_text(error):
+        raise SearchRefused(error)
+    is_row = _IS_ROW[order.do]
+    if (
+        error is not None
+        or cut not in ("", "budget", "unreadable")
+        or not isinstance(results, list)
+        or len(results) > order.max_results
+        or not all(is_row(row, order) for row in results)
+    ):
+        raise ValueError("not an answer")
+    return Searched(results, cut)
+
+
+def _is_text(value: object) -> bool:
+    """Tell whether it is a text that can be written; JSON may have halves of characters."""
+    return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
+
+
+def _is_name(row: object, _: Order) -> bool:
+    return isinstance(row, list) and len(row) == 2 and _is_text(row[0]) and isinstance(row[1], bool)
+
+
+def _is_line(row: object, order: Order) -> bool:
+    return (
+        isinstance(row, list)
+        and len(row) == 3
+        and _is_text(row[0])
+        and type(row[1]) is int
+        and row[1] > 0
+        and _is_text(row[2])
+        and len(row[2]) <= order.max_line
+    )
+
+
+def _is_path(row: object, _: Order) -> bool:
+    return _is_text(row)
+
+
+_IS_ROW: Final = {"glob": _is_name, "grep": _is_line, "delete": _is_path}

@@ -171,7 +171,7 @@ def _checked(tool: Tool, arguments: Mapping[str, Any] | str | None) -> BaseModel
     if isinstance(arguments, str):
         try:
             value = json.loads(arguments) if arguments.strip() else {}
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InvalidRequestError(f"The arguments are not JSON: {error}.") from None
     if value is None:
         value = {}

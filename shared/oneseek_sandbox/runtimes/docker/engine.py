@@ -165,14 +165,21 @@ class Engine:
             self._api.remove_image(name)
 
     def create_volume(self, name: str, labels: dict[str, str]) -> dict[str, str]:
-        """Create a volume, or find the one of this name, and return its labels: the first maker's."""
+        """Create a volume, or find the one of this name, and return its labels: the first maker's.
+
+        Raises:
+            EngineRefusalError: There is none, for the reason that the engine gave at first.
+        """
         try:
             with _failures():
                 made = self._api.create_volume(name, "local", labels=labels)
-        except EngineRefusalError:
+        except EngineRefusalError as refused:
             # Podman refuses the second of two who create at the same moment.
-            with _failures():
+            made = None
+            with _none_if_missing(), _failures():
                 made = self._api.inspect_volume(name)
+            if made is None:
+                raise refused from refused.__cause__
         found: dict[str, str] = made.get("Labels") or {}
         return found
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import re
 import secrets
 import tarfile
 import threading
@@ -24,9 +25,10 @@ from oneseek_sandbox.runtimes.docker.container_spec import (
     WORKER_FILES,
 )
 from oneseek_sandbox.runtimes.docker.engine import EngineRefusalError
-from oneseek_sandbox.runtimes.docker.records import ROLE
+from oneseek_sandbox.runtimes.docker.leftovers import LEFTOVER_MS
 
 if TYPE_CHECKING:
+    from oneseek_sandbox.clock import Clock
     from oneseek_sandbox.runtimes.docker.engine import Engine, Resource
     from oneseek_sandbox.settings import Settings
 
@@ -35,6 +37,8 @@ __all__ = ["SandboxImage"]
 log = logging.getLogger(__name__)
 
 _REPOSITORY: Final = "oneseek-sandbox-layer"
+# In the name and not in labels: those would go into the image, and no engine takes them away again.
+_CONTAINER: Final = re.compile(rf"/?{_REPOSITORY}-(?P<ms>\d{{13,}})-[0-9a-f]+")
 _FOLDER_MODE: Final = 0o755
 # Root of the door and the user of the door both write there; the sandbox sees it read-only.
 _GATE_MODE: Final = 0o777
@@ -43,9 +47,10 @@ _GATE_MODE: Final = 0o777
 class SandboxImage:
     """Finds or makes the image that these settings and this version ask for."""
 
-    def __init__(self, settings: Settings, engine: Engine) -> None:
+    def __init__(self, settings: Settings, engine: Engine, clock: Clock) -> None:
         self._base = settings.sandbox_image
         self._engine = engine
+        self._clock = clock
         self._archive = _archive(settings.workspace_dir)
         self._making = threading.Lock()
         self._known = ""
@@ -65,11 +70,25 @@ class SandboxImage:
             return self._known
 
     def remove_old(self) -> None:
-        """Remove images of other versions that no container stands on."""
+        """Remove images of other versions that no container stands on, and containers for one."""
+        self._remove_leftovers()
         for name in self._engine.image_names():
             _, _, local = name.rpartition("/")  # Podman puts a registry in front
             if self._known and local != self._known and local.startswith(f"{_REPOSITORY}:"):
                 self._engine.remove_image(name)
+
+    def _remove_leftovers(self) -> None:
+        """Remove the containers of servers that died while they made an image."""
+        latest = self._clock.now_ms() - LEFTOVER_MS
+        for container in self._engine.containers():
+            for name in container.get("Names") or []:
+                made = _CONTAINER.fullmatch(name)
+                if made is None or int(made["ms"]) >= latest:
+                    continue
+                try:
+                    self._engine.remove_container(container["Id"])
+                except EngineRefusalError as error:
+                    log.info("The container %s is not removed yet: %s", name, error.message)
 
     def _base_image(self) -> Resource:
         if found := self._engine.image(self._base):
@@ -93,11 +112,9 @@ class SandboxImage:
         if self._engine.image(name) is not None:
             return name
         log.info("Making the image %s from %s", name, self._base)
-        config = {"Image": base["Id"], "Cmd": ["true"], "Labels": {ROLE: "layer"}}
+        maker = f"{_REPOSITORY}-{self._clock.now_ms()}-{secrets.token_hex(4)}"
         try:
-            container = self._engine.create_container(
-                f"{_REPOSITORY}-{secrets.token_hex(4)}", config
-            )
+            container = self._engine.create_container(maker, {"Image": base["Id"], "Cmd": ["true"]})
             try:
                 self._engine.put(container, "/", self._archive)
                 self._engine.commit(container, name)

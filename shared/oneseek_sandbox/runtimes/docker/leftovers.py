@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from oneseek_sandbox.runtimes.docker.engine import Engine
     from oneseek_sandbox.runtimes.docker.parts import Parts
 
-__all__ = ["remove_leftovers"]
+__all__ = ["LEFTOVER_MS", "remove_leftovers"]
 
-_LEFTOVER_MS: Final = 600_000
+LEFTOVER_MS: Final = 600_000
 """How old the parts of no sandbox must be: a younger one may just be being made."""
 
 
@@ -27,7 +27,7 @@ def remove_leftovers(engine: Engine, parts: Parts, realm: str, *, now_ms: int) -
         *engine.volumes(realm),
         *engine.networks(realm),
     ]
-    latest = now_ms - _LEFTOVER_MS
+    latest = now_ms - LEFTOVER_MS
     old = {name_of(part) for part in found if int(labels_of(part)[CREATED_MS]) < latest}
     # Looked at last: a sandbox that is made meanwhile is not taken for a leftover.
     for name in old - {name_of(c) for c in engine.containers(realm, f"{ROLE}=sandbox")}:

@@ -55,7 +55,7 @@ class DockerRuntime:
         self._self_test = self_test
         realm = TokenKey.from_settings(settings).key_id
         self._engine = Engine()
-        self._image = SandboxImage(settings, self._engine)
+        self._image = SandboxImage(settings, self._engine, self._clock)
         self._parts = Parts(settings, self._engine, self._image, realm=realm)
         self._sandboxes = Sandboxes(
             settings,

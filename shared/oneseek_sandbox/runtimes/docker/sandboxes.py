@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import secrets
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from oneseek_sandbox.errors import (
@@ -18,18 +17,15 @@ from oneseek_sandbox.errors import (
 from oneseek_sandbox.runtimes.docker import container_state
 from oneseek_sandbox.runtimes.docker.container_spec import door_name
 from oneseek_sandbox.runtimes.docker.engine import EngineRefusalError
+from oneseek_sandbox.runtimes.docker.found import found_among
 from oneseek_sandbox.runtimes.docker.leftovers import remove_leftovers
 from oneseek_sandbox.runtimes.docker.records import (
     NAME,
     REALM,
-    ROLE,
     Record,
-    labels_of,
     name_of,
-    newest_of,
     thread_label,
 )
-from oneseek_sandbox.runtimes.runtime import SandboxObject
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,9 +33,10 @@ if TYPE_CHECKING:
     from oneseek_sandbox.clock import Clock
     from oneseek_sandbox.leases.store import Thread
     from oneseek_sandbox.runtimes.docker.engine import Engine, Resource
+    from oneseek_sandbox.runtimes.docker.found import Found
     from oneseek_sandbox.runtimes.docker.parts import Parts
     from oneseek_sandbox.runtimes.docker.records import Records
-    from oneseek_sandbox.runtimes.runtime import Labels, ObjectState
+    from oneseek_sandbox.runtimes.runtime import Labels, ObjectState, SandboxObject
     from oneseek_sandbox.settings import Settings
 
 __all__ = ["Sandboxes"]
@@ -49,27 +46,6 @@ log = logging.getLogger(__name__)
 _CHANGE_TRIES: Final = 8
 _TRIAL_MS: Final = 60_000
 """How long a self-test may take, whose sandboxes are marked as ending from the start."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """A sandbox that is there, as one look at the engine showed it."""
-
-    uid: str
-    name: str
-    record: Record
-    is_up: bool
-    address: str
-
-    def as_object(self) -> SandboxObject:
-        return SandboxObject(
-            uid=self.uid,
-            name=self.name,
-            address=self.address,
-            labels=self.record.labels,
-            claimed=self.record.claimed,
-            restarted=self.record.restarted,
-        )
 
 
 class Sandboxes:
@@ -118,7 +94,7 @@ class Sandboxes:
         except SandboxError:
             self._withdraw(uid, name, labels.generation)
             raise
-        return self._reachable(uid, name)
+        return self._reachable(uid, name, record.labels)
 
     def adopt(self, sandbox: SandboxObject, labels: Labels) -> SandboxObject:
         """Label a found sandbox anew, and start it again if it does not run."""
@@ -133,10 +109,10 @@ class Sandboxes:
             )
         kept = dataclasses.replace(labels, created_ms=current.labels.created_ms)
         restarted = current.restarted if found.is_up else current.claimed
-        self._change(found, labels=kept, restarted=restarted)
+        mine = self._change(found, labels=kept, restarted=restarted)
         if not found.is_up:
-            self._restart(found)
-        return self._reachable(found.uid, found.name)
+            self._restart(mine)
+        return self._reachable(found.uid, found.name, kept)
 
     def mark_claimed(self, sandbox: SandboxObject) -> None:
         """Record that a sandbox's worker was claimed."""
@@ -196,26 +172,14 @@ class Sandboxes:
                 self.stop(found.uid, found.name)
         remove_leftovers(self._engine, self._parts, self._realm, now_ms=now_ms)
 
-    def _look(self, *labels: str) -> Iterable[_Found]:
+    def _look(self, *labels: str) -> Iterable[Found]:
         """Return the sandboxes that carry the labels, by one look at containers and records."""
         containers = self._engine.containers(self._realm, *labels)
         if not containers:
             return []
-        doors = {name_of(c): c for c in containers if labels_of(c)[ROLE] == "door"}
-        written = self._records.written(*labels)
-        found = []
-        for container in containers:
-            labelled = labels_of(container)
-            record = newest_of(labelled, written.get(name_of(container), []))
-            if labelled[ROLE] != "sandbox" or record is None:
-                continue
-            door = doors.get(name_of(container))
-            is_up = container_state.is_running(container) and container_state.is_running(door)
-            address = container_state.address_of(door)
-            found.append(_Found(container["Id"], name_of(container), record, is_up, address))
-        return found
+        return found_among(containers, self._records.written(*labels))
 
-    def _now(self, uid: str, name: str) -> _Found:
+    def _now(self, uid: str, name: str) -> Found:
         """Return a sandbox as it is now.
 
         Raises:
@@ -226,26 +190,29 @@ class Sandboxes:
                 return found
         raise _lost()
 
-    def _reachable(self, uid: str, name: str) -> SandboxObject:
+    def _reachable(self, uid: str, name: str, labels: Labels) -> SandboxObject:
         """Return a sandbox that was just started, or labelled while it ran.
 
         Raises:
+            CreationLostError: It does not carry these labels any more.
             SandboxLostError: It is gone, or ending.
             SandboxStartError: Its door ended at once.
         """
         found = self._now(uid, name)
+        if found.record.labels != labels:
+            raise _taken_over()
         if not found.address:
             raise SandboxStartError(f"The sandbox cannot be reached. {self.explain(uid)}")
         return found.as_object()
 
-    def _unchanged(self, sandbox: SandboxObject) -> _Found:
+    def _unchanged(self, sandbox: SandboxObject) -> Found:
         found = self._now(sandbox.uid, sandbox.name)
         if found.record.labels != sandbox.labels:
             raise _taken_over()
         return found
 
-    def _change(self, found: _Found, **changes: object) -> None:
-        """Write the next record, and see that there is still something that it is about."""
+    def _change(self, found: Found, **changes: object) -> Found:
+        """Write the next record, see that there is something that it is about, and return both."""
         changed = self._records.change(found.name, found.record, **changes)
         if self._container(found.uid) is None:
             self._parts.remove(found.name)
@@ -253,16 +220,29 @@ class Sandboxes:
         if changed is None:
             self._now(found.uid, found.name)  # is it ending, or another's?
             raise _taken_over()
+        return dataclasses.replace(found, record=changed)
 
-    def _restart(self, found: _Found) -> None:
-        """Start both containers anew: a door gives its listener away only once."""
-        door = door_name(found.name)
-        self._engine.kill(door)
-        self._engine.kill(found.uid)
+    def _restart(self, mine: Found) -> None:
+        """Start both containers anew: a door gives its listener away only once.
+
+        Whoever takes the sandbox over starts it too, so who comes late looks before each step.
+
+        Raises:
+            CreationLostError: The record is no longer the caller's.
+        """
+        door = door_name(mine.name)
+        for container in (door, mine.uid):
+            self._see_still(mine)
+            self._engine.kill(container)
+        self._see_still(mine)
         try:
-            self._parts.start(found.uid, door)
+            self._parts.start(mine.uid, door)
         except EngineRefusalError as error:
-            raise self._start_failure(found.uid, error) from error
+            raise self._start_failure(mine.uid, error) from error
+
+    def _see_still(self, mine: Found) -> None:
+        if self._now(mine.uid, mine.name).record.number != mine.record.number:
+            raise _taken_over()
 
     def _start_failure(self, uid: str, error: EngineRefusalError) -> SandboxError:
         told = container_state.start_refusal(error, self._settings)

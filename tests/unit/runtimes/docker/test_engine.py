@@ -6,11 +6,12 @@ import gc
 import socket
 import sys
 import warnings
+from types import SimpleNamespace
 
 import pytest
 
 from oneseek_sandbox.errors import ConfigurationError, RuntimeUnavailableError
-from oneseek_sandbox.runtimes.docker.engine import Engine
+from oneseek_sandbox.runtimes.docker.engine import Engine, EngineRefusalError
 
 
 def test_a_missing_package_is_named_with_the_extra(monkeypatch):
@@ -41,3 +42,37 @@ def test_an_engine_afar_is_refused(monkeypatch, address):
     monkeypatch.setenv("DOCKER_HOST", address)
     with pytest.raises(ConfigurationError, match="another machine's"):
         Engine().open()
+
+
+class Volumes:
+    """The client of an engine that makes no volume; what it has is given."""
+
+    def __init__(self, **have):
+        self._have = have
+
+    def create_volume(self, name, driver, labels):
+        raise refusal(500, "no space left on device")
+
+    def inspect_volume(self, name):
+        if name not in self._have:
+            raise refusal(404, f"no such volume: {name}")
+        return self._have[name]
+
+
+def refusal(status, message):
+    errors = pytest.importorskip("docker").errors
+    return errors.APIError(message, SimpleNamespace(status_code=status), message)
+
+
+def test_of_a_volume_that_cannot_be_made_the_reason_is_told():
+    engine = Engine()
+    engine._client = Volumes()
+    with pytest.raises(EngineRefusalError, match="no space left") as refused:
+        engine.create_volume("new", {})
+    assert not refused.value.is_missing
+
+
+def test_a_volume_that_another_makes_at_the_same_moment_is_found():
+    engine = Engine()
+    engine._client = Volumes(raced={"Labels": {"first": "maker"}})
+    assert engine.create_volume("raced", {"second": "maker"}) == {"first": "maker"}
