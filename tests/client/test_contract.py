@@ -44,6 +44,7 @@ class TestLocalWithRedis(TestLocalWithAFile):
     """In this process, leases in Redis."""
 
     kind = "local-redis"
+    only_essential = True
 
 
 class TestProvisioner(TestLocalWithAFile):
