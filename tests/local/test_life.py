@@ -13,6 +13,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+from tests.bubblewrap import bubblewrap
 
 from oneseek_sandbox.errors import (
     CapacityError,
@@ -322,6 +323,7 @@ async def test_root_that_may_not_mount_needs_folders_that_others_can_pass(
     home, make_runtime, labels, run, monkeypatch
 ):
     monkeypatch.setattr(host, "can_mount", lambda: False)
+    monkeypatch.setattr(bwrap_program, "bwrap_candidates", lambda: [bubblewrap()])
     home.chmod(0o711)
     runtime = await make_runtime()
     sandbox = await runtime.create(labels())

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import functools
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.bubblewrap import bubblewrap
 from tests.worker.client import Client, WorkerProcess, worker_process
-
-from oneseek_sandbox.runtimes.local.bwrap_program import (
-    bwrap_candidates,
-    parts_to_stage,
-    staged_program,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,19 +37,6 @@ def all_on_path(name: str) -> list[str]:
     """Return every program of this name on PATH."""
     folders = os.get_exec_path()
     return [found for folder in folders if (found := shutil.which(name, path=folder))]
-
-
-@functools.cache
-def bubblewrap() -> str:
-    """Return a bubblewrap that every user can start: the system's, or a copy of the wheel's."""
-    program = bwrap_candidates()[0]
-    stage = Path(tempfile.mkdtemp(prefix="bwrap-"))
-    atexit.register(shutil.rmtree, stage, ignore_errors=True)
-    stage.chmod(0o755)
-    for name, part in parts_to_stage(program).items():
-        copy = shutil.copytree if Path(part).is_dir() else shutil.copy2
-        copy(part, stage / name)
-    return staged_program(program, str(stage))
 
 
 def as_first_process(folder: Path) -> list[str]:
