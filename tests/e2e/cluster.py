@@ -154,4 +154,4 @@ async def settled(verbs):
                 return False
         return True
 
-    await until(ready, seconds=120, what=f"{verbs} are ready")
+    await until(ready, seconds=240, what=f"{verbs} are ready")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 
 import httpx
 import pytest
@@ -11,6 +12,7 @@ import yaml
 from tests.e2e import cluster
 
 from oneseek_sandbox.testing.verbs import VerbsContract
+from oneseek_sandbox.testing.verbs.calls import call, refused
 
 pytestmark = pytest.mark.e2e
 
@@ -20,13 +22,6 @@ GATEWAY_KINDS = ("Gateway", "HTTPRoute", "ReferenceGrant")
 
 def _exists(*what):
     return bool(cluster.kubectl("get", *what, "--ignore-not-found", "-o", "name", check=False))
-
-
-@pytest_asyncio.fixture(scope="class", loop_scope="class")
-async def without_a_key():
-    without = {"PROVISIONER_API_KEYS_FILE": "", "PROVISIONER_ALLOW_NO_KEY": "true"}
-    async with cluster.changed(cluster.VERBS, env=without):
-        yield
 
 
 @pytest_asyncio.fixture(scope="class", loop_scope="class")
@@ -53,15 +48,17 @@ def gateway_host():
     cluster.kubectl("delete", "-f", "-", given=manifest, namespace=None)
 
 
-@pytest.mark.usefixtures("without_a_key")
-class TestWithoutAKey(VerbsContract):
-    """Nobody is asked for a key where the setting says so."""
-
-    only_essential = True
-
-    @pytest.fixture
-    async def client(self, new_client):
-        return new_client(None)
+async def test_nobody_is_asked_for_a_key_where_the_setting_says_so(new_client):
+    """By functions with the setting; one without it asks as ever."""
+    without = {"PROVISIONER_API_KEYS_FILE": "", "PROVISIONER_ALLOW_NO_KEY": "true"}
+    client = new_client(None)
+    async with cluster.changed(["acquire", "write_file", "execute", "release"], env=without):
+        acquired = await call(client, "acquire", thread_id=f"e2e-{secrets.token_hex(4)}")
+        name = {"sandbox_id": acquired["sandbox_id"]}
+        await call(client, "write_file", **name, path="/workspace/x", content="open")
+        assert (await call(client, "execute", **name, command="cat x"))["stdout"] == "open"
+        await refused(client, "ls", status=401, code="unauthenticated", **name)
+        assert (await call(client, "release", **name))["released"] is True
 
 
 @pytest.mark.usefixtures("gvisor")
