@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from oneseek_sandbox.settings import Settings
 
-__all__ = ["Caller", "Keys", "TokenKey"]
+__all__ = ["Caller", "Keys", "TokenKey", "is_sendable"]
 
 log = logging.getLogger(__name__)
 
@@ -206,9 +206,14 @@ def _long_enough(secret: str, name: str) -> str:
     return secret
 
 
+def is_sendable(key: str) -> bool:
+    """Return whether an Authorization header can carry a key, unchanged."""
+    return key == key.strip() and key.isascii() and key.isprintable()
+
+
 def _sendable(key: str, name: str) -> str:
     """Refuse a key that no header can carry: nobody could ever call with it."""
-    if key != key.strip() or not (key.isascii() and key.isprintable()):
+    if not is_sendable(key):
         raise ConfigurationError(
             f"{name} begins or ends with a blank, or has characters beyond printable ASCII; an "
             "Authorization header cannot carry it."

@@ -36,6 +36,7 @@ class _LoopThread:
         self._loop = asyncio.new_event_loop()
         self._process = os.getpid()
         self._is_closing = False
+        self._settling: set[asyncio.Future[object]] = set()
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="oneseek-sandbox", daemon=True
         )
@@ -62,7 +63,9 @@ class _LoopThread:
     def settle(self, work: Awaitable[object]) -> None:
         """Do the same for work that tidies up: where waiting would be for oneself, only begin it."""
         if threading.current_thread() is self._thread:
-            self._loop.create_task(_awaited(work))
+            begun = asyncio.ensure_future(work, loop=self._loop)
+            self._settling.add(begun)  # a loop holds its tasks weakly
+            begun.add_done_callback(self._settling.discard)
         elif not self._is_closing:
             self.run(work)
 
@@ -174,10 +177,6 @@ async def _end_all_other_tasks() -> None:
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
-
-
-async def _awaited(work: Awaitable[ResultT]) -> ResultT:
-    return await work
 
 
 def _iterate(events: AsyncIterator[Any], loop: _LoopThread) -> Iterator[Any]:

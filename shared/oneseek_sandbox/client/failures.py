@@ -45,10 +45,7 @@ def failures(url: str) -> Iterator[None]:
             may_have_run=False,
         ) from None
     except httpx.TimeoutException as error:
-        raise ServerUnreachableError(
-            f"{url} did not answer in time. The call may have been done; look before you repeat it.",
-            may_have_run=True,
-        ) from error
+        raise broken(url, "did not answer in time") from error
     except httpx.RequestError as error:
         raise broken(url, f"ended the connection before its answer ({type(error).__name__})") from (
             error

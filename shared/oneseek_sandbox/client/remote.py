@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -84,7 +83,7 @@ class RemoteSandboxes(Sandboxes):
                         raise refusal(data["error"], response.headers)
                     if name == "exit":
                         ended = True
-                        yield self._wire.parsed(models.ExecuteAnswer, json.dumps(data).encode())
+                        yield models.ExecuteAnswer.model_validate(data)
                     elif name in ("stdout", "stderr"):
                         yield Output("stderr" if name == "stderr" else "stdout", str(data["text"]))
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

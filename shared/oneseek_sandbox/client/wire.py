@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
+from oneseek_sandbox.auth import is_sendable
 from oneseek_sandbox.client.failures import broken, failures, not_ours, refusal_of_answer
 from oneseek_sandbox.errors import ConfigurationError
 from oneseek_sandbox.telemetry.spans import current_span
@@ -44,7 +45,12 @@ class Wire:
         # What is decompressed has no length that could be bounded beforehand.
         headers = {"accept-encoding": "identity"}
         if api_key:
-            headers["authorization"] = f"Bearer {_sendable(api_key)}"
+            if not is_sendable(api_key):
+                raise ConfigurationError(
+                    "sandbox_provisioner_api_key begins or ends with a blank or a newline, or has "
+                    "characters beyond printable ASCII; no header can carry it."
+                )
+            headers["authorization"] = f"Bearer {api_key}"
         self._http = httpx.AsyncClient(
             base_url=base,
             headers=headers,
@@ -92,14 +98,11 @@ class Wire:
     async def answer(self, request: httpx.Request, answer: type[AnswerT]) -> AnswerT:
         """Send a request and return its whole answer."""
         async with self.open(request) as response:
-            return self.parsed(answer, await self._read(response), response.status_code)
-
-    def parsed(self, answer: type[AnswerT], content: bytes, status: int = 200) -> AnswerT:
-        """Return an answer of that type; anything else is no answer of ours."""
+            content = await self._read(response)
         try:
             return answer.model_validate_json(content)
         except ValueError:
-            raise not_ours(self.url, status) from None
+            raise not_ours(self.url, response.status_code) from None
 
     async def chunks(self, response: httpx.Response) -> AsyncIterator[bytes]:
         """Yield the bytes of an answer as they come."""
@@ -124,15 +127,6 @@ def fields(request: BaseModel) -> dict[str, Any]:
 def _trace() -> dict[str, str]:
     traceparent = current_span().traceparent
     return {"traceparent": traceparent} if traceparent else {}
-
-
-def _sendable(key: str) -> str:
-    if key != key.strip() or not (key.isascii() and key.isprintable()):
-        raise ConfigurationError(
-            "sandbox_provisioner_api_key begins or ends with a blank or a newline, or has "
-            "characters beyond printable ASCII; no header can carry it."
-        )
-    return key
 
 
 def _base_url(url: str) -> httpx.URL:
