@@ -1,0 +1,71 @@
+"""Which check cannot hold under which fault, and why: nothing else may be excused.
+
+The same table stands in `docs/reliability.md`; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["CANNOT_HOLD", "FAULTS", "PROMISES"]
+
+PROMISES: Final[dict[str, tuple[int, ...]]] = {
+    "told": (1,),
+    "one_sandbox": (1, 2, 3),
+    "generation": (3,),
+    "old_files": (4, 6),
+    "idle": (5,),
+    "ended": (5, 6, 7),
+    "kept": (7, 8),
+    "files": (5, 7, 8),
+    "stale_write": (3,),
+    "restart_told": (7,),
+    "once": (3,),
+    "left": (4, 9),
+    "answered": (6, 8),
+}
+"""The checks of a history, and the lease promises that each one holds."""
+
+FAULTS: Final[dict[str, str]] = {
+    "server_killed": "kill -9 of a server, or of a function",
+    "server_paused": "a server stands still and goes on later",
+    "store_answer_lost": "a store call's answer is late or lost, or the call is sent again",
+    "store_away": "the store does not answer, or is killed",
+    "store_emptied": "the store lost everything",
+    "store_rolled_back": "the store went back to an earlier state",
+    "clock_jumped": "the store's clock jumped",
+    "worker_died": "a worker's process is gone, the files are there",
+    "sandbox_gone": "a sandbox is gone with its files",
+    "runtime_away": "what makes and ends sandboxes does not answer, or late",
+    "caller_left": "a caller closes its connection",
+    "request_resent": "a whole request is sent again on the way",
+    "monitor_killed": "a command's monitor is killed",
+    "disk_full": "the disk is full",
+    "power_cut": "the machine loses power",
+}
+"""What is done to a run, in words."""
+
+CANNOT_HOLD: Final[dict[str, dict[str, str]]] = {
+    "store_emptied": {
+        "old_files": "forgets a release whose sandbox was not proved gone yet",
+        "told": "forgets that nobody was told of a new sandbox",
+    },
+    "store_rolled_back": {
+        "old_files": "knows no release that came later",
+        "told": "knows not who was told later",
+        "restart_told": "knows not who was told later",
+        "one_sandbox": "gives out again what was current then",
+        "generation": "gives out again what was current then",
+        "idle": "gives out again what was in use then",
+        "once": "knows not which commands began later",
+    },
+    "request_resent": {
+        "stale_write": "a write that arrives twice is written twice",
+    },
+    "power_cut": {
+        "files": "files are not synced unless a write asks for it",
+        "stale_write": "files are not synced unless a write asks for it",
+        "once": "which commands began is not synced",
+    },
+}
+"""By fault and check: why it cannot hold there."""
