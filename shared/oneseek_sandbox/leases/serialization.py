@@ -1,6 +1,7 @@
 """A whole lease book as bytes, and back: exact, in a named format, and never torn unnoticed.
 
-The first line says what it is, in which format, and the SHA-256 of the rest, which is JSON. Not in
+The first line says what it is, in which format, and the SHA-256 of the rest, which is JSON. A file of
+an earlier version is read as it is; one that says what this version does not know is refused. Not in
 it are the terms, which every process has from its settings, and notices, which are for waiters.
 Pure: no I/O.
 """
@@ -11,12 +12,12 @@ import hashlib
 import json
 import operator
 import re
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from oneseek_sandbox.leases.book import LeaseBook
 from oneseek_sandbox.leases.ends import End, Ends
-from oneseek_sandbox.leases.state import LeaseRecord
+from oneseek_sandbox.leases.state import STATES, LeaseRecord
 from oneseek_sandbox.leases.store import Doomed, Placement, Thread
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["FORMAT", "BookFormatError", "read_book", "write_book"]
 
 _T = TypeVar("_T", LeaseRecord, End, Doomed)
+_Kind = type[LeaseRecord] | type[Placement] | type[End] | type[Doomed]
 
 FORMAT: Final = 1
 """Of the layout; which fields there are, the content itself says."""
@@ -34,9 +36,17 @@ FORMAT: Final = 1
 _HEADER: Final = re.compile(rb"oneseek-sandbox leases ([0-9]+) ([0-9a-f]{64})")
 # Rows without names, and read by attrgetter: a quarter of the time of objects, and every
 # transition writes them all.
+_KINDS: Final[tuple[_Kind, ...]] = (LeaseRecord, Placement, End, Doomed)
 _FIELDS: Final[dict[str, list[str]]] = {
     kind.__name__: [f.name for f in fields(kind) if f.name not in ("thread", "placement")]
-    for kind in (LeaseRecord, Placement, End, Doomed)
+    for kind in _KINDS
+}
+# What a file of an earlier version lacks has a default; what has none was always there.
+_LATER: Final = {
+    kind.__name__: {
+        f.name for f in fields(kind) if f.default is not MISSING or f.default_factory is not MISSING
+    }
+    for kind in _KINDS
 }
 _VALUES: Final = {
     kind.__name__: operator.attrgetter("thread.scope", "thread.thread_id", *_FIELDS[kind.__name__])
@@ -84,26 +94,36 @@ def read_book(data: bytes, terms: LeaseTerms) -> LeaseBook:
         raise BookFormatError("does not match its own checksum: it is torn, or was edited")
     try:
         content = json.loads(body)
-        book = _book(content, terms) if content["fields"] == _FIELDS else None
-    except (ValueError, TypeError, KeyError) as error:
+        written: dict[str, list[str]] = content["fields"]
+        book = _book(content, written, terms) if _is_known(written) else None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BookFormatError("holds something else than leases") from error
-    if book is None:
-        raise BookFormatError("was written by another version, whose leases have other fields")
+    if book is None or any(record.state not in STATES for record in book.records.values()):
+        raise BookFormatError("was written by a later version, whose leases say more")
     return book
 
 
-def _book(content: dict[str, Any], terms: LeaseTerms) -> LeaseBook:
-    records = [_item(LeaseRecord, row) for row in content["records"]]
+def _is_known(written: dict[str, list[str]]) -> bool:
+    """Return whether this version knows all that a file says, and can do without what it does not."""
+    return written.keys() == _FIELDS.keys() and all(
+        set(names) <= set(_FIELDS[kind]) and set(_FIELDS[kind]) - set(names) <= _LATER[kind]
+        for kind, names in written.items()
+    )
+
+
+def _book(content: dict[str, Any], written: dict[str, list[str]], terms: LeaseTerms) -> LeaseBook:
+    records = [_item(LeaseRecord, written, row) for row in content["records"]]
     for record, row in zip(records, content["placements"], strict=True):
-        record.placement = None if row is None else Placement(*row)
-    last = [_item(End, row) for row in content["last"]]
-    doomed = [_item(Doomed, row) for row in content["doomed"]]
+        named = None if row is None else dict(zip(written["Placement"], row, strict=True))
+        record.placement = None if named is None else Placement(**named)
+    last = [_item(End, written, row) for row in content["last"]]
+    doomed = [_item(Doomed, written, row) for row in content["doomed"]]
     return LeaseBook(
         terms,
         records={record.thread: record for record in records},
         threads={record.sandbox_id: record.thread for record in records},
         ends=Ends(
-            {sandbox_id: _item(End, row) for sandbox_id, row in content["ends"]},
+            {sandbox_id: _item(End, written, row) for sandbox_id, row in content["ends"]},
             {end.thread: end for end in last},
         ),
         doomed={entry.uid: entry for entry in doomed},
@@ -121,7 +141,7 @@ def _placement_row(placement: Placement | None) -> tuple[Any, ...] | None:
     return row
 
 
-def _item(kind: type[_T], row: list[Any]) -> _T:
+def _item(kind: type[_T], written: dict[str, list[str]], row: list[Any]) -> _T:
     scope, thread_id, *values = row
-    named = dict(zip(_FIELDS[kind.__name__], values, strict=True))
+    named = dict(zip(written[kind.__name__], values, strict=True))
     return kind(thread=Thread(scope, thread_id), **named)

@@ -8,14 +8,15 @@ side by side.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from oneseek_sandbox.errors import InternalError
 from oneseek_sandbox.leases.store import Creation, Lease, Placement, Thread
 
-__all__ = ["TRANSITIONS", "Event", "LeaseRecord", "State", "next_state"]
+__all__ = ["STATES", "TRANSITIONS", "Event", "LeaseRecord", "State", "next_state"]
 
 State = Literal["none", "creating", "ready", "restarting"]
+STATES: Final[frozenset[State]] = frozenset(get_args(State))
 Event = Literal[
     "begin",
     "renew",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import random
 
@@ -156,12 +157,36 @@ def test_a_file_of_another_format_is_refused_as_that():
         read_book(data, TERMS)
 
 
-def test_a_file_with_other_fields_is_refused_as_that(monkeypatch):
+def test_a_file_of_a_later_version_is_refused_as_that(monkeypatch):
     data = write_book(full_book())
     fields = serialization._FIELDS
-    monkeypatch.setattr(serialization, "_FIELDS", fields | {"End": [*fields["End"], "since_ms"]})
-    with pytest.raises(BookFormatError, match="other fields"):
+    monkeypatch.setattr(serialization, "_FIELDS", fields | {"End": fields["End"][:-1]})
+    with pytest.raises(BookFormatError, match="later version"):
         read_book(data, TERMS)
+
+
+def test_a_file_with_a_state_of_a_later_version_is_refused_as_that():
+    book = full_book()
+    next(iter(book.records.values())).state = "stopped"
+    with pytest.raises(BookFormatError, match="later version"):
+        read_book(write_book(book), TERMS)
+
+
+def test_a_file_of_an_earlier_version_is_read_with_defaults_for_what_it_lacks():
+    book = full_book()
+    first_line, _, body = write_book(book).partition(b"\n")
+    content = json.loads(body)
+    lacking = content["fields"]["Placement"].index("restarted")
+    del content["fields"]["Placement"][lacking]
+    for row in filter(None, content["placements"]):
+        del row[lacking]
+    body = json.dumps(content).encode()
+    digest = hashlib.sha256(body).hexdigest().encode()
+    read = read_book(b" ".join([*first_line.split(b" ")[:-1], digest]) + b"\n" + body, TERMS)
+    for record in book.records.values():
+        if record.placement:
+            record.placement = dataclasses.replace(record.placement, restarted=False)
+    assert read == book
 
 
 @pytest.mark.parametrize(
