@@ -10,12 +10,16 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from oneseek_sandbox.errors import (
+    CommandError,
+    InvalidRequestError,
     SandboxError,
     SandboxLostError,
     SandboxUnavailableError,
     UnavailableError,
+    WorkspaceError,
 )
 from oneseek_sandbox.leases.facts import facts_of_lease
+from oneseek_sandbox.leases.keys import request_digest
 from oneseek_sandbox.leases.refusals import refusal
 from oneseek_sandbox.leases.store import Resolved, Thread
 from oneseek_sandbox.telemetry.spans import current_span
@@ -83,45 +87,48 @@ class Pins:
         caller: Caller,
         limit_ms: int,
         *,
-        outlives: bool = False,
+        request_id: str | None = None,
     ) -> AsyncIterator[Lease]:
         """Pin the lease for one operation of at most `limit_ms`, and let go at its end.
 
         Args:
-            outlives: The operation goes on in the sandbox when the caller goes away; its pin then
-                stays until its own deadline.
+            request_id: The operation is done once, and goes on in the sandbox when the caller goes
+                away; its pin then stays until its own deadline.
         """
         thread, sandbox_id = await self.locate(reference, caller)
+        request = None if request_id is None else request_digest(request_id)
         pin_id = secrets.token_hex(8)
         pinning = asyncio.ensure_future(
             self._store.pin(
-                thread, sandbox_id=sandbox_id, pin_id=pin_id, limit_ms=limit_ms + _GRACE_MS
+                thread,
+                sandbox_id=sandbox_id,
+                pin_id=pin_id,
+                limit_ms=limit_ms + _GRACE_MS,
+                request=request,
             )
         )
         try:
             lease = await asyncio.shield(pinning)
         except asyncio.CancelledError:
-            self._spawn(self._take_back(pinning, pin_id))
+            self._spawn(self._take_back(pinning, pin_id, request))
             raise
         current_span().note(facts_of_lease(lease))
-        stays = outlives
+        stays, unstarted = request is not None, None
         try:
             yield lease
             stays = False
-        except SandboxLostError:
-            stays = False
-            await self._mark(lease)
-            raise
-        except SandboxUnavailableError as error:
-            await self._judge(lease, error)
-            raise
-        except SandboxError:
-            stays = False
+        except SandboxError as error:
+            if _is_unstarted(error):
+                stays, unstarted = False, request
+            if isinstance(error, SandboxLostError):
+                await self._mark(lease)
+            elif isinstance(error, SandboxUnavailableError):
+                await self._judge(lease, error)
             raise
         finally:
             if not stays:
                 # A task of its own: the scope of a dropped stream cancels every await in it.
-                await asyncio.shield(self._spawn(self._let_go(lease, pin_id)))
+                await asyncio.shield(self._spawn(self._let_go(lease, pin_id, unstarted)))
 
     async def _judge(self, lease: Lease, error: SandboxUnavailableError) -> None:
         """Say 410 when the lease ended under the operation; else leave a mark for acquire.
@@ -153,14 +160,27 @@ class Pins:
         task.add_done_callback(self._letting_go.discard)
         return task
 
-    async def _take_back(self, pinning: asyncio.Future[Lease], pin_id: str) -> None:
-        """Let go of a pin whose caller left while it was made."""
+    async def _take_back(
+        self, pinning: asyncio.Future[Lease], pin_id: str, request: str | None
+    ) -> None:
+        """Let go of a pin whose caller left while it was made: nothing was asked of the worker."""
         with suppress(SandboxError):
-            await self._let_go(await pinning, pin_id)
+            await self._let_go(await pinning, pin_id, request)
 
-    async def _let_go(self, lease: Lease, pin_id: str) -> None:
+    async def _let_go(self, lease: Lease, pin_id: str, unstarted: str | None) -> None:
         try:
-            await self._store.unpin(lease, pin_id=pin_id)
+            await self._store.unpin(lease, pin_id=pin_id, unstarted=unstarted)
         except SandboxError as error:
             # The pin ends by its own deadline; the answer matters more.
             log.warning("Could not let go of a pin: %s", error)
+
+
+def _is_unstarted(error: SandboxError) -> bool:
+    """Return whether no command of this call ran: the worker refused it, or was never reached.
+
+    A worker that is another process than the lease's says so before it takes a request.
+    """
+    if error.may_have_run is not None:
+        return not error.may_have_run
+    refusals = (CommandError, InvalidRequestError, SandboxLostError, WorkspaceError)
+    return isinstance(error, refusals)

@@ -151,9 +151,8 @@ class Provisioner:
         """
         command = self._command(request, stream=stream)
         limit_ms = command["timeout_ms"] + command["grace_ms"]
-        outlives = request.request_id is not None
         async with (
-            self._pins.hold(request, caller, limit_ms, outlives=outlives) as lease,
+            self._pins.hold(request, caller, limit_ms, request_id=request.request_id) as lease,
             aclosing(self._workers.execute(lease, command)) as events,
         ):
             async for event in events:

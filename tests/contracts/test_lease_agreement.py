@@ -15,7 +15,7 @@ from oneseek_sandbox.testing.clock import FakeClock
 from oneseek_sandbox.testing.leases import placement
 
 # Long enough that nothing ends by itself, and short enough to be waited for at a `pause`.
-TERMS = LeaseTerms(creation_ms=2000, ended_ms=60_000, idle_ms=2000, max_sandboxes=4)
+TERMS = LeaseTerms(2000, ended_ms=60_000, idle_ms=2000, max_sandboxes=4, max_request_ids=3)
 THREADS = [Thread("s", "a"), Thread("s", "b"), Thread("s:a", "")]
 STEPS = 360
 # Compared as they are; ids differ by nature, and times by how fast a server is.
@@ -76,6 +76,7 @@ def some_call(chance, sides):
     recent = lambda count: max(0, count - 1 - int(chance.expovariate(0.7)))  # noqa: E731
     an_id = recent(ids) if ids and chance.random() < 0.7 else None
     attempt, pin = f"attempt-{chance.randrange(6)}", f"pin-{chance.randrange(3)}"
+    request = chance.choice([None, *"abcd"])
     uid = f"uid-{chance.randrange(10_000)}"
     calls = {
         "acquire": lambda side: (
@@ -88,7 +89,12 @@ def some_call(chance, sides):
         ),
         "pin": lambda side: (
             (thread,),
-            {"sandbox_id": pick_id(side), "pin_id": pin, "limit_ms": limit_ms},
+            {
+                "sandbox_id": pick_id(side),
+                "pin_id": pin,
+                "limit_ms": limit_ms,
+                "request": request,
+            },
         ),
         "release": lambda side: ((thread,), {"sandbox_id": pick_id(side)}),
         "get": lambda _: ((thread,), {}),
@@ -121,7 +127,10 @@ def some_call(chance, sides):
         held = recent(leases)
         for method in ("suspect", "clear", "lose", "acknowledge_restart"):
             calls[method] = lambda side: ((side.leases[held],), {})
-        calls["unpin"] = lambda side: ((side.leases[held],), {"pin_id": pin})
+        calls["unpin"] = lambda side: (
+            (side.leases[held],),
+            {"pin_id": pin, "unstarted": request},
+        )
     method = chance.choice([*calls, "acquire", "acquire", *(["commit"] * 4 if creations else [])])
     return method, calls[method]
 

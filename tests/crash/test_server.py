@@ -105,6 +105,27 @@ async def test_a_sandbox_whose_processes_died_is_restarted_with_its_files(server
         assert (await call(client, "acquire", thread_id="t"))["sandbox_id"] == sandbox.id
 
 
+@pytest.mark.finding(2)
+@pytest.mark.parametrize("store_kind", ["auto", "file"])
+async def test_a_request_id_does_not_run_again_in_a_restarted_sandbox(new_server, store_kind):
+    server = new_server(key="key-of-the-crash", settings={"PROVISIONER_STATE_STORE": store_kind})
+    command = {"command": "echo ran >> log; cat log", "request_id": "step-1"}
+    async with server.async_client() as client:
+        sandbox = await acquired(client, "t")
+        assert (await sandbox.call("execute", **command))["stdout"] == "ran\n"
+        end_sandboxes_of(server)
+        unsent = {"command": "echo sent > second", "request_id": "step-2"}
+        await sandbox.refused("execute", status=503, code="sandbox_unavailable", **unsent)
+        assert (await call(client, "acquire", thread_id="t"))["restarted"] is True
+        for name in ({"sandbox_id": sandbox.id}, {"thread_id": "t"}):
+            response = await client.post("/v1/sandbox/execute", json=name | command)
+            error = response.json()["error"]
+            assert (response.status_code, error["code"]) == (409, "answer_lost")
+            assert (error["retryable"], error["may_have_run"]) == (False, True)
+        assert (await sandbox.read("/workspace/log"))["content"] == "ran\n"
+        assert (await sandbox.call("execute", **unsent))["exit_code"] == 0, "it was never sent"
+
+
 def end_sandboxes_of(server):
     """Kill the first process of every sandbox, as a crash of the machine would."""
     firsts = [first_process(path) for path in server.home.glob("sandboxes/*/status")]

@@ -19,8 +19,9 @@ reads it. `docs/errors.md` has a paragraph per code; a test holds it complete.
     │   ├── WorkspacePermissionError · WorkspaceFullError · NotTextError
     │   └── ContentChangedError · TextNotFoundError · TextNotUniqueError · FileTooLargeError
     ├── CommandError
-    │   ├── RequestIdConflictError · AnswerEvictedError · RequestIdsExhaustedError
-    │   └── CommandNotFoundError · TooManyCommandsError · CommandNotStartedError
+    │   ├── RequestIdConflictError · AnswerEvictedError · AnswerLostError
+    │   ├── RequestIdsExhaustedError · CommandNotFoundError
+    │   └── TooManyCommandsError · CommandNotStartedError
     ├── UnavailableError
     │   ├── StoreUnavailableError · RuntimeUnavailableError · SandboxUnavailableError
     │   ├── SandboxStartError · ShuttingDownError
@@ -37,6 +38,7 @@ from oneseek_sandbox.errors.base import SandboxError
 from oneseek_sandbox.errors.client import SandboxReplacedError, ServerUnreachableError
 from oneseek_sandbox.errors.commands import (
     AnswerEvictedError,
+    AnswerLostError,
     CommandError,
     CommandNotFoundError,
     CommandNotStartedError,
@@ -93,6 +95,7 @@ from oneseek_sandbox.errors.workspace import (
 
 __all__ = [
     "AnswerEvictedError",
+    "AnswerLostError",
     "CapacityError",
     "CommandError",
     "CommandNotFoundError",

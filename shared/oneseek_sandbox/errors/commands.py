@@ -6,6 +6,7 @@ from oneseek_sandbox.errors.base import SandboxError
 
 __all__ = [
     "AnswerEvictedError",
+    "AnswerLostError",
     "CommandError",
     "CommandNotFoundError",
     "CommandNotStartedError",
@@ -32,6 +33,26 @@ class AnswerEvictedError(CommandError):
     """Raised when the answer to a repeated `request_id` is no longer kept; it is not run again."""
 
     code = "answer_evicted"
+
+
+class AnswerLostError(CommandError):
+    """Raised when a repeated `request_id` was sent to a process of the sandbox that is gone since.
+
+    The command may have run, and its files may be there; it is not run again.
+    """
+
+    code = "answer_lost"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_seconds: int | None = None,
+        may_have_run: bool | None = True,
+    ) -> None:
+        super().__init__(
+            message, retry_after_seconds=retry_after_seconds, may_have_run=may_have_run
+        )
 
 
 class RequestIdsExhaustedError(CommandError):

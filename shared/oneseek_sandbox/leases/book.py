@@ -23,7 +23,6 @@ from oneseek_sandbox.leases.store import (
 )
 
 if TYPE_CHECKING:
-    from oneseek_sandbox.errors import SandboxError
     from oneseek_sandbox.leases.state import Event
     from oneseek_sandbox.leases.store import (
         Creation,
@@ -144,31 +143,36 @@ class LeaseBook:
         raise refusal("unknown", sandbox_id=sandbox_id)
 
     def pin(
-        self, thread: Thread, *, now_ms: int, sandbox_id: str | None, pin_id: str, limit_ms: int
+        self,
+        thread: Thread,
+        *,
+        now_ms: int,
+        sandbox_id: str | None,
+        pin_id: str,
+        limit_ms: int,
+        request: str | None = None,
     ) -> Lease:
         """Count activity and hold the lease for an operation."""
         record = self._settled(thread, now_ms)
         if record is None or sandbox_id not in (None, record.sandbox_id):
-            raise self._absence(thread, sandbox_id, now_ms)
-        if record.state == "creating":
-            raise refusal("being_created", thread=thread)
-        if record.state == "restarting":
-            raise refusal("restarting", thread=thread)
-        if record.is_retired(now_ms):
-            raise refusal(
-                "expired" if sandbox_id else "no_lease", thread=thread, sandbox_id=sandbox_id
-            )
+            raise self.ends.absence(thread, sandbox_id, now_ms)
+        code = record.refuses(now_ms, named=sandbox_id is not None)
+        if code := code or record.note(request, pin_id, self.terms.max_request_ids):
+            raise refusal(code, thread=thread, sandbox_id=sandbox_id)
         record.use(now_ms)
         record.pins[pin_id] = now_ms + limit_ms
         return record.lease(now_ms)
 
-    def unpin(self, lease: Lease, *, now_ms: int, pin_id: str) -> None:
+    def unpin(
+        self, lease: Lease, *, now_ms: int, pin_id: str, unstarted: str | None = None
+    ) -> None:
         """Count activity and let the pin go; nothing when the lease is over or replaced."""
         record = self._settled(lease.thread, now_ms)
         if record is None or record.state == "creating" or record.sandbox_id != lease.sandbox_id:
             return
         record.use(now_ms)
         record.pins.pop(pin_id, None)
+        record.erase(unstarted, lease, pin_id)
         if record.is_retired(now_ms):
             self.notices.append(lease.thread)
 
@@ -192,7 +196,7 @@ class LeaseBook:
         record = self._settled(thread, now_ms)
         if record is not None and sandbox_id in (None, record.sandbox_id):
             return Released(False, self._end(record, "release", now_ms, "released"))
-        refused = self._absence(thread, sandbox_id, now_ms)
+        refused = self.ends.absence(thread, sandbox_id, now_ms)
         lately = sandbox_id is None and self.ends.last_of(thread, now_ms)
         if lately or isinstance(refused, SandboxReleasedError):
             return Released(already=True, doomed=None)
@@ -238,13 +242,6 @@ class LeaseBook:
     def _seen(self, lease: Lease) -> LeaseRecord | None:
         record = self.records.get(lease.thread)
         return record if record and record.state == "ready" and record.is_seen_by(lease) else None
-
-    def _absence(self, thread: Thread, sandbox_id: str | None, now_ms: int) -> SandboxError:
-        if sandbox_id is None:
-            return refusal("no_lease", thread=thread)
-        end = self.ends.of_sandbox(sandbox_id, now_ms)
-        code = end.reason if end and end.thread == thread else "unknown"
-        return refusal(code, sandbox_id=sandbox_id)
 
     def _check_capacity(self, thread: Thread, *, replaces: bool) -> None:
         taken = len(self.records) + len(self.doomed)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from oneseek_sandbox.leases.refusals import refusal
+
 if TYPE_CHECKING:
+    from oneseek_sandbox.errors import SandboxError
     from oneseek_sandbox.leases.store import Creation, EndReason, Thread
 
 __all__ = ["End", "Ends"]
@@ -40,6 +43,14 @@ class Ends:
     def last_of(self, thread: Thread, now_ms: int) -> End | None:
         """Return how the last sandbox of a thread ended."""
         return _unless_forgotten(self.last.get(thread), now_ms)
+
+    def absence(self, thread: Thread, sandbox_id: str | None, now_ms: int) -> SandboxError:
+        """Return why a thread has no lease, or not this one, to be raised."""
+        if sandbox_id is None:
+            return refusal("no_lease", thread=thread)
+        end = self.of_sandbox(sandbox_id, now_ms)
+        code = end.reason if end and end.thread == thread else "unknown"
+        return refusal(code, sandbox_id=sandbox_id)
 
     def forget(self, now_ms: int) -> None:
         """Drop what has been kept for long enough."""

@@ -137,19 +137,32 @@ class FileLeaseStore:
         )
 
     async def pin(
-        self, thread: Thread, *, sandbox_id: str | None, pin_id: str, limit_ms: int
+        self,
+        thread: Thread,
+        *,
+        sandbox_id: str | None,
+        pin_id: str,
+        limit_ms: int,
+        request: str | None = None,
     ) -> Lease:
         """Hold the lease for an operation."""
         return await self._keeper.change(
             lambda book, now_ms: book.pin(
-                thread, now_ms=now_ms, sandbox_id=sandbox_id, pin_id=pin_id, limit_ms=limit_ms
+                thread,
+                now_ms=now_ms,
+                sandbox_id=sandbox_id,
+                pin_id=pin_id,
+                limit_ms=limit_ms,
+                request=request,
             )
         )
 
-    async def unpin(self, lease: Lease, *, pin_id: str) -> None:
+    async def unpin(self, lease: Lease, *, pin_id: str, unstarted: str | None = None) -> None:
         """Let the pin go."""
         await self._keeper.change(
-            lambda book, now_ms: book.unpin(lease, now_ms=now_ms, pin_id=pin_id)
+            lambda book, now_ms: book.unpin(
+                lease, now_ms=now_ms, pin_id=pin_id, unstarted=unstarted
+            )
         )
 
     async def suspect(self, lease: Lease) -> None:

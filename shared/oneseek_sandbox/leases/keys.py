@@ -7,6 +7,8 @@ share one.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from typing import TYPE_CHECKING
 
@@ -15,12 +17,18 @@ from oneseek_sandbox.errors import ConfigurationError
 if TYPE_CHECKING:
     from oneseek_sandbox.leases.store import Thread
 
-__all__ = ["KeyNames", "thread_tag"]
+__all__ = ["KeyNames", "request_digest", "thread_tag"]
 
 
 def thread_tag(thread: Thread) -> str:
     """Return the one name of a thread, like `7:default:abc`."""
     return f"{len(thread.scope)}:{thread.scope}:{thread.thread_id}"
+
+
+def request_digest(request_id: str) -> str:
+    """Return what a store keeps of a `request_id`: 16 characters, whatever its length and content."""
+    digest = hashlib.sha256(request_id.encode(errors="surrogatepass")).digest()
+    return base64.urlsafe_b64encode(digest[:12]).decode("ascii")
 
 
 class KeyNames:
@@ -56,6 +64,10 @@ class KeyNames:
         """Return the sorted set of a lease's pins: pin id → deadline, in milliseconds."""
         return f"{self.stem}pins:{tag}"
 
+    def requests(self, tag: str) -> str:
+        """Return the hash of a lease's requests: digest of the `request_id` → where it was sent."""
+        return f"{self.stem}requests:{tag}"
+
     def last_end(self, tag: str) -> str:
         """Return the generation of a thread's last end, while that is remembered."""
         return f"{self.stem}last-end:{tag}"
@@ -74,4 +86,5 @@ class KeyNames:
 
     def of_thread(self, tag: str) -> list[str]:
         """Return what transitions of this thread may touch, but for ids they only learn there."""
-        return [self.lease(tag), self.pins(tag), self.last_end(tag), *self.of_store()]
+        own = [self.lease(tag), self.pins(tag), self.requests(tag), self.last_end(tag)]
+        return [*own, *self.of_store()]

@@ -42,6 +42,7 @@ class LeaseTerms:
         idle_ms: Idle timeout of acquires that give none.
         lifetime_ms: Longest life of a sandbox, used or not; 0 for none.
         max_sandboxes: Leases and doomed entries together, at most; 0 for no limit.
+        max_request_ids: Different `request_id`s that one lease remembers, at most.
     """
 
     creation_ms: int = 10_000
@@ -49,6 +50,7 @@ class LeaseTerms:
     idle_ms: int = 900_000
     lifetime_ms: int = 0
     max_sandboxes: int = 0
+    max_request_ids: int = 10_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,13 @@ class MemoryLeaseStore:
         return self._book.resolve(sandbox_id, now_ms=self._clock.now_ms())
 
     async def pin(
-        self, thread: Thread, *, sandbox_id: str | None, pin_id: str, limit_ms: int
+        self,
+        thread: Thread,
+        *,
+        sandbox_id: str | None,
+        pin_id: str,
+        limit_ms: int,
+        request: str | None = None,
     ) -> Lease:
         """Hold the lease for an operation."""
         return self._book.pin(
@@ -112,11 +118,12 @@ class MemoryLeaseStore:
             sandbox_id=sandbox_id,
             pin_id=pin_id,
             limit_ms=limit_ms,
+            request=request,
         )
 
-    async def unpin(self, lease: Lease, *, pin_id: str) -> None:
+    async def unpin(self, lease: Lease, *, pin_id: str, unstarted: str | None = None) -> None:
         """Let the pin go."""
-        self._book.unpin(lease, now_ms=self._clock.now_ms(), pin_id=pin_id)
+        self._book.unpin(lease, now_ms=self._clock.now_ms(), pin_id=pin_id, unstarted=unstarted)
         self._tell()
 
     async def suspect(self, lease: Lease) -> None:

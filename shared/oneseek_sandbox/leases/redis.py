@@ -161,15 +161,26 @@ class RedisLeaseStore:
         return read_resolved(await self._call("resolve", keys, "", sandbox_id))
 
     async def pin(
-        self, thread: Thread, *, sandbox_id: str | None, pin_id: str, limit_ms: int
+        self,
+        thread: Thread,
+        *,
+        sandbox_id: str | None,
+        pin_id: str,
+        limit_ms: int,
+        request: str | None = None,
     ) -> Lease:
         """Hold the lease for an operation."""
-        _, flat = await self._run("pin", thread, sandbox_id or "", pin_id, limit_ms)
+        most = self._terms.max_request_ids
+        _, flat = await self._run(
+            "pin", thread, sandbox_id or "", pin_id, limit_ms, request or "", most
+        )
         return read_lease(flat)
 
-    async def unpin(self, lease: Lease, *, pin_id: str) -> None:
+    async def unpin(self, lease: Lease, *, pin_id: str, unstarted: str | None = None) -> None:
         """Let the pin go."""
-        await self._run("unpin", lease.thread, lease.sandbox_id, pin_id)
+        await self._run(
+            "unpin", lease.thread, lease.sandbox_id, pin_id, unstarted or "", _boot_id(lease)
+        )
 
     async def suspect(self, lease: Lease) -> None:
         """Mark a lease."""

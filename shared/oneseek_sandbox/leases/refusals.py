@@ -8,9 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Literal
 
 from oneseek_sandbox.errors import (
+    AnswerLostError,
     CapacityError,
     CreationLostError,
     LeaseNotFoundError,
+    RequestIdsExhaustedError,
     SandboxError,
     SandboxExpiredError,
     SandboxLostError,
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["RefusalCode", "refusal"]
 
 RefusalCode = Literal[
+    "answer_lost",
     "being_created",
     "capacity",
     "creation_lost",
@@ -31,11 +34,18 @@ RefusalCode = Literal[
     "lost",
     "no_lease",
     "released",
+    "request_ids_exhausted",
     "restarting",
     "unknown",
 ]
 
 _REFUSALS: Final[dict[RefusalCode, tuple[type[SandboxError], str]]] = {
+    "answer_lost": (
+        AnswerLostError,
+        "The sandbox of thread {thread!r} was restarted after it got a command with this "
+        "request_id: the command may have run, its answer is lost, and it is not run again. Look "
+        "at what it did, then use a new request_id.",
+    ),
     "being_created": (
         LeaseNotFoundError,
         "The sandbox of thread {thread!r} is still being created; acquire it to wait for it.",
@@ -66,6 +76,11 @@ _REFUSALS: Final[dict[RefusalCode, tuple[type[SandboxError], str]]] = {
     "released": (
         SandboxReleasedError,
         "Sandbox {sandbox} was released; acquire a new one.",
+    ),
+    "request_ids_exhausted": (
+        RequestIdsExhaustedError,
+        "The sandbox of thread {thread!r} has had as many request_ids as can be remembered; run "
+        "commands without one, or release it and acquire a new one.",
     ),
     "restarting": (
         SandboxUnavailableError,

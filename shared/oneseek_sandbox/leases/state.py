@@ -8,12 +8,15 @@ side by side.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from oneseek_sandbox.errors import InternalError
 from oneseek_sandbox.leases.store import Creation, Lease, Placement, Thread
 
-__all__ = ["STATES", "TRANSITIONS", "Event", "LeaseRecord", "State", "next_state"]
+if TYPE_CHECKING:
+    from oneseek_sandbox.leases.refusals import RefusalCode
+
+__all__ = ["STATES", "TRANSITIONS", "Event", "LeaseRecord", "State", "next_state", "noted"]
 
 State = Literal["none", "creating", "ready", "restarting"]
 STATES: Final[frozenset[State]] = frozenset(get_args(State))
@@ -75,6 +78,11 @@ def next_state(state: State, event: Event) -> State:
         raise InternalError(f"A lease that is {state} cannot {event}.") from None
 
 
+def noted(boot_id: str, pin_id: str) -> str:
+    """Return what is noted of a request: the boot it was sent to, and its pin while it has one only."""
+    return f"{boot_id} {pin_id}"
+
+
 @dataclass(slots=True)
 class LeaseRecord:
     """One lease as a store keeps it.
@@ -83,6 +91,7 @@ class LeaseRecord:
         attempt: Of the creation under way, or of the last one.
         deadline_ms: When the creation under way lapses.
         pins: Deadline of each operation in flight; those in the past do not count.
+        requests: By digest of a `request_id`: where it was sent, as `noted` writes it.
     """
 
     thread: Thread
@@ -99,6 +108,7 @@ class LeaseRecord:
     placement: Placement | None = None
     pins: dict[str, int] = field(default_factory=dict)
     state: State = "creating"
+    requests: dict[str, str] = field(default_factory=dict)
 
     def move(self, event: Event) -> None:
         """Follow the table."""
@@ -165,6 +175,37 @@ class LeaseRecord:
         self.move("use")
         self.used_ms = now_ms
         self.pins = {pin: until for pin, until in self.pins.items() if until > now_ms}
+
+    def refuses(self, now_ms: int, *, named: bool) -> RefusalCode | None:
+        """Return why no operation may begin under it; `named` says that the caller knows its id."""
+        if self.state != "ready":
+            return "being_created" if self.state == "creating" else "restarting"
+        if self.is_retired(now_ms):
+            return "expired" if named else "no_lease"
+        return None
+
+    def note(self, request: str | None, pin_id: str, most: int) -> RefusalCode | None:
+        """Note where a request is sent, or return why it must not be."""
+        if request is None:
+            return None
+        boot_id = self.placement.boot_id if self.placement else ""
+        seen, mine = self.requests.get(request), noted(boot_id, pin_id)
+        if seen is None:
+            if len(self.requests) >= most:
+                return "request_ids_exhausted"
+            self.requests[request] = mine
+        elif not seen.startswith(noted(boot_id, "")):
+            return "answer_lost"
+        elif seen != mine:
+            # A second pin under it: neither may erase it, as it does not know how the other fared.
+            self.requests[request] = noted(boot_id, "")
+        return None
+
+    def erase(self, request: str | None, lease: Lease, pin_id: str) -> None:
+        """Forget a request that did not start, if the pin that says so is the only one of it."""
+        boot_id = lease.placement.boot_id if lease.placement else ""
+        if request is not None and self.requests.get(request) == noted(boot_id, pin_id):
+            del self.requests[request]
 
     def is_seen_by(self, lease: Lease) -> bool:
         """Return whether `lease` shows this very sandbox process, not one before a restart."""

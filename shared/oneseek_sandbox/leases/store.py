@@ -140,18 +140,35 @@ class LeaseStore(Protocol):
         ...
 
     async def pin(
-        self, thread: Thread, *, sandbox_id: str | None, pin_id: str, limit_ms: int
+        self,
+        thread: Thread,
+        *,
+        sandbox_id: str | None,
+        pin_id: str,
+        limit_ms: int,
+        request: str | None = None,
     ) -> Lease:
         """Count activity and keep the lease from expiring for `limit_ms` at most (5).
+
+        Args:
+            request: Digest of a `request_id`. It is noted with the boot id of the sandbox, in the
+                same transition, and remembered as long as the lease.
 
         Raises:
             LeaseNotFoundError: No ready lease for this thread (by thread only).
             SandboxGoneError: `sandbox_id` is not the current one; the class says why.
+            AnswerLostError: `request` was noted under another boot id of this sandbox.
+            RequestIdsExhaustedError: The lease has noted `max_request_ids` others.
         """
         ...
 
-    async def unpin(self, lease: Lease, *, pin_id: str) -> None:
-        """Count activity at the end of an operation and let its pin go; never an error if gone (5, 6)."""
+    async def unpin(self, lease: Lease, *, pin_id: str, unstarted: str | None = None) -> None:
+        """Count activity at the end of an operation and let its pin go; never an error if gone (5, 6).
+
+        Args:
+            unstarted: The `request` of this pin, when its command surely did not start: its note
+                is erased, unless another pin has come with the same request since.
+        """
         ...
 
     async def suspect(self, lease: Lease) -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 from oneseek_sandbox.testing.lease_activity import ActivityPromises
 from oneseek_sandbox.testing.lease_creation import CreationPromises
 from oneseek_sandbox.testing.lease_endings import EndingPromises
+from oneseek_sandbox.testing.lease_requests import RequestPromises
 from oneseek_sandbox.testing.lease_steps import (
     LONG,
     Later,
@@ -40,5 +41,5 @@ __all__ = [
 ]
 
 
-class LeaseStoreContract(CreationPromises, ActivityPromises, EndingPromises):
+class LeaseStoreContract(CreationPromises, ActivityPromises, RequestPromises, EndingPromises):
     """Every promise of the port that a store can hold; numbers are the design's."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import operator
 import random
 
 import pytest
@@ -54,7 +55,15 @@ def walk(seed, steps=400):
         creations.append(book.restart(thread, now_ms=now_ms, sandbox_id=sandbox_id, attempt="r"))
 
     def pin(thread):
-        book.pin(thread, now_ms=now_ms, sandbox_id=None, pin_id=f"p{now_ms}", limit_ms=200)
+        request = chance.choice("abc")
+        book.pin(
+            thread,
+            now_ms=now_ms,
+            sandbox_id=None,
+            pin_id=f"p{now_ms}",
+            limit_ms=200,
+            request=request,
+        )
 
     calls = [acquire, acquire, commit, commit, commit, pin, restart]
     calls += [
@@ -97,6 +106,7 @@ def test_a_book_is_the_same_after_it_was_written_and_read(seed):
             for name, there in {
                 "suspect": any(record.suspect for record in book.records.values()),
                 "pinned": any(record.pins for record in book.records.values()),
+                "noted": any(record.requests for record in book.records.values()),
                 "doomed": book.doomed,
                 "ended": book.ends.by_sandbox,
                 "once": book.names,
@@ -105,7 +115,7 @@ def test_a_book_is_the_same_after_it_was_written_and_read(seed):
         }
     assert seen == {
         *("creating", "ready", "restarting"),
-        *("suspect", "pinned", "doomed", "ended", "once"),
+        *("suspect", "pinned", "noted", "doomed", "ended", "once"),
     }
 
 
@@ -143,6 +153,22 @@ def test_a_file_with_any_bit_turned_is_refused():
         torn[number // 8] ^= 1 << number % 8
         with pytest.raises(BookFormatError):
             read_book(bytes(torn), TERMS)
+
+
+@pytest.mark.finding(2)
+def test_a_file_of_before_requests_were_noted_is_read(monkeypatch):
+    book = full_book()
+    for record in book.records.values():
+        record.requests.clear()
+    now = serialization._FIELDS
+    before = now | {"LeaseRecord": [name for name in now["LeaseRecord"] if name != "requests"]}
+    values = operator.attrgetter("thread.scope", "thread.thread_id", *before["LeaseRecord"])
+    with monkeypatch.context() as patched:
+        patched.setattr(serialization, "_FIELDS", before)
+        patched.setitem(serialization._VALUES, "LeaseRecord", values)
+        data = write_book(book)
+    assert b'"requests"' not in data
+    assert read_book(data, TERMS) == book
 
 
 @pytest.mark.parametrize("data", [b"", b"\n", b"{}", b"\0" * 5000, b"\xff\n" * 9])

@@ -79,7 +79,7 @@ end
 -- Ends a lease; answers its doomed entry or ''. Without a reason the lease is forgotten, as nobody
 -- was ever given its sandbox.
 local function finish(lease, reason)
-  redis.call('DEL', key('lease', lease.tag), key('pins', lease.tag))
+  redis.call('DEL', key('lease', lease.tag), key('pins', lease.tag), key('requests', lease.tag))
   redis.call('ZREM', LIVE, lease.tag)
   notify(lease.tag)
   if not reason then
@@ -146,6 +146,9 @@ local function use(lease)
   lease.used_ms = NOW
   redis.call('ZREMRANGEBYSCORE', key('pins', lease.tag), '-inf', text(NOW))
 end
+
+-- What is noted of a request: the boot it was sent to, and its pin while it has one only.
+local function noted(boot_id, pin_id) return boot_id .. ' ' .. pin_id end
 
 local function is_retired(lease) return lease.ends_ms > 0 and NOW >= lease.ends_ms end
 
