@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from oneseek_sandbox.durable import sync_folder
 from oneseek_sandbox.errors import ConfigurationError, ForbiddenError, UnauthenticatedError
 from oneseek_sandbox.models import DEFAULT_SCOPE
 
@@ -280,6 +281,8 @@ def _kept_secret(path: Path) -> bytes:
             pass
         finally:
             candidate.unlink()
+        # Without it no worker that was claimed could be claimed again.
+        sync_folder(path.parent)
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise ConfigurationError(f"{path} can be read by others; run: chmod 600 {path}")
     return path.read_text().strip().encode()

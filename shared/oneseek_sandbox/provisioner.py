@@ -134,7 +134,10 @@ class Provisioner:
         """Return the live sandboxes of all scopes."""
         caller.require_operator("The list of sandboxes")
         leases = await self._store.leases()
-        return ListSandboxesAnswer(sandboxes=[answers.listed(lease) for lease in leases])
+        return ListSandboxesAnswer(
+            sandboxes=[answers.listed(lease) for lease in leases],
+            damaged=list(await self._control_plane().runtime.damaged()),
+        )
 
     async def count_live(self) -> None:
         """Ask the store how many sandboxes are live, for the figures."""

@@ -24,7 +24,8 @@ from oneseek_sandbox.errors import (
 )
 from oneseek_sandbox.leases.store import Thread
 from oneseek_sandbox.runtimes.local import bwrap_program, host, liveness, processes
-from oneseek_sandbox.runtimes.local.records import Record, Records, new_name
+from oneseek_sandbox.runtimes.local.record import Record, new_name
+from oneseek_sandbox.runtimes.local.records import Records
 from oneseek_sandbox.runtimes.local.runtime import LocalRuntime
 from oneseek_sandbox.settings import Settings
 
@@ -180,7 +181,7 @@ async def test_a_creation_that_was_killed_before_it_started_can_be_adopted_or_st
 
 def _half_made(home, labels, **changes):
     records = Records(home, open_to_pass=os.geteuid() == 0)
-    user = records.take_user(host.private_users()) if os.geteuid() == 0 else None
+    user = records.users.take(host.private_users()) if os.geteuid() == 0 else None
     record = Record(uuid.uuid4().hex, new_name(labels.thread), labels, host_user=user)
     records.add(dataclasses.replace(record, **changes))
     return record

@@ -101,6 +101,8 @@ def status(as_json: AsJson = False, server: Server = DEFAULT_SERVER, key: Key = 
             [_row(sandbox) for sandbox in rows],
         )
     note(f"{len(rows)} live at {connection.server}")
+    for place in answer.get("damaged", []):
+        note(f"damaged: the files of a sandbox whose record cannot be read are kept in {place}")
 
 
 def _row(sandbox: dict[str, Any]) -> list[str]:

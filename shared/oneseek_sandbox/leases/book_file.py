@@ -14,6 +14,7 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
+from oneseek_sandbox.durable import sync_folder
 from oneseek_sandbox.errors import ConfigurationError, StoreUnavailableError
 from oneseek_sandbox.leases.book import LeaseBook
 from oneseek_sandbox.leases.private_files import take_folder, try_lock
@@ -162,7 +163,7 @@ class BookFile:
             with suppress(OSError):
                 self._draft.unlink(missing_ok=True)
             raise
-        _sync(self.folder)
+        sync_folder(self.folder)
         self._known = (data, book)
 
     def _write_draft(self, data: bytes) -> None:
@@ -224,12 +225,3 @@ class BookFile:
             f"The lease file {self.path} {problem}. {mend}: without it leases begin anew, and "
             "running sandboxes are adopted from their labels."
         )
-
-
-def _sync(folder: Path) -> None:
-    """Have the disk know which file has the name."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

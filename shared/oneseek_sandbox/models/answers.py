@@ -191,6 +191,12 @@ class ListedSandbox(_Answer):
 
 
 class ListSandboxesAnswer(_Answer):
-    """Live sandboxes, in no order."""
+    """Live sandboxes, in no order.
+
+    Attributes:
+        damaged: Folders on the server's machine with the files of sandboxes whose records cannot be
+            understood, as a power cut may leave them; nothing deletes them.
+    """
 
     sandboxes: list[ListedSandbox]
+    damaged: list[str] = []

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from oneseek_sandbox.leases.lease import Thread
 
 __all__ = ["Check", "Labels", "ObjectState", "Runtime", "SandboxObject"]
@@ -139,6 +141,10 @@ class Runtime(Protocol):
 
     async def check(self) -> list[Check]:
         """Start a real sandbox and report what is isolated in it."""
+        ...
+
+    async def damaged(self) -> Sequence[str]:
+        """Return where sandboxes were put whose records cannot be understood; nobody deletes them."""
         ...
 
     # Last, because it hides the type of the same name from what follows.

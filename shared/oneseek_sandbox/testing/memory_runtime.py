@@ -11,6 +11,8 @@ from oneseek_sandbox.runtimes.runtime import SandboxObject
 from oneseek_sandbox.testing.scripted_worker import ScriptedWorker
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from oneseek_sandbox.leases.store import Thread
     from oneseek_sandbox.runtimes.runtime import Check, Labels, ObjectState
 
@@ -90,6 +92,9 @@ class MemoryRuntime:
 
     async def check(self) -> list[Check]:
         return []
+
+    async def damaged(self) -> Sequence[str]:
+        return ()
 
     def _current(self, sandbox: SandboxObject) -> SandboxObject:
         current = self.objects.get(sandbox.uid)

@@ -148,6 +148,10 @@ class DockerRuntime:
             ) from error
 
     # Last, because it hides the type of the same name from what follows.
+    async def damaged(self) -> Sequence[str]:
+        """Return nothing: records are the engine's own."""
+        return ()
+
     async def list(self) -> list[SandboxObject]:
         """Return every sandbox of this realm."""
         return await self._run(self._sandboxes.list)

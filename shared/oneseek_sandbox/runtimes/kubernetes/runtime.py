@@ -17,6 +17,8 @@ from oneseek_sandbox.runtimes.kubernetes.probe import ClusterProbe
 from oneseek_sandbox.runtimes.kubernetes.upkeep import Upkeep
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from oneseek_sandbox.leases.store import Thread
     from oneseek_sandbox.runtimes.runtime import Check, Labels, ObjectState, SandboxObject
     from oneseek_sandbox.settings import Settings
@@ -102,6 +104,10 @@ class KubernetesRuntime:
         return await self._probe.run()
 
     # Last, because it hides the type of the same name from what follows.
+    async def damaged(self) -> Sequence[str]:
+        """Return nothing: records are the cluster's own."""
+        return ()
+
     async def list(self) -> list[SandboxObject]:
         """Return every sandbox's living pod."""
         pods = [pod for pod in await self._pods.taken() if not pod_state.ended(pod)]

@@ -8,6 +8,7 @@ import uuid
 from pathlib import Path
 from typing import Final
 
+from oneseek_sandbox.durable import sync_file
 from oneseek_sandbox.errors import SandboxStartError
 
 __all__ = ["compiled"]
@@ -44,6 +45,8 @@ def compiled(source: Path, interpreter: str, folder: Path) -> Path:
         reason = result.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
         raise SandboxStartError(f"{interpreter} cannot compile {source.name}: {reason}")
     temporary.chmod(0o644)
+    # A power cut could leave the name with nothing in it, and no sandbox would start any more.
+    sync_file(temporary)
     try:
         # Never replaced: a file that another start has open could not be bind-mounted any more.
         target.hardlink_to(temporary)

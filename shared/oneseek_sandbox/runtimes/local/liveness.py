@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from oneseek_sandbox.runtimes.local import cgroups, processes
 
 if TYPE_CHECKING:
-    from oneseek_sandbox.runtimes.local.records import Record
+    from oneseek_sandbox.runtimes.local.record import Record
 
 __all__ = [
     "create_status",

@@ -1,15 +1,19 @@
 """What is kept on disk of each sandbox, and the lock that makes changes to it safe.
 
     sandboxes/<name>/object.json   the record: labels, ids, whether it was claimed
+                     ending.json   the record of a sandbox that is being stopped, instead
                      lock          held while somebody creates, adopts, stops or marks it
                      status        held by the sandbox's own monitor for as long as it lives
                      start.log     what bubblewrap and the worker wrote to stderr
                      workspace/    the files
     ending/<name>/                 a stopped sandbox whose files are being deleted
+    damaged/<name>/                a sandbox whose record cannot be understood; never deleted
     programs/                      the worker, compiled for the sandboxes' Python
     users/<uid>                    user ids taken by sandboxes, when the server is root
 
-Several server processes may share the folder; nothing is remembered between calls.
+Several server processes may share the folder; nothing is remembered between calls. A record is on
+the disk before its writer goes on (ADR 22), so a power cut forgets no sandbox that somebody was
+given, and no end that somebody was told of.
 """
 
 from __future__ import annotations
@@ -17,83 +21,26 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
-import hashlib
-import json
 import os
-import secrets
 import time
-import uuid
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from oneseek_sandbox.errors import CapacityError, RuntimeUnavailableError
-from oneseek_sandbox.leases.store import Thread
-from oneseek_sandbox.runtimes.runtime import Labels
+from oneseek_sandbox.durable import sync_folder, write_whole
+from oneseek_sandbox.errors import RuntimeUnavailableError
+from oneseek_sandbox.runtimes.local.record import DamagedRecordError, Record, name_prefix
+from oneseek_sandbox.runtimes.local.users import PrivateUsers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["Record", "Records", "new_name"]
+    from oneseek_sandbox.leases.store import Thread
+
+__all__ = ["Records", "owner"]
 
 _LOCK_SECONDS = 30.0
 _UNFINISHED_MS = 60_000
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A sandbox as it is on disk.
-
-    Attributes:
-        host_user: The private user id its processes run as; None when the server is not root.
-        claimed: Its worker was claimed once, so its files are worth keeping.
-        restarted: Its processes were lost since, and nobody claimed the new ones yet.
-        ending: It is being stopped; it never comes back.
-        groups: Its control groups.
-    """
-
-    uid: str
-    name: str
-    labels: Labels
-    host_user: int | None = None
-    claimed: bool = False
-    restarted: bool = False
-    ending: bool = False
-    groups: tuple[str, ...] = ()
-
-    def to_json(self) -> str:
-        """Return the text of `object.json`."""
-        return json.dumps({"version": 1, **dataclasses.asdict(self)}, indent=1)
-
-    @classmethod
-    def from_json(cls, text: str) -> Record:
-        """Read the text of `object.json`.
-
-        Raises:
-            ValueError: It is not one; also KeyError and TypeError.
-        """
-        values: dict[str, Any] = json.loads(text)
-        labels = values["labels"]
-        return cls(
-            uid=values["uid"],
-            name=values["name"],
-            labels=Labels(**{**labels, "thread": Thread(**labels["thread"])}),
-            host_user=values["host_user"],
-            claimed=values["claimed"],
-            restarted=values["restarted"],
-            ending=values["ending"],
-            groups=tuple(values["groups"]),
-        )
-
-
-def _prefix(thread: Thread) -> str:
-    text = f"{len(thread.scope)}:{thread.scope}{thread.thread_id}"
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def new_name(thread: Thread) -> str:
-    """Return a name for a new sandbox of `thread`, never used before."""
-    return f"{_prefix(thread)}-{uuid.uuid4().hex[:12]}"
+_RECORD, _ENDING_RECORD = "object.json", "ending.json"
 
 
 class Records:
@@ -110,12 +57,15 @@ class Records:
         self._mode = 0o711 if open_to_pass else 0o700
         self._sandboxes = home / "sandboxes"
         self._ending = home / "ending"
+        self._damaged = home / "damaged"
+        self.users = PrivateUsers(home / "users")
         self.programs = home / "programs"
 
     def prepare(self) -> None:
         """Make the folders."""
         self.home.mkdir(parents=True, exist_ok=True, mode=self._mode)
-        for folder in (self._sandboxes, self._ending, self.programs, self.home / "users"):
+        kept = (self._sandboxes, self._ending, self._damaged)
+        for folder in (*kept, self.programs, self.users.folder):
             folder.mkdir(exist_ok=True, mode=self._mode)
 
     def folder(self, name: str) -> Path:
@@ -128,7 +78,7 @@ class Records:
 
     def names(self, thread: Thread | None = None) -> list[str]:
         """Return the names of all sandboxes, or of a thread's."""
-        start = f"{_prefix(thread)}-" if thread else ""
+        start = f"{name_prefix(thread)}-" if thread else ""
         try:
             return sorted(
                 path.name for path in self._sandboxes.iterdir() if path.name.startswith(start)
@@ -142,15 +92,33 @@ class Records:
         """Return the names of stopped sandboxes whose files are still there."""
         return sorted(path.name for path in self._ending.iterdir())
 
+    def damaged(self) -> list[Path]:
+        """Return the folders that were set aside."""
+        return sorted(self._damaged.iterdir())
+
     def read(self, name: str) -> Record | None:
-        """Return the record of a sandbox, or None when there is none (any more)."""
+        """Return the record of a sandbox, or None when there is none (any more).
+
+        Raises:
+            DamagedRecordError: It cannot be understood.
+            RuntimeUnavailableError: The disk does not give it.
+        """
+        folder = self.folder(name)
         try:
-            return Record.from_json((self.folder(name) / "object.json").read_text("utf-8"))
+            try:
+                return Record.from_json((folder / _RECORD).read_text("utf-8"))
+            except FileNotFoundError:
+                ending = Record.from_json((folder / _ENDING_RECORD).read_text("utf-8"))
+                return dataclasses.replace(ending, ending=True)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except OSError as error:
             raise RuntimeUnavailableError(
-                f"{self.folder(name) / 'object.json'} cannot be read: {error}"
+                f"The record in {folder} cannot be read: {error}"
+            ) from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DamagedRecordError(
+                f"The record in {folder} is damaged ({error!r}). Acquire again."
             ) from error
 
     def add(self, record: Record) -> None:
@@ -162,17 +130,44 @@ class Records:
         workspace.mkdir(mode=0o700)
         if record.host_user is not None:
             os.chown(workspace, record.host_user, record.host_user)
+        sync_folder(self._sandboxes)
         self.save(record)
 
-    def discard_unfinished(self, name: str, now_ms: int) -> None:
-        """Put a folder without a record away to be deleted, if nobody can be making it any more."""
+    def is_unfinished(self, name: str, now_ms: int) -> bool:
+        """Return whether a folder without a record is one that nobody is making any more."""
         folder = self.folder(name)
-        if now_ms - folder.stat().st_mtime_ns // 1_000_000 > _UNFINISHED_MS:
-            folder.rename(self.ending_folder(name))
+        return now_ms - folder.stat().st_mtime_ns // 1_000_000 > _UNFINISHED_MS
+
+    def has_files(self, name: str) -> bool:
+        """Return whether anything is in a sandbox's workspace."""
+        try:
+            return any((self.folder(name) / "workspace").iterdir())
+        except FileNotFoundError:
+            return False
+
+    def discard(self, name: str) -> None:
+        """Put a folder away to be deleted."""
+        self.folder(name).rename(self.ending_folder(name))
+
+    def set_aside(self, name: str) -> Path:
+        """Put a folder away for good, for its operator to look at, and return where it is."""
+        place = self._damaged / name
+        self.folder(name).rename(place)
+        return place
 
     def save(self, record: Record) -> None:
         """Replace the record; its lock must be held."""
-        _write_whole(self.folder(record.name) / "object.json", record.to_json())
+        write_whole(self.folder(record.name) / _RECORD, record.to_json())
+
+    def mark_ending(self, record: Record) -> None:
+        """Note that a sandbox never comes back; its lock must be held.
+
+        A new name for what is there, since a full disk must not keep a sandbox from ending.
+        """
+        folder = self.folder(record.name)
+        if not record.ending:
+            (folder / _RECORD).rename(folder / _ENDING_RECORD)
+            sync_folder(folder)
 
     @contextlib.contextmanager
     def locked(self, name: str) -> Iterator[Record | None]:
@@ -181,35 +176,43 @@ class Records:
         Raises:
             RuntimeUnavailableError: Another process held it for 30 s.
         """
+        with self.held(name) as there:
+            yield self.read(name) if there else None
+
+    @contextlib.contextmanager
+    def held(self, name: str) -> Iterator[bool]:
+        """Hold the lock of a sandbox, whatever its record says; False when its folder is gone.
+
+        Raises:
+            RuntimeUnavailableError: Another process held it for 30 s.
+        """
         path = self.folder(name) / "lock"
         try:
-            lock = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except (FileNotFoundError, NotADirectoryError):
-            yield None
+            yield False
             return
         try:
             _wait_for(lock, name)
             # It may have been moved away to be deleted while we waited.
-            yield self.read(name) if _same_file(lock, path) else None
+            yield _same_file(lock, path)
         finally:
             os.close(lock)
 
-    def take_user(self, users: range) -> int:
-        """Reserve a user id that no other sandbox has.
+    def owners(self) -> set[int]:
+        """Return the user ids that files of sandboxes belong to."""
+        parents = (self._sandboxes, self._ending, self._damaged)
+        folders = [folder for parent in parents for folder in parent.iterdir()]
+        return {user for user in map(owner, folders) if user is not None}
 
-        Raises:
-            CapacityError: None was free in a thousand tries.
-        """
-        for _ in range(1000):
-            user = users.start + secrets.randbelow(len(users))
-            with contextlib.suppress(FileExistsError):
-                (self.home / "users" / str(user)).touch(exist_ok=False, mode=0o600)
-                return user
-        raise CapacityError("No user id is free for another sandbox; release some first.")
 
-    def give_back_user(self, user: int) -> None:
-        """Let others have a user id again; nothing may be left that belongs to it."""
-        (self.home / "users" / str(user)).unlink(missing_ok=True)
+def owner(folder: Path) -> int | None:
+    """Return the private user that a sandbox's files belong to; None when it is ours."""
+    try:
+        user = (folder / "workspace").lstat().st_uid
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return None if user == os.geteuid() else user
 
 
 def _wait_for(lock: int, name: str) -> None:
@@ -235,10 +238,3 @@ def _same_file(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except OSError:
         return False
-
-
-def _write_whole(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.chmod(0o600)
-    temporary.replace(path)

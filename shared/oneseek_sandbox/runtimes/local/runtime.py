@@ -19,12 +19,13 @@ from oneseek_sandbox.runtimes.local.records import Records
 from oneseek_sandbox.runtimes.local.sandboxes import Sandboxes
 from oneseek_sandbox.runtimes.local.self_test import no_bwrap, self_test
 from oneseek_sandbox.runtimes.local.starter import Starter
+from oneseek_sandbox.runtimes.runtime import Check
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from oneseek_sandbox.leases.store import Thread
-    from oneseek_sandbox.runtimes.runtime import Check, Labels, ObjectState, SandboxObject
+    from oneseek_sandbox.runtimes.runtime import Labels, ObjectState, SandboxObject
     from oneseek_sandbox.settings import Settings
 
 __all__ = ["WORKER_PROGRAM", "LocalRuntime"]
@@ -32,6 +33,10 @@ __all__ = ["WORKER_PROGRAM", "LocalRuntime"]
 WORKER_PROGRAM = Path(oneseek_sandbox.__file__).parent / "worker" / "worker.py"
 
 _THREADS = 16
+_MEND_DAMAGED = """\
+The records of these sandboxes cannot be understood, usually after a power cut. Their threads get
+new sandboxes. The files are in the folder workspace/ of each; copy what is wanted, then delete the
+folder. Nothing else deletes it."""
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -138,8 +143,10 @@ class LocalRuntime:
     async def check(self) -> list[Check]:
         """Start a real sandbox and report what is isolated in it; also where `open` refuses."""
         with ThreadPoolExecutor(1) as thread:
-            _, checks = await asyncio.get_running_loop().run_in_executor(thread, self._choose)
-        return checks
+            loop = asyncio.get_running_loop()
+            sandboxes, checks = await loop.run_in_executor(thread, self._choose)
+            damaged = await loop.run_in_executor(thread, sandboxes.damaged) if sandboxes else []
+        return [*checks, _judge_records(damaged)]
 
     @property
     def _sandboxes(self) -> Sandboxes:
@@ -158,9 +165,23 @@ class LocalRuntime:
         call = functools.partial(function, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
+    async def damaged(self) -> Sequence[str]:
+        """Return where sandboxes were put whose records cannot be understood."""
+        return [str(place) for place in await self._run(self._sandboxes.damaged)]
+
     async def list(self) -> list[SandboxObject]:
         """Return every sandbox of this home."""
         return await self._run(self._sandboxes.list)
+
+
+def _judge_records(damaged: list[Path]) -> Check:
+    return Check(
+        "records readable",
+        passed=not damaged,
+        required=False,
+        detail=f"damaged: {', '.join(map(str, damaged))}" if damaged else "",
+        mend=_MEND_DAMAGED if damaged else "",
+    )
 
 
 def _refusal(failed: list[Check]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import os
 import shutil
 import uuid
@@ -13,13 +14,14 @@ from typing import TYPE_CHECKING
 from oneseek_sandbox.errors import (
     CapacityError,
     CreationLostError,
+    RuntimeUnavailableError,
     SandboxLostError,
     SandboxStartError,
 )
 from oneseek_sandbox.leases.store import Thread
 from oneseek_sandbox.runtimes.local import cgroups, host, liveness
-from oneseek_sandbox.runtimes.local.records import Record, Records, new_name
-from oneseek_sandbox.runtimes.local.removal import remove_tree
+from oneseek_sandbox.runtimes.local.endings import Endings
+from oneseek_sandbox.runtimes.local.record import Record, new_name
 from oneseek_sandbox.runtimes.local.starter import Place, Program, Starter
 from oneseek_sandbox.runtimes.runtime import Labels, ObjectState, SandboxObject
 
@@ -27,9 +29,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from oneseek_sandbox.clock import Clock
+    from oneseek_sandbox.runtimes.local.records import Records
     from oneseek_sandbox.settings import Settings
 
 __all__ = ["Sandboxes"]
+
+log = logging.getLogger(__name__)
 
 
 class Sandboxes:
@@ -53,7 +58,7 @@ class Sandboxes:
         self._settings = settings
         self._records = records
         self._starter = starter
-        self._sockets = sockets
+        self._endings = Endings(records, sockets, starter.groups, clock)
         self._worker = worker
         self._clock = clock
         self._users = host.private_users() if os.geteuid() == 0 else None
@@ -62,15 +67,27 @@ class Sandboxes:
         """Return the thread's sandboxes that are not ending, newest generation first."""
         found = [
             self._object(record)
-            for record in map(self._records.read, self._records.names(thread))
+            for record in map(self._endings.read, self._records.names(thread))
             if record is not None and record.labels.thread == thread and not record.ending
         ]
         return sorted(found, key=_generation, reverse=True)
 
+    def damaged(self) -> list[Path]:
+        """Return the folders of the sandboxes whose records could not be understood."""
+        return self._records.damaged()
+
     def list(self) -> list[SandboxObject]:
-        """Return every sandbox that is not ending."""
-        records = map(self._records.read, self._records.names())
-        return [self._object(record) for record in records if record and not record.ending]
+        """Return every sandbox that is not ending, as far as the disk gives their records."""
+        found = []
+        for name in self._records.names():
+            try:
+                record = self._endings.read(name)
+            except RuntimeUnavailableError as error:
+                log.warning("A sandbox is left out of the list: %s", error)
+                continue
+            if record is not None and not record.ending:
+                found.append(self._object(record))
+        return found
 
     def create(self, labels: Labels) -> SandboxObject:
         """Make a sandbox and start it."""
@@ -113,8 +130,10 @@ class Sandboxes:
             self._give_up(record)
 
     def _new_record(self, labels: Labels) -> Record:
-        user = self._records.take_user(self._users) if self._users is not None else None
-        return Record(uuid.uuid4().hex, new_name(labels.thread), labels, host_user=user)
+        user = self._records.users.take(self._users) if self._users is not None else None
+        name = new_name(labels.thread)
+        groups = tuple(str(group) for group in self._starter.groups(name))
+        return Record(uuid.uuid4().hex, name, labels, host_user=user, groups=groups)
 
     def adopt(self, sandbox: SandboxObject, labels: Labels) -> SandboxObject:
         """Label a sandbox anew, and start it again if it does not live or cannot be reached."""
@@ -142,7 +161,7 @@ class Sandboxes:
 
     def inspect(self, uid: str, name: str) -> ObjectState:
         """Say what became of a sandbox."""
-        record = self._records.read(name)
+        record = self._endings.read(name)
         if record is None or record.uid != uid:
             half_deleted = name in self._records.half_deleted() and record is None
             return "stopped" if half_deleted else "gone"
@@ -150,7 +169,7 @@ class Sandboxes:
 
     def explain(self, uid: str, name: str) -> str:
         """Say why a sandbox does not answer, as far as its traces tell."""
-        record = self._records.read(name)
+        record = self._endings.read(name)
         if record is None or record.uid != uid:
             return ""
         folder = self._records.folder(name)
@@ -169,80 +188,26 @@ class Sandboxes:
 
     def stop(self, uid: str, name: str, generation: int | None = None) -> bool:
         """End a sandbox and delete its files; True when nothing of it is left."""
-        with self._records.locked(name) as record:
-            if record is not None and record.uid != uid:
-                return True
-            if record is None:
-                return self._finish_deletion(name)
-            if generation is not None and record.labels.generation > generation:
-                return False
-            ending = dataclasses.replace(record, ending=True)
-            self._records.save(ending)
-            folder = self._records.folder(name)
-            if not liveness.end_processes(ending, folder):
-                return False
-            cgroups.remove_groups([Path(group) for group in ending.groups])
-            self._socket(name).unlink(missing_ok=True)
-            folder.rename(self._records.ending_folder(name))
-        return self._finish_deletion(name)
+        return self._endings.stop(uid, name, generation)
 
     def finish_endings(self) -> None:
         """Complete what a server that died in the middle of a stop left half done."""
-        for name in self._records.names():
-            with contextlib.suppress(OSError):
-                record = self._records.read(name)
-                if record is None:
-                    self._records.discard_unfinished(name, self._clock.now_ms())
-                elif record.ending:
-                    self.stop(record.uid, name)
-                else:
-                    self._end_orphans(name)
-        for name in self._records.half_deleted():
-            self._finish_deletion(name)
-
-    def _end_orphans(self, name: str) -> None:
-        """End what outlived a sandbox that ended by itself: the pasta that served its network."""
-        if "pasta-pid" not in liveness.read_status(self._records.folder(name) / "status"):
-            return
-        with self._records.locked(name) as record:
-            if record is not None and not self._is_up(record):
-                liveness.end_processes(record, self._records.folder(name))
-
-    def _finish_deletion(self, name: str) -> bool:
-        folder = self._records.ending_folder(name)
-        if not folder.exists():
-            return True
-        # The record goes last, since it says which user id becomes free.
-        user = self._user_of(folder)
-        if not (remove_tree(folder / "workspace") and remove_tree(folder)):
-            return False
-        if user is not None:
-            self._records.give_back_user(user)
-        return True
-
-    def _user_of(self, folder: Path) -> int | None:
-        try:
-            return Record.from_json((folder / "object.json").read_text("utf-8")).host_user
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        self._endings.finish_all()
 
     def _object(self, record: Record) -> SandboxObject:
         return SandboxObject(
             uid=record.uid,
             name=record.name,
-            address=f"unix:{self._socket(record.name)}",
+            address=f"unix:{self._endings.socket(record.name)}",
             labels=record.labels,
             claimed=record.claimed,
             restarted=record.restarted,
         )
 
-    def _socket(self, name: str) -> Path:
-        return self._sockets / f"{name}.sock"
-
     def _is_up(self, record: Record) -> bool:
         """Tell whether it lives and its socket was not swept away."""
         folder = self._records.folder(record.name)
-        return liveness.is_alive(folder / "status") and self._socket(record.name).exists()
+        return liveness.is_alive(folder / "status") and self._endings.socket(record.name).exists()
 
     def _unchanged(self, record: Record | None, sandbox: SandboxObject) -> Record:
         if record is None or record.uid != sandbox.uid or record.ending:
@@ -255,13 +220,10 @@ class Sandboxes:
 
     def _start(self, record: Record, program: Program | None = None) -> int:
         """Start the processes; the lock must be held and nothing may be running."""
-        groups = self._starter.groups(record.name)
-        record = dataclasses.replace(record, groups=tuple(str(group) for group in groups))
-        self._records.save(record)
         place = Place(record.name, self._records.folder(record.name), record.host_user)
         if program is not None:
             return self._starter.start(place, program)
-        with self._starter.listen(self._socket(record.name)) as listener:
+        with self._starter.listen(self._endings.socket(record.name)) as listener:
             descriptor = listener.fileno()
             program = Program(self._worker, self._starter.worker_arguments(descriptor))
             return self._starter.start(place, program, inherited=[descriptor])
@@ -273,7 +235,9 @@ class Sandboxes:
                 " stays so, look for processes in uninterruptible sleep (`ps` state D)."
             )
         cgroups.remove_groups([Path(group) for group in record.groups])
-        record = dataclasses.replace(record, restarted=record.claimed)
+        groups = tuple(str(group) for group in self._starter.groups(record.name))
+        record = dataclasses.replace(record, restarted=record.claimed, groups=groups)
+        self._records.save(record)
         self._start(record)
         return self._object(record)
 
@@ -289,10 +253,10 @@ class Sandboxes:
 
     def _give_up(self, record: Record) -> None:
         """Leave nothing of a sandbox that did not start."""
-        if not self.stop(record.uid, record.name) and record.host_user is not None:
+        if not self._endings.stop(record.uid, record.name) and record.host_user is not None:
             return  # the sweep ends it; its user id stays taken until then
         if record.host_user is not None:
-            self._records.give_back_user(record.host_user)
+            self._records.users.give_back(record.host_user)
 
 
 def _generation(sandbox: SandboxObject) -> int:
