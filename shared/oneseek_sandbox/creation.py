@@ -15,6 +15,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from oneseek_sandbox.claiming import Claiming
 from oneseek_sandbox.errors import (
     CreationLostError,
     SandboxError,
@@ -25,7 +26,7 @@ from oneseek_sandbox.errors import (
 )
 from oneseek_sandbox.leases.store import Placement
 from oneseek_sandbox.runtimes.runtime import Labels
-from oneseek_sandbox.worker.client import ClaimConflictError, WorkerNotReadyError
+from oneseek_sandbox.worker.client import ClaimConflictError
 
 if TYPE_CHECKING:
     from oneseek_sandbox.auth import TokenKey
@@ -37,9 +38,6 @@ __all__ = ["Created", "Creator"]
 
 log = logging.getLogger(__name__)
 
-_FIRST_LOOK_SECONDS: Final = 0.002
-_SLOWEST_LOOK_SECONDS: Final = 0.1
-_STATE_LOOK_SECONDS: Final = 1.0
 _COMMIT_PAUSES_SECONDS: Final = (0.05, 0.2, 0.5)
 
 
@@ -71,9 +69,8 @@ class Creator:
     ) -> None:
         self._store = store
         self._runtime = runtime
-        self._workers = workers
         self._token_key = token_key
-        self._startup_seconds = startup_seconds
+        self._claiming = Claiming(runtime, workers, token_key, startup_seconds=startup_seconds)
         self._creation_ms = creation_ms
 
     async def create(
@@ -127,7 +124,7 @@ class Creator:
             while True:
                 creation, sandbox, found = await self._obtain(creation, restart=restart, make=make)
                 try:
-                    boot_id = await self._claim(creation, sandbox)
+                    sandbox, boot_id = await self._claiming.claim(creation, sandbox)
                 except ClaimConflictError:
                     log.warning("Sandbox %s belongs to another; taking the next", sandbox.name)
                     await self._stop(creation, sandbox)
@@ -196,44 +193,6 @@ class Creator:
             elif not restart or labels.sandbox_id == creation.sandbox_id:
                 candidates.append(sandbox)
         return candidates
-
-    async def _claim(self, creation: Creation, sandbox: SandboxObject) -> str:
-        """Ask the worker until it answers, and make it ours; the quickest sign of readiness."""
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + self._startup_seconds
-        pause, next_look = _FIRST_LOOK_SECONDS, clock() + _STATE_LOOK_SECONDS
-        while True:
-            try:
-                claimed = await self._workers.claim(
-                    sandbox.address,
-                    token=self._token_key.token_for(sandbox.uid),
-                    generation=creation.generation,
-                    idle_ms=creation.idle_ms,
-                )
-            except WorkerNotReadyError:
-                if clock() >= next_look:
-                    next_look = clock() + _STATE_LOOK_SECONDS
-                    await self._refuse_dead(sandbox)
-                if clock() > deadline:
-                    raise await self._too_slow(sandbox) from None
-                await asyncio.sleep(pause)
-                pause = min(pause * 1.5, _SLOWEST_LOOK_SECONDS)
-            else:
-                return claimed.boot_id
-
-    async def _refuse_dead(self, sandbox: SandboxObject) -> None:
-        if await self._runtime.inspect(sandbox.uid, sandbox.name) != "running":
-            reason = await self._runtime.explain(sandbox.uid, sandbox.name)
-            raise SandboxStartError(
-                f"The new sandbox ended before it was ready. {reason or 'Try again.'}"
-            )
-
-    async def _too_slow(self, sandbox: SandboxObject) -> SandboxStartError:
-        reason = await self._runtime.explain(sandbox.uid, sandbox.name)
-        return SandboxStartError(
-            f"The new sandbox was not ready within {self._startup_seconds:g} s "
-            f"(STARTUP_TIMEOUT_SECONDS). {reason or 'Try again.'}"
-        )
 
     async def _stop(self, creation: Creation, sandbox: SandboxObject) -> bool:
         """End an object, unless a successor of this creation has labelled it as its own."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,21 +117,95 @@ def test_a_malformed_generation_is_refused(client: Client, generation: str) -> N
     assert refusal(lambda: client.call("/health", "GET")) == (400, "invalid_request")
 
 
-def test_a_worker_beside_a_marker_serves_nobody(
+@pytest.mark.finding(1)
+def test_a_worker_beside_a_marker_serves_nobody_until_the_same_token_claims_it(
     start: Callable[..., WorkerProcess], tmp_path: Path
 ) -> None:
     marker = tmp_path / "marker"
     client = start("--marker", str(marker)).client()
     assert not marker.exists()
-    client.claim()
+    boot_id = client.claim()["boot_id"]
     assert marker.exists()
     client.claim()
     assert client.execute("true")["exit_code"] == 0
+
     again = start("--marker", str(marker)).client()
     assert again.prove() == {"protocol": 1, "claimed": False, "restarted": True}
-    assert refusal(again.claim) == (410, "restarted")
     assert refusal(lambda: again.execute("true")) == (410, "restarted")
     assert refusal(lambda: again.call("/health", "GET")) == (410, "restarted")
+    assert again.claim()["boot_id"] != boot_id
+    proof = again.prove()
+    assert (proof["claimed"], proof["restarted"], proof["right"]) == (True, False, True)
+    assert again.execute("true")["exit_code"] == 0
+
+
+@pytest.mark.finding(1)
+def test_a_worker_beside_a_marker_refuses_another_token_and_an_earlier_generation(
+    start: Callable[..., WorkerProcess], tmp_path: Path
+) -> None:
+    marker = tmp_path / "marker"
+    start("--marker", str(marker)).client(generation=5).claim()
+    restarted = start("--marker", str(marker))
+    other = restarted.client(token="another-token-" + "1" * 30, generation=9)
+    assert refusal(other.claim) == (409, "claim_conflict")
+    assert refusal(restarted.client(generation=4).claim) == (409, "stale_generation")
+    assert restarted.client().prove()["restarted"] is True
+    restarted.client(generation=6).claim()
+    # Once more: the generation of the claim before is on the volume too.
+    third = start("--marker", str(marker))
+    assert refusal(third.client(generation=5).claim) == (409, "stale_generation")
+    assert refusal(other.claim) == (409, "claim_conflict")
+    third.client(generation=6).claim()
+
+
+@pytest.mark.finding(1)
+def test_a_marker_tells_nothing_of_the_token(
+    start: Callable[..., WorkerProcess], tmp_path: Path
+) -> None:
+    texts = []
+    for name in ("one", "two"):
+        start("--marker", str(tmp_path / name)).client().claim()
+        texts.append((tmp_path / name).read_text())
+    assert all("test-token" not in text for text in texts)
+    assert texts[0] != texts[1]
+
+
+@pytest.mark.finding(1)
+@pytest.mark.parametrize("how", ["empty", "torn", "longer", "link", "folder", "pipe"])
+def test_a_marker_that_names_no_token_lets_nobody_in(
+    start: Callable[..., WorkerProcess], tmp_path: Path, how: str
+) -> None:
+    marker = tmp_path / "marker"
+    start("--marker", str(marker)).client().claim()
+    content = marker.read_bytes()
+    marker.unlink()
+    if how == "link":
+        (tmp_path / "elsewhere").write_bytes(content)
+        marker.symlink_to(tmp_path / "elsewhere")
+    elif how == "folder":
+        marker.mkdir()
+    elif how == "pipe":
+        os.mkfifo(marker)
+    else:
+        damaged = {"empty": b"", "torn": content[:-20], "longer": content + b"x" * 5000}
+        marker.write_bytes(damaged[how])
+    client = start("--marker", str(marker)).client()
+    assert client.prove()["restarted"] is True
+    assert refusal(client.claim) == (410, "restarted")
+    assert refusal(lambda: client.call("/health", "GET")) == (410, "restarted")
+
+
+@pytest.mark.finding(1)
+def test_the_same_token_gets_in_where_the_marker_cannot_be_renewed(
+    start: Callable[..., WorkerProcess], tmp_path: Path
+) -> None:
+    marker = tmp_path / "marker"
+    start("--marker", str(marker)).client().claim()
+    # What code inside may leave there, like a full volume: it must not lock its own thread out.
+    (tmp_path / "marker.new").mkdir()
+    again = start("--marker", str(marker)).client(generation=2)
+    again.claim()
+    assert again.execute("true")["exit_code"] == 0
 
 
 def test_a_marker_that_cannot_be_written_leaves_the_worker_unclaimed(
@@ -139,6 +214,16 @@ def test_a_marker_that_cannot_be_written_leaves_the_worker_unclaimed(
     client = start("--marker", str(tmp_path / "missing" / "marker")).client()
     assert refusal(client.claim)[1] == "file_not_found"
     assert client.prove()["claimed"] is False
+
+
+@pytest.mark.finding(21)
+def test_a_proof_names_the_sandbox_that_the_worker_was_started_for(
+    start: Callable[..., WorkerProcess],
+) -> None:
+    client = start("--uid", "8f14e45f-ea3a").client()
+    assert client.prove()["uid"] == "8f14e45f-ea3a"
+    client.claim()
+    assert client.prove()["uid"] == "8f14e45f-ea3a"
 
 
 def test_two_processes_have_two_boot_ids(start: Callable[..., WorkerProcess]) -> None:

@@ -62,12 +62,14 @@ class ScriptedWorker:
     """Listens on a port of its own; `scripts` replace the honest answer of a path.
 
     Attributes:
+        uid: The sandbox it says that it was started for; workers of before do not say.
         dropped: Is set when a client closes its connection.
     """
 
     scripts: dict[str, Callable[[WorkerCall], Awaitable[None]]] = field(default_factory=dict)
     boot_id: str = field(default_factory=lambda: secrets.token_hex(16))
     token: str = ""
+    uid: str = ""
     paths: list[str] = field(default_factory=list)
     dropped: asyncio.Event = field(default_factory=asyncio.Event)
     _server: asyncio.Server | None = None
@@ -127,7 +129,8 @@ class ScriptedWorker:
             text = f"{call.query['nonce'][0]}:{self.boot_id}"
             proof = hmac.new(self.token.encode(), text.encode(), hashlib.sha256).hexdigest()
             proved = {"claimed": True, "restarted": False, "boot_id": self.boot_id, "proof": proof}
-            await call.answer({"protocol": 1, **proved})
+            named = {"uid": self.uid} if self.uid else {}
+            await call.answer({"protocol": 1, **proved, **named})
         elif call.path == "/claim":
             self.token = call.body["token"]
             await call.answer({"protocol": 1, "boot_id": self.boot_id})

@@ -95,19 +95,21 @@ class WorkerClient:
         """Close the pooled connections."""
         await self._pool.aclose()
 
-    async def claim(self, address: str, *, token: str, generation: int, idle_ms: int) -> Claimed:
-        """Make a started worker ours.
+    async def claim(
+        self, address: str, *, token: str, generation: int, idle_ms: int, uid: str | None = None
+    ) -> Claimed:
+        """Make a worker ours; one that was started for another `uid` is sent nothing.
 
         Raises:
-            WorkerNotReadyError: Nothing answers there yet.
+            WorkerNotReadyError: Nothing answers there yet, or another sandbox's worker.
             ClaimConflictError: It belongs to somebody else: end it, take another.
             CreationLostError: A later generation claimed it.
-            SandboxLostError: It was restarted after a claim.
+            SandboxLostError: It was restarted, and does not know any more who claimed it.
         """
         body = {"token": token, "generation": generation, "idle_seconds": max(1, idle_ms // 1000)}
         try:
             async with self._answer(
-                Peer(address), "POST", "/claim", {}, _json(body), _CONNECT_SECONDS
+                Peer(address, uid=uid), "POST", "/claim", {}, _json(body), _CONNECT_SECONDS
             ) as response:
                 content = await read_whole(response, _SMALL_ANSWER)
         except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:

@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import json
 import secrets
+import socket
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -33,6 +34,20 @@ _PROOF_BYTES: Final = 8192
 _PROOF_SECONDS: Final = 5.0
 _REMEMBERED_PEERS: Final = 4096
 
+# The network of a pod goes away without a word. Its kernel answers probes also when the worker has
+# no time to; when it answers none of them, or confirms nothing that was sent, for 9 s, the
+# connection ends with an error (ADR 25).
+_LIVENESS: Final = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)] + [
+    (socket.IPPROTO_TCP, getattr(socket, name), value)
+    for name, value in {
+        "TCP_KEEPIDLE": 3,
+        "TCP_KEEPINTVL": 2,
+        "TCP_KEEPCNT": 3,
+        "TCP_USER_TIMEOUT": 9000,
+    }.items()
+    if hasattr(socket, name)  # outside Linux some are missing
+]
+
 
 @dataclass(frozen=True, slots=True)
 class Peer:
@@ -42,16 +57,18 @@ class Peer:
         address: `unix:/path` or `tcp:ip:port`, a literal address.
         token: What it must prove to know; None before the claim, when nothing can be proved.
         boot_id: The process that was claimed.
+        uid: Before the claim: which sandbox it must not be another than.
     """
 
     address: str
     token: str | None = None
     boot_id: str | None = None
+    uid: str | None = None
 
     @property
     def origin(self) -> str:
         """Return a host name for the pool, different for each process behind an address."""
-        text = f"{self.address}\n{self.boot_id}\n{self.token}"
+        text = f"{self.address}\n{self.boot_id}\n{self.token}\n{self.uid}"
         return "worker-" + hashlib.sha256(text.encode()).hexdigest()[:40]
 
 
@@ -82,14 +99,17 @@ class ProvedBackend(AsyncNetworkBackend):
         """Connect to the peer introduced as `host`, and ask for its proof."""
         peer = self._peers[host]
         kind, _, rest = peer.address.partition(":")
+        if not rest:
+            raise httpcore.ConnectError("it has no address yet")
         if kind == "unix":
             stream = await self._network.connect_unix_socket(rest, timeout=timeout)
         else:
             address, _, number = rest.rpartition(":")
+            options = [*(socket_options or ()), *_LIVENESS]
             stream = await self._network.connect_tcp(
-                address.strip("[]"), int(number), timeout, None, socket_options
+                address.strip("[]"), int(number), timeout, None, options
             )
-        if peer.token is None:
+        if peer.token is None and peer.uid is None:
             return stream
         try:
             async with asyncio.timeout(_PROOF_SECONDS):
@@ -111,19 +131,25 @@ class ProvedBackend(AsyncNetworkBackend):
 
 
 async def _demand_proof(stream: AsyncNetworkStream, peer: Peer) -> None:
-    """Let the other side prove that it is the claimed worker.
+    """Let the other side prove that it is the claimed worker; before a claim, say whose it is.
 
     Raises:
+        ConnectError: It is the worker of another sandbox, which got this address meanwhile.
         SandboxLostError: It is another process than the one that was claimed.
         SandboxUnavailableError: It answers, but not as a worker does.
     """
     nonce = secrets.token_hex(16)
     await stream.write(f"GET /proof?nonce={nonce} HTTP/1.1\r\nhost: worker\r\n\r\n".encode())
     answer = _parse_proof(await _read_answer(stream))
+    if peer.token is None:
+        # Workers of before do not say; what they were asked for the claim decides then.
+        if answer.get("uid", peer.uid) != peer.uid:
+            raise httpcore.ConnectError("another sandbox has its address")
+        return
     if answer.get("restarted") is True:
         raise SandboxLostError(
-            "The sandbox's first process was restarted, most likely because the sandbox ran out "
-            "of memory; its state is not trusted. Acquire again for a new one."
+            "The sandbox was started again by itself, most likely because it ran out of memory: "
+            "its processes are gone. Acquire again; files that are there are kept."
         )
     if answer.get("boot_id") != peer.boot_id or answer.get("protocol") not in PROTOCOLS:
         raise SandboxLostError(

@@ -43,6 +43,7 @@ MAX_HEADER_BYTES = 64 * 1024
 MAX_HEADERS = 64
 MAX_JSON_BYTES = 20 * 1024 * 1024
 MAX_CLAIM_BYTES = 8 * 1024
+MAX_MARKER_BYTES = 256
 MAX_DRAIN_BYTES = 1024 * 1024
 MAX_CONNECTIONS = 256
 MAX_LIVE_BYTES = 256 * 1024  # queued for a client that does not read its stream
@@ -2463,6 +2464,7 @@ class Options:
         self.listen: str | None = None
         self.workspace = "/workspace"
         self.marker: str | None = None
+        self.uid: str | None = None
         self.memory_events: str | None = None
         self.max_commands = 64
         self.unclaimed_exit = False
@@ -2480,7 +2482,7 @@ class Options:
     def _take(self, option: str, value: str | None) -> None:
         if value is None:
             raise SystemExit(f"worker.py: {option} needs a value")
-        if option in ("--listen", "--workspace", "--marker", "--memory-events"):
+        if option in ("--listen", "--workspace", "--marker", "--uid", "--memory-events"):
             setattr(self, option[2:].replace("-", "_"), value)
         elif option in ("--listen-fd", "--max-commands") and value.isdigit():
             setattr(self, option[2:].replace("-", "_"), int(value))
@@ -2509,17 +2511,82 @@ class Options:
         return sock
 
 
+class Marker:
+    """What a claim leaves on a volume that outlives the process: who may claim the next one.
+
+    A line of the format's number, a salt, the token's digest under it, and the generation. Code
+    inside may write here, so what is read is bounded and checked; it harms its own sandbox only.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self.is_there = os.path.lexists(path)
+
+    def check(self, token: bytes, generation: int) -> None:
+        """Let only the token that the marker names pass, or any where there is none.
+
+        A marker that cannot be read names no token: nobody passes.
+        """
+        try:
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            fd = os.open(self._path, flags)
+        except FileNotFoundError:
+            self.is_there = False
+            return
+        except OSError:
+            raise restarted() from None
+        try:
+            content = os.read(fd, MAX_MARKER_BYTES + 1)
+            form, salt, digest, claimed = content.decode("ascii").split(" ")
+            whole = form == "1" and len(digest) == 64 and claimed.endswith("\n")
+            key, last = binascii.unhexlify(salt), int(claimed)
+        except (OSError, ValueError):
+            whole = False
+        finally:
+            os.close(fd)
+        if not whole or len(content) > MAX_MARKER_BYTES:
+            raise restarted()
+        if hmac_sha256(key, token).hex() != digest:
+            raise WorkerError("claim_conflict", "This sandbox was claimed with another token.")
+        if generation < last:
+            raise WorkerError("stale_generation", "A later generation holds this sandbox.")
+
+    def leave(self, token: bytes, generation: int) -> None:
+        """Name a token that `check` let pass. The kernel may end this process at any time."""
+        salt = os.urandom(16)
+        line = f"1 {salt.hex()} {hmac_sha256(salt, token).hex()} {generation}\n".encode("ascii")
+        new = self._path + ".new"
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(new)  # noqa: PTH108 - nothing of pathlib here
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            fd = os.open(new, flags, 0o600)
+            try:
+                # Not synced, as the workspace is not: what a power cut leaves of it lets nobody in.
+                if os.write(fd, line) != len(line):
+                    raise OSError(errno.ENOSPC, "")
+            finally:
+                os.close(fd)
+            os.replace(new, self._path)  # noqa: PTH105
+        except OSError as error:
+            # The one that is there names the token too, if perhaps an earlier generation.
+            if not self.is_there:
+                raise from_os_error(error, "The restart marker") from None
+        self.is_there = True
+
+
 class Claim:
     """Who this worker belongs to: token, generation, idle time, and the restart marker."""
 
-    def __init__(self, marker: str | None) -> None:
-        self._marker = marker
+    def __init__(self, marker: str | None, uid: str | None) -> None:
+        self._marker = None if marker is None else Marker(marker)
+        self._uid = uid
         self._token: bytes | None = None
         self._compare_key = os.urandom(32)
         self.boot_id = binascii.hexlify(os.urandom(16)).decode("ascii")
         self.generation = 0
         self.idle_seconds = 0
-        self.restarted = marker is not None and os.path.lexists(marker)
+        self.restarted = self._marker is not None and self._marker.is_there
 
     @property
     def claimed(self) -> bool:
@@ -2530,31 +2597,40 @@ class Claim:
         """Return the answer to a proof request."""
         if not 16 <= len(nonce) <= 128 or nonce.strip("0123456789abcdefABCDEF"):
             raise WorkerError("invalid_request", "nonce must be 16 to 128 hexadecimal digits.")
-        answer = {"protocol": PROTOCOL, "claimed": self.claimed, "restarted": self.restarted}
+        answer: dict[str, Any] = {
+            "protocol": PROTOCOL,
+            "claimed": self.claimed,
+            "restarted": self.restarted,
+        }
+        if self._uid is not None:
+            answer["uid"] = self._uid
         if self._token is None:
             return answer
         proof = hmac_sha256(self._token, f"{nonce}:{self.boot_id}".encode("ascii"))
         return {**answer, "boot_id": self.boot_id, "proof": proof.hex()}
 
     def take(self, token: str, generation: int, idle_seconds: int) -> dict[str, Any]:
-        """Claim, or claim again with the same token."""
-        self.check_restarted()
+        """Claim, or claim again with the same token, also that of the process before this one."""
         if not (token.isascii() and token.isprintable() and 16 <= len(token) <= 256):
             raise WorkerError("invalid_request", "token must be 16 to 256 ASCII characters.")
-        if self._token is None:
-            self._leave_marker()
-            self._token = token.encode("ascii")
-        elif not self._is_token(token):
+        if self._token is not None and not self._is_token(token):
             raise WorkerError("claim_conflict", "This sandbox was claimed with another token.")
-        elif generation < self.generation:
+        if generation < self.generation:
             raise WorkerError("stale_generation", "A later generation holds this sandbox.")
-        self.generation = generation
+        taken = token.encode("ascii")
+        if self._marker is not None and (self._token is None or generation > self.generation):
+            if self._token is None:
+                self._marker.check(taken, generation)
+            self._marker.leave(taken, generation)
+        self._token, self.generation = taken, generation
+        self.restarted = False
         self.idle_seconds = idle_seconds
         return {"protocol": PROTOCOL, "boot_id": self.boot_id}
 
     def check(self, headers: dict[str, str]) -> None:
         """Let only requests of the claimant pass."""
-        self.check_restarted()
+        if self.restarted:
+            raise restarted()
         if self._token is None:
             raise WorkerError("unclaimed", "This sandbox is not claimed.")
         if not self._is_token(headers.get("x-sandbox-token", "")):
@@ -2565,30 +2641,19 @@ class Claim:
         if int(generation) < self.generation:
             raise WorkerError("stale_generation", "A later generation holds this sandbox.")
 
-    def check_restarted(self) -> None:
-        """Refuse when this process stands where another was claimed before."""
-        if self.restarted:
-            raise WorkerError(
-                "restarted",
-                "The sandbox was restarted behind our back (its memory limit is the likely cause).",
-            )
-
     def _is_token(self, text: str) -> bool:
         # Equal hashes under a key nobody knows: the time it takes tells nothing about the token.
         presented = hmac_sha256(self._compare_key, text.encode("latin-1", "replace"))
         return presented == hmac_sha256(self._compare_key, self._token or b"")
 
-    def _leave_marker(self) -> None:
-        if self._marker is None:
-            return
-        try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            os.close(os.open(self._marker, flags, 0o600))
-        except FileExistsError:
-            self.restarted = True
-            self.check_restarted()
-        except OSError as error:
-            raise from_os_error(error, "The restart marker") from None
+
+def restarted() -> WorkerError:
+    """Refuse, since this process stands where another was claimed before."""
+    return WorkerError(
+        "restarted",
+        "The sandbox was started again by itself (its memory limit is the likely cause) and must "
+        "be claimed anew.",
+    )
 
 
 class Worker:
@@ -2598,7 +2663,7 @@ class Worker:
         self.scheduler = Scheduler()
         self._listener = listener
         self._unclaimed_exit = options.unclaimed_exit
-        self._claim = Claim(options.marker)
+        self._claim = Claim(options.marker, options.uid)
         self._workspace = Workspace(options.workspace)
         self._commands = Commands(self.scheduler, self._workspace, options)
         self._files = Files(self.scheduler, self._workspace)

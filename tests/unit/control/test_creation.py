@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 
 import pytest
 
@@ -15,6 +16,7 @@ from oneseek_sandbox.errors import (
 )
 from oneseek_sandbox.leases.memory import MemoryLeaseStore
 from oneseek_sandbox.leases.store import Resolved
+from oneseek_sandbox.testing.scripted_worker import ScriptedWorker
 
 
 class LosesAnswers(MemoryLeaseStore):
@@ -53,6 +55,24 @@ def fail(runtime, method, error, *, times=1):
         return await original(*args, **fields)
 
     setattr(runtime, method, failing)
+
+
+@pytest.mark.finding(21)
+@pytest.mark.parametrize("there", ["nobody", "another sandbox"])
+async def test_a_sandbox_that_gets_another_address_while_it_starts_is_claimed_at_that(world, there):
+    create = world.runtime.create
+    async with ScriptedWorker(uid="another sandbox") as other:
+        stale = "" if there == "nobody" else other.address
+
+        async def outdated(labels):
+            return dataclasses.replace(await create(labels), address=stale)
+
+        world.runtime.create = outdated
+        acquired = await world.acquire()
+    lease = await world.store.get(world.thread)
+    assert lease.sandbox_id == acquired.sandbox_id
+    assert lease.placement.address == world.only_object().address
+    assert set(other.paths) <= {"/proof"}
 
 
 @pytest.mark.promise(2)

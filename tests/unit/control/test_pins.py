@@ -206,7 +206,7 @@ async def test_the_connection_of_an_ended_command_is_used_again(world):
     for _ in range(3):
         async with aclosing(execute(world)) as events:
             assert [event async for event in events][-1].exit_code == 0
-    assert worker.paths.count("/proof") == 1
+    assert worker.paths.count("/proof") == 2  # of the claim, and of the first command
 
 
 async def test_an_answer_whose_end_is_late_is_not_waited_for(world):

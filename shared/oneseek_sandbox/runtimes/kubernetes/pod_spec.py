@@ -49,7 +49,11 @@ class PodTemplate:
         self.digest = hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def pod(self, name: str, labels: dict[str, str], annotations: dict[str, str]) -> Resource:
-        """Return a sandbox of its own. When its worker ends, its files must not be trusted."""
+        """Return a sandbox of its own.
+
+        A worker that the kernel ended is started again beside its files; one that was idle for
+        too long ends by itself, and its pod with it (ADR 24).
+        """
         return {
             "apiVersion": "v1",
             "kind": "Pod",
@@ -58,7 +62,7 @@ class PodTemplate:
                 "labels": labels,
                 "annotations": {**annotations, TEMPLATE: self.digest},
             },
-            "spec": {**self._spec, "restartPolicy": "Never"},
+            "spec": {**self._spec, "restartPolicy": "OnFailure"},
         }
 
     def pool(self) -> Resource:
@@ -144,6 +148,8 @@ def _container(settings: Settings) -> Resource:
             settings.workspace_dir,
             "--marker",
             f"{_STATE}/claimed",
+            "--uid",
+            "$(POD_UID)",
             "--max-commands",
             str(settings.max_commands),
         ],
@@ -151,6 +157,7 @@ def _container(settings: Settings) -> Resource:
         "env": [
             {"name": "HOME", "value": settings.workspace_dir},
             {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+            {"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
         ],
         "ports": [{"name": "worker", "containerPort": WORKER_PORT}],
         "resources": _resources(settings),

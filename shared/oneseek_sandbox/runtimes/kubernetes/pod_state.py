@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from oneseek_sandbox.runtimes.kubernetes.pod_metadata import CLAIMED
+
 if TYPE_CHECKING:
     from oneseek_sandbox.runtimes.kubernetes.api import Resource
 
@@ -24,12 +26,18 @@ _HOPELESS: Final = frozenset(
 
 
 def ended(pod: Resource) -> bool:
-    """Return whether a pod is ending, has ended, or will not start."""
-    return (
-        "deletionTimestamp" in pod["metadata"]
-        or pod["status"].get("phase") in ("Failed", "Succeeded")
-        or any(_waiting(status).get("reason") in _HOPELESS for status in _containers(pod))
-    )
+    """Return whether a pod is ending, has ended, or will not start.
+
+    One that was claimed has files: as long as it is not ending, a container that waits is started
+    again by kubelet, however often it failed, and however long that takes.
+    """
+    if "deletionTimestamp" in pod["metadata"]:
+        return True
+    if pod["status"].get("phase") in ("Failed", "Succeeded"):
+        return True
+    if CLAIMED in pod["metadata"].get("annotations", {}):
+        return False
+    return any(_waiting(status).get("reason") in _HOPELESS for status in _containers(pod))
 
 
 def is_running(pod: Resource) -> bool:
@@ -84,7 +92,7 @@ def _of_container(container: Resource) -> str:
     if last.get("reason") == "OOMKilled":
         return (
             "It was ended because it used more memory than its limit "
-            "(PROVISIONER_POD_MEMORY_LIMIT)."
+            f"(PROVISIONER_POD_MEMORY_LIMIT).{_again(container)}"
         )
     told = f"{last.get('message', '')} {message}"
     if "python3" in told and ("not found" in told or "no such file" in told):
@@ -95,11 +103,20 @@ def _of_container(container: Resource) -> str:
     if last:
         return (
             f"Its worker ended with exit code {last.get('exitCode')} ({last.get('reason', '')}): "
-            f"{_sentence(last.get('message', '') or message)}"
+            f"{_sentence(last.get('message', '') or message)}{_again(container)}"
         )
     if why in _HOPELESS:
         return f"Its container cannot be started ({why}): {_sentence(message)}"
     return ""
+
+
+def _again(container: Resource) -> str:
+    restarts = container.get("restartCount", 0)
+    if not restarts:
+        return ""
+    if _waiting(container):
+        return " It will be started again after a pause, which grows with each time."
+    return f" It was started again (restarts so far: {restarts}); its files were kept."
 
 
 def _of_events(events: list[Resource]) -> str:

@@ -43,8 +43,9 @@ def test_the_pod_is_closed_as_far_as_a_pod_can_be():
     assert all("hostPath" not in volume for volume in spec["volumes"])
 
 
-def test_a_pod_of_its_own_never_starts_its_worker_again():
-    assert _spec()["restartPolicy"] == "Never"
+@pytest.mark.finding(1)
+def test_a_pod_starts_a_worker_that_was_ended_again_beside_its_files():
+    assert _spec()["restartPolicy"] == "OnFailure"
     assert _template().pool()["spec"]["template"]["spec"]["restartPolicy"] == "Always"
 
 

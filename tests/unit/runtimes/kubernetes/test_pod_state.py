@@ -44,6 +44,28 @@ def test_a_pod_that_ends_ended_or_cannot_start_is_not_taken_for_a_live_one(pod):
     assert pod_state.reason(pod, []) != ""
 
 
+@pytest.mark.finding(21)
+@pytest.mark.parametrize("why", ["CrashLoopBackOff", "CreateContainerError", "RunContainerError"])
+def test_a_claimed_pod_whose_container_waits_is_not_gone(why):
+    pod = _pod(state=_waiting(why), restarts=3, last={"reason": "OOMKilled", "exitCode": 137})
+    assert pod_state.ended(pod)
+    pod["metadata"]["annotations"] = {"oneseek-sandbox/claimed": "true"}
+    assert not pod_state.ended(pod)
+    assert "started again" in pod_state.reason(pod, [])
+    pod["metadata"]["deletionTimestamp"] = "now"
+    assert pod_state.ended(pod)
+
+
+@pytest.mark.finding(21)
+@pytest.mark.parametrize("end", ["OOMKilled", "Error"])
+def test_a_restart_in_place_is_told_with_its_cause(end):
+    pod = _pod(restarts=2, last={"reason": end, "exitCode": 137})
+    assert not pod_state.ended(pod)
+    told = pod_state.reason(pod, [])
+    assert "restarts so far: 2" in told
+    assert ("memory" if end == "OOMKilled" else "137") in told
+
+
 def test_the_first_failed_pull_is_waited_for():
     assert not pod_state.ended(_pod("Pending", state=_waiting("ErrImagePull")))
 

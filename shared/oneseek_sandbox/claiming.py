@@ -1,0 +1,99 @@
+"""Claiming the worker of a sandbox that starts: asked until it answers, wherever that is by then."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from oneseek_sandbox.errors import SandboxStartError
+from oneseek_sandbox.worker.client import WorkerNotReadyError
+
+if TYPE_CHECKING:
+    from oneseek_sandbox.auth import TokenKey
+    from oneseek_sandbox.leases.store import Creation, Thread
+    from oneseek_sandbox.runtimes.runtime import Runtime, SandboxObject
+    from oneseek_sandbox.worker.client import WorkerClient
+
+__all__ = ["Claiming"]
+
+_FIRST_LOOK_SECONDS: Final = 0.002
+_SLOWEST_LOOK_SECONDS: Final = 0.1
+_STATE_LOOK_SECONDS: Final = 1.0
+
+
+class Claiming:
+    """Makes workers ours.
+
+    Args:
+        startup_seconds: How long a sandbox may take until its worker answers.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        workers: WorkerClient,
+        token_key: TokenKey,
+        *,
+        startup_seconds: float,
+    ) -> None:
+        self._runtime = runtime
+        self._workers = workers
+        self._token_key = token_key
+        self._startup_seconds = startup_seconds
+
+    async def claim(self, creation: Creation, sandbox: SandboxObject) -> tuple[SandboxObject, str]:
+        """Ask the worker until it answers; that is the quickest sign of readiness.
+
+        Returns:
+            The sandbox, with the address at which it answered, and its boot id.
+
+        Raises:
+            ClaimConflictError: It belongs to somebody else.
+            CreationLostError: A later generation claimed it.
+            SandboxStartError: It ended, or does not answer in time.
+        """
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self._startup_seconds
+        pause, next_look = _FIRST_LOOK_SECONDS, clock() + _STATE_LOOK_SECONDS
+        while True:
+            try:
+                claimed = await self._workers.claim(
+                    sandbox.address,
+                    token=self._token_key.token_for(sandbox.uid),
+                    generation=creation.generation,
+                    idle_ms=creation.idle_ms,
+                    uid=sandbox.uid,
+                )
+            except WorkerNotReadyError:
+                if clock() >= next_look:
+                    await self._refuse_dead(sandbox)
+                    sandbox = await self._readdressed(creation.thread, sandbox)
+                    next_look = clock() + _STATE_LOOK_SECONDS
+                if clock() > deadline:
+                    raise await self._too_slow(sandbox) from None
+                await asyncio.sleep(pause)
+                pause = min(pause * 1.5, _SLOWEST_LOOK_SECONDS)
+            else:
+                return sandbox, claimed.boot_id
+
+    async def _refuse_dead(self, sandbox: SandboxObject) -> None:
+        if await self._runtime.inspect(sandbox.uid, sandbox.name) != "running":
+            reason = await self._runtime.explain(sandbox.uid, sandbox.name)
+            raise SandboxStartError(
+                f"The new sandbox ended before it was ready. {reason or 'Try again.'}"
+            )
+
+    async def _readdressed(self, thread: Thread, sandbox: SandboxObject) -> SandboxObject:
+        """Return a sandbox with its address of now: one that starts again may get another."""
+        for found in await self._runtime.find(thread):
+            if found.uid == sandbox.uid:
+                return replace(sandbox, address=found.address)
+        return sandbox
+
+    async def _too_slow(self, sandbox: SandboxObject) -> SandboxStartError:
+        reason = await self._runtime.explain(sandbox.uid, sandbox.name)
+        return SandboxStartError(
+            f"The new sandbox was not ready within {self._startup_seconds:g} s "
+            f"(STARTUP_TIMEOUT_SECONDS). {reason or 'Try again.'}"
+        )
