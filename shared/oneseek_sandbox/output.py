@@ -82,6 +82,7 @@ class OutputDecoder:
     """Decodes what a command prints on both its streams."""
 
     def __init__(self, encoding: str) -> None:
+        self._encoding = encoding
         self._decoders: dict[StreamName, StreamDecoder] = {
             "stdout": StreamDecoder(encoding),
             "stderr": StreamDecoder(encoding),
@@ -90,6 +91,12 @@ class OutputDecoder:
     def feed(self, stream: StreamName, data: bytes) -> list[tuple[StreamName, str]]:
         """Return the text that `data` completes, with its stream; mostly one pair."""
         text = self._decoders[stream].feed(data)
+        return [(stream, text)] if text else []
+
+    def break_off(self, stream: StreamName) -> list[tuple[StreamName, str]]:
+        """Return what still waited on one stream, of which a part is missing now."""
+        text = self._decoders[stream].end()
+        self._decoders[stream] = StreamDecoder(self._encoding)
         return [(stream, text)] if text else []
 
     def end(self) -> list[tuple[StreamName, str]]:

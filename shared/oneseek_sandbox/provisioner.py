@@ -28,6 +28,7 @@ from oneseek_sandbox.models import (
 )
 from oneseek_sandbox.telemetry.instruments import LIVE
 from oneseek_sandbox.worker.answers import Exit
+from oneseek_sandbox.worker.execution import ALL_OUTPUT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
@@ -40,15 +41,14 @@ if TYPE_CHECKING:
     from oneseek_sandbox.leases.store import LeaseStore
     from oneseek_sandbox.pins import Pins
     from oneseek_sandbox.settings import Settings
-    from oneseek_sandbox.worker.client import OpenFile, Piece, WorkerClient
+    from oneseek_sandbox.worker.client import OpenFile, WorkerClient
+    from oneseek_sandbox.worker.execution import Gap, Piece
 
 __all__ = ["Provisioner"]
 
 _KILL_GRACE_MS: Final = 2000
 """Between TERM and KILL at a command's limit."""
 _FILE_OPERATION_MS: Final = 60_000
-_READY_MS: Final = 1000
-"""Of the writes that only ask whether the store takes them, this often one is really done."""
 _TRANSFER_MS: Final = 3_600_000
 
 
@@ -141,17 +141,6 @@ class Provisioner:
             damaged=list(await self._control_plane().runtime.damaged()),
         )
 
-    async def shortages(self) -> list[str]:
-        """Return what keeps this process from doing its work just now; a write to the store tells.
-
-        Raises:
-            StoreUnavailableError: The store takes no writes.
-        """
-        await self._store.once("readyz", _READY_MS)
-        return (
-            [] if self._acquisition is None else list(await self._acquisition.runtime.shortages())
-        )
-
     async def count_live(self) -> None:
         """Ask the store how many sandboxes are live, for the figures."""
         LIVE.set(await self._store.count())
@@ -160,16 +149,21 @@ class Provisioner:
 
     async def execute(
         self, request: models.ExecuteRequest, caller: Caller, *, stream: bool = False
-    ) -> AsyncGenerator[Piece | models.ExecuteAnswer, None]:
+    ) -> AsyncGenerator[Piece | Gap | models.ExecuteAnswer, None]:
         """Run a command; yields its output as it comes when `stream`, and the answer last.
 
         A caller that stops listening cancels a command without `request_id`.
         """
+        if request.stream_all and not stream:
+            raise InvalidRequestError(
+                "stream_all: only for a stream; ask for one with 'Accept: text/event-stream'."
+            )
+        live_bytes = ALL_OUTPUT if request.stream_all else None
         command = self._command(request, stream=stream)
         limit_ms = command["timeout_ms"] + command["grace_ms"]
         async with (
             self._pins.hold(request, caller, limit_ms, request_id=request.request_id) as lease,
-            aclosing(self._workers.execute(lease, command)) as events,
+            aclosing(self._workers.execute(lease, command, live_bytes=live_bytes)) as events,
         ):
             async for event in events:
                 if isinstance(event, Exit):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import sys
 from contextlib import closing
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from oneseek_sandbox.cli.failure import CommandLineError
+from oneseek_sandbox.cli.failure import EXIT_INCOMPLETE, CommandLineError
 from oneseek_sandbox.cli.options import (
     DEFAULT_SERVER,
     AsJson,
@@ -57,7 +58,11 @@ def execute(
         typer.Option(metavar="FILE", help="Its standard input; - for this program's. Else none."),
     ] = None,
     max_output_bytes: Annotated[
-        int | None, typer.Option(min=1, help="How much of stdout and of stderr is shown.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Bytes of stdout and of stderr to print, and the last 64 KiB (default: all).",
+        ),
     ] = None,
     idle_timeout: IdleTimeout = None,
     as_json: AsJson = False,
@@ -66,8 +71,8 @@ def execute(
 ) -> None:
     """Run a command in a thread's sandbox.
 
-    The sandbox is acquired if need be; the exit code is the command's own. Put `--` before a
-    command that has options.
+    The sandbox is acquired if need be. The exit code is the command's own, or 74 when some of its
+    output is missing. Put `--` before a command that has options.
     """
     fields: dict[str, object] = {
         "command": command[0] if len(command) == 1 else command,
@@ -106,10 +111,11 @@ def run_command(
         wait = float(timeout) if isinstance(timeout, (int, float)) else 30.0
         answer = connection.call("execute", request, wait=wait)
         print_json(answer)
-    else:
-        answer = _stream(connection, request)
-        _explain(answer)
-    return int(answer["exit_code"])
+        return int(answer["exit_code"])
+    whole = request | {"encoding": "base64", "stream_all": request["max_output_bytes"] is None}
+    answer, is_complete = _stream(connection, whole)
+    _explain(answer)
+    return int(answer["exit_code"]) if is_complete else EXIT_INCOMPLETE
 
 
 def environment_fields(pairs: Sequence[str]) -> dict[str, str] | None:
@@ -147,33 +153,35 @@ def read_standard_input(source: str | None) -> str | None:
         ) from None
 
 
-def _stream(connection: Connection, request: dict[str, object]) -> dict[str, Any]:
+def _stream(connection: Connection, request: dict[str, object]) -> tuple[dict[str, Any], bool]:
+    """Print output as it comes; return the answer, and whether every byte was printed."""
     outputs = {"stdout": sys.stdout, "stderr": sys.stderr}
+    is_complete = True
     with closing(connection.events("execute", request)) as events:
         for name, data in events:
             if name in outputs:
-                _write(outputs[name], data["text"])
+                _write(outputs[name], base64.b64decode(data["text"]))
+            elif name == "gap":
+                is_complete = False
+                note(
+                    f"{data['stream']}: {data['bytes']} bytes are missing here, and the end "
+                    "follows; without --max-output-bytes every byte is printed, in a sandbox "
+                    "that this version made"
+                )
             elif name == "exit":
-                return data
+                return data, is_complete
     raise CommandLineError(
         "the connection ended before the command did; it was cancelled with its connection"
     )
 
 
-def _write(output: TextIO, text: str) -> None:
+def _write(output: TextIO, data: bytes) -> None:
     output.flush()
-    output.buffer.write(text.encode("utf-8", "backslashreplace"))
+    output.buffer.write(data)
     output.buffer.flush()
 
 
 def _explain(answer: dict[str, Any]) -> None:
-    for name in ("stdout", "stderr"):
-        if answer[f"{name}_truncated"]:
-            size = answer[f"{name}_bytes"]
-            note(
-                f"{name}: {size} bytes were printed, only the first are shown; --json shows the "
-                "end too, --max-output-bytes more"
-            )
     if answer["killed_by"] == "timeout":
         note(f"ended after {answer['duration_ms'] / 1000:g} s: its time was over (--timeout)")
     elif answer["killed_by"]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["EXIT_ERROR", "EXIT_UNREACHABLE", "CommandLineError"]
+__all__ = ["EXIT_ERROR", "EXIT_INCOMPLETE", "EXIT_UNREACHABLE", "CommandLineError"]
 
 EXIT_ERROR: Final = 1
 EXIT_UNREACHABLE: Final = 69
 """EX_UNAVAILABLE of sysexits.h."""
+EXIT_INCOMPLETE: Final = 74
+"""EX_IOERR of sysexits.h: output is missing."""
 
 
 class CommandLineError(Exception):

@@ -15,7 +15,7 @@ from oneseek_sandbox.cleanup import clean_up_every
 from oneseek_sandbox.client.sandboxes import AnswerT, Download, Output, Sandboxes
 from oneseek_sandbox.errors import ConfigurationError
 from oneseek_sandbox.output import OutputDecoder
-from oneseek_sandbox.worker.client import Piece
+from oneseek_sandbox.worker.execution import Gap, Piece
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
@@ -93,11 +93,15 @@ class EmbeddedSandboxes(Sandboxes):
             async for event in events:
                 if isinstance(event, Piece):
                     texts = decoder.feed(event.stream, event.data)
+                elif isinstance(event, Gap):
+                    texts = decoder.break_off(event.stream)
                 else:
                     texts = decoder.end()
                 for stream, text in texts:
                     yield Output(stream, text)
-                if not isinstance(event, Piece):
+                if isinstance(event, Gap):
+                    yield Output(event.stream, "", event.bytes)
+                elif not isinstance(event, Piece):
                     yield event
 
     async def _upload(

@@ -53,6 +53,7 @@ class ExecuteOptions(TypedDict, total=False):
     stdin: str | None
     timeout_seconds: float | None
     max_output_bytes: int | None
+    stream_all: bool
     request_id: str | None
     encoding: Encoding
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import httpx
     from pydantic import BaseModel
 
+    from oneseek_sandbox.output import StreamName
+
 __all__ = ["RemoteSandboxes"]
 
 _BINARY: Final = "application/octet-stream"
@@ -85,7 +87,9 @@ class RemoteSandboxes(Sandboxes):
                         ended = True
                         yield models.ExecuteAnswer.model_validate(data)
                     elif name in ("stdout", "stderr"):
-                        yield Output("stderr" if name == "stderr" else "stdout", str(data["text"]))
+                        yield Output(_stream_name(name), str(data["text"]))
+                    elif name == "gap":
+                        yield Output(_stream_name(data["stream"]), "", int(data["bytes"]))
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 raise not_ours(self._wire.url, response.status_code) from None
         if not ended:
@@ -159,6 +163,10 @@ class RemoteSandboxes(Sandboxes):
                     error.may_have_run = may_have_run or error.may_have_run
                     raise
             await asyncio.sleep(pause)
+
+
+def _stream_name(name: object) -> StreamName:
+    return "stderr" if name == "stderr" else "stdout"
 
 
 def _seconds(verb: str, request: BaseModel) -> float:

@@ -37,10 +37,16 @@ AnswerT = TypeVar("AnswerT", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Some output of a running command, as it was printed, in the encoding that was asked for."""
+    """Some output of a running command, as it was printed, in the encoding that was asked for.
+
+    Attributes:
+        left_out: How many bytes are missing here; `text` is then empty, and what follows is the end
+            of the output.
+    """
 
     stream: Literal["stdout", "stderr"]
     text: str
+    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +107,8 @@ class Sandboxes(ABC):
     ) -> AsyncGenerator[Output | models.ExecuteAnswer, None]:
         """Run a command; yields its output as it comes and the answer last.
 
-        Closing the generator early ends the command.
+        A caller that takes it slowly slows the command; one that takes nothing for 30 s counts as
+        gone. Closing the generator early ends the command.
         """
         request = _request(models.ExecuteRequest, fields, command=_command(command))
         begin = functools.partial(self._operation, "execute", request)

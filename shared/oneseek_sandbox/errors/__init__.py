@@ -21,7 +21,7 @@ reads it. `docs/errors.md` has a paragraph per code; a test holds it complete.
     ├── CommandError
     │   ├── RequestIdConflictError · AnswerEvictedError · AnswerLostError
     │   ├── RequestIdsExhaustedError · CommandNotFoundError
-    │   └── TooManyCommandsError · CommandNotStartedError
+    │   └── TooManyCommandsError · CommandNotStartedError · OutputNotTakenError
     ├── UnavailableError
     │   ├── StoreUnavailableError · RuntimeUnavailableError · SandboxUnavailableError
     │   ├── SandboxStartError · ShuttingDownError
@@ -42,6 +42,7 @@ from oneseek_sandbox.errors.commands import (
     CommandError,
     CommandNotFoundError,
     CommandNotStartedError,
+    OutputNotTakenError,
     RequestIdConflictError,
     RequestIdsExhaustedError,
     TooManyCommandsError,
@@ -114,6 +115,7 @@ __all__ = [
     "NotADirectoryInWorkspaceError",
     "NotARegularFileError",
     "NotTextError",
+    "OutputNotTakenError",
     "PathOutsideWorkspaceError",
     "RequestError",
     "RequestIdConflictError",

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from oneseek_sandbox.errors.base import SandboxError
+
+if TYPE_CHECKING:
+    from typing import Self
 
 __all__ = [
     "AnswerEvictedError",
@@ -10,6 +15,7 @@ __all__ = [
     "CommandError",
     "CommandNotFoundError",
     "CommandNotStartedError",
+    "OutputNotTakenError",
     "RequestIdConflictError",
     "RequestIdsExhaustedError",
     "TooManyCommandsError",
@@ -59,6 +65,24 @@ class RequestIdsExhaustedError(CommandError):
     """Raised when a sandbox has seen as many `request_id`s as it can remember."""
 
     code = "request_ids_exhausted"
+
+
+class OutputNotTakenError(CommandError):
+    """Raised when a caller took nothing of its stream for so long that it counts as gone."""
+
+    code = "output_not_taken"
+    status = 408
+
+    @classmethod
+    def after(cls, seconds: float) -> Self:
+        """Return the error for a caller that was waited for so long."""
+        return cls(
+            f"Nothing of this command's output was taken for {seconds:g} s, so its caller counts "
+            "as gone: without a request_id the command was cancelled, with one it runs on and "
+            "the same call again gets its answer. Read a stream as it comes, or run the command "
+            "with its output in a file.",
+            may_have_run=True,
+        )
 
 
 class CommandNotFoundError(CommandError):

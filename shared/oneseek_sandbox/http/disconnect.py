@@ -18,19 +18,14 @@ __all__ = ["unless_disconnected"]
 T = TypeVar("T")
 
 
-async def unless_disconnected(
-    request: Request, work: Coroutine[Any, Any, T], *, body_read: asyncio.Event | None = None
-) -> T:
-    """Await `work`, and cancel it when the connection is dropped.
-
-    Args:
-        body_read: Set by `work` when it has read the body; None when that was done before.
+async def unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Await `work`, and cancel it when the connection is dropped. The body must have been read.
 
     Raises:
         ClientDisconnect: The caller went away; nobody is left to answer.
     """
     task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_disconnected(request, body_read))
+    gone = asyncio.ensure_future(_disconnected(request))
     try:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
@@ -42,8 +37,6 @@ async def unless_disconnected(
         await asyncio.gather(gone, task, return_exceptions=True)
 
 
-async def _disconnected(request: Request, body_read: asyncio.Event | None) -> None:
-    if body_read is not None:
-        await body_read.wait()
+async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 
 from oneseek_sandbox.errors import SandboxError
+from oneseek_sandbox.telemetry.spans import CANCELLED
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import Message, Receive, Scope, Send
 
     from oneseek_sandbox.http.running import RunningCalls
     from oneseek_sandbox.telemetry.operations import Operation
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["StreamedResponse"]
 
 log = logging.getLogger(__name__)
+
+PATIENCE_SECONDS: Final = 30.0
+"""A caller that takes nothing for so long counts as gone, as it does for a worker."""
 
 
 class StreamedResponse(StreamingResponse):
@@ -50,6 +56,10 @@ class StreamedResponse(StreamingResponse):
         with self.operation.ending() if self.operation else nullcontext():
             try:
                 await super().__call__(scope, receive, send)
+            except ClientDisconnect as error:
+                log.info("A caller took nothing of its stream for %g s.", PATIENCE_SECONDS)
+                if self.operation is not None:
+                    self.operation.failed(error, CANCELLED)
             except SandboxError as error:
                 # The status is sent; that the body has no end tells the caller.
                 log.warning("A stream broke off: %s", error)
@@ -59,6 +69,14 @@ class StreamedResponse(StreamingResponse):
                 await self._content.aclose()
 
     async def stream_response(self, send: Send) -> None:
-        """Send it in a task that a stop may cut."""
+        """Send it in a task that a stop may cut, to a caller that takes it."""
+
+        async def send_in_time(message: Message) -> None:
+            try:
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    await send(message)
+            except TimeoutError:
+                raise ClientDisconnect from None
+
         with self._running.known():
-            await super().stream_response(send)
+            await super().stream_response(send_in_time)

@@ -35,18 +35,10 @@ from oneseek_sandbox.http.reading import (
 )
 from oneseek_sandbox.http.streams import StreamedResponse
 from oneseek_sandbox.output import OutputDecoder
-from oneseek_sandbox.worker.client import Piece
+from oneseek_sandbox.worker.execution import Gap, Piece
 
 if TYPE_CHECKING:
-    from collections.abc import (
-        AsyncGenerator,
-        AsyncIterator,
-        Awaitable,
-        Callable,
-        Coroutine,
-        Iterator,
-    )
-    from typing import Any
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 
     from starlette.requests import Request
 
@@ -73,7 +65,6 @@ __all__ = [
 ]
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
-T = TypeVar("T")
 
 _BINARY: Final = "application/octet-stream"
 
@@ -103,10 +94,6 @@ class Call:
         self.operation.told(request)
         return request
 
-    async def unless_gone(self, work: Coroutine[Any, Any, T]) -> T:
-        """Await `work`, and cancel it when the caller leaves: nobody waits for what it would do."""
-        return await unless_disconnected(self.request, work)
-
     def answered(self, answer: BaseModel) -> Response:
         """Return an answer as JSON."""
         self.operation.answered(answer)
@@ -129,16 +116,16 @@ async def execute(call: Call) -> Response:
     if accepts(call.request, "text/event-stream"):
         events = _execute_events(call, request)
         # What is refused before it starts is refused with a status, as every call is.
-        await call.unless_gone(anext(events))
+        await unless_disconnected(call.request, anext(events))
         return event_stream(events, call.running)
-    answer = await call.unless_gone(_execute_answer(call, request))
+    answer = await unless_disconnected(call.request, _execute_answer(call, request))
     return call.answered(answer)
 
 
 async def _execute_answer(call: Call, request: models.ExecuteRequest) -> models.ExecuteAnswer:
     async with aclosing(call.provisioner.execute(request, call.caller)) as events:
         async for answer in events:
-            if not isinstance(answer, Piece):
+            if not isinstance(answer, Piece | Gap):
                 return answer
     raise AssertionError("execute ends with an answer or an error")
 
@@ -155,7 +142,7 @@ async def _execute_events(
                 if not begun:
                     begun = True
                     yield b""
-                if not isinstance(item, Piece):
+                if not isinstance(item, Piece | Gap):
                     call.operation.answered(item)
                 for told in _events_of(item, decoder):
                     yield told
@@ -169,11 +156,16 @@ async def _execute_events(
         yield _error_event(call, error)
 
 
-def _events_of(item: Piece | models.ExecuteAnswer, decoder: OutputDecoder) -> Iterator[bytes]:
-    texts = decoder.feed(item.stream, item.data) if isinstance(item, Piece) else decoder.end()
+def _events_of(item: Piece | Gap | models.ExecuteAnswer, decoder: OutputDecoder) -> Iterator[bytes]:
+    if isinstance(item, Piece):
+        texts = decoder.feed(item.stream, item.data)
+    else:
+        texts = decoder.break_off(item.stream) if isinstance(item, Gap) else decoder.end()
     for name, text in texts:
         yield event(name, json.dumps({"text": text}))
-    if not isinstance(item, Piece):
+    if isinstance(item, Gap):
+        yield event("gap", json.dumps({"stream": item.stream, "bytes": item.bytes}))
+    elif not isinstance(item, Piece):
         yield event("exit", item.model_dump_json())
 
 
@@ -186,17 +178,16 @@ def _error_event(call: Call, error: Exception) -> bytes:
 async def ls(call: Call) -> Response:
     """Answer an ls."""
     request = await call.read(models.LsRequest)
-    return call.answered(await call.unless_gone(call.provisioner.ls(request, call.caller)))
+    return call.answered(await call.provisioner.ls(request, call.caller))
 
 
 async def read_file(call: Call) -> Response:
     """Answer a read_file: as JSON, or as the bytes alone (`application/octet-stream`)."""
     request = await call.read(models.ReadFileRequest)
     if not accepts(call.request, _BINARY):
-        work = call.provisioner.read_file(request, call.caller)
-        return call.answered(await call.unless_gone(work))
+        return call.answered(await call.provisioner.read_file(request, call.caller))
     body = _file_bytes(call, request)
-    meta = cast("ReadMeta", await call.unless_gone(anext(body)))
+    meta = cast("ReadMeta", await unless_disconnected(call.request, anext(body)))
     call.operation.answered(meta)
     headers = {
         "x-sandbox-size": str(meta.size),
@@ -228,30 +219,21 @@ async def write_file(call: Call) -> Response:
     """Answer a write_file: from JSON, or from the bytes alone with the rest in the query."""
     if media_type(call.request) != _BINARY:
         request = await call.read(models.WriteFileRequest)
-        work = call.provisioner.write_file(request, call.caller)
-        return call.answered(await call.unless_gone(work))
+        return call.answered(await call.provisioner.write_file(request, call.caller))
     if given := {"content", "encoding"} & call.request.query_params.keys():
         raise InvalidRequestError(
             f"{min(given)}: not in the query; the body of an octet-stream request is the content."
         )
     target = read_query(call.request, models.WriteFileTarget)
     call.operation.told(target)
-    read = asyncio.Event()
-    body = _until_read(bounded_stream(call.request, call.settings.max_file_bytes), read)
-    work = call.provisioner.write_stream(target, call.caller, body)
-    return call.answered(await unless_disconnected(call.request, work, body_read=read))
-
-
-async def _until_read(body: AsyncIterator[bytes], read: asyncio.Event) -> AsyncIterator[bytes]:
-    async for chunk in body:
-        yield chunk
-    read.set()
+    body = bounded_stream(call.request, call.settings.max_file_bytes)
+    return call.answered(await call.provisioner.write_stream(target, call.caller, body))
 
 
 async def replace(call: Call) -> Response:
     """Answer a replace."""
     request = await call.read(models.ReplaceRequest)
-    return call.answered(await call.unless_gone(call.provisioner.replace(request, call.caller)))
+    return call.answered(await call.provisioner.replace(request, call.caller))
 
 
 async def release(call: Call) -> Response:

@@ -79,7 +79,9 @@ class ExecuteRequest(SandboxReference):
         env: Variables added to the sandbox's own.
         stdin: Text for standard input; left out, standard input is empty and closed.
         timeout_seconds: 0.1 upwards, to the server's maximum; default 30.
-        max_output_bytes: Kept of stdout and of stderr each; head and tail stay.
+        max_output_bytes: Kept of stdout and of stderr each; head and tail stay. A stream brings so
+            much as it is printed, then a `gap`, then the last 64 KiB.
+        stream_all: A stream brings every byte, however many there are.
         request_id: Makes the call at-most-once; the command then outlives a dropped connection.
         cancel: The `request_id` of a running command to end, instead of `command`.
         encoding: `base64` gives stdout and stderr as exact bytes.
@@ -95,6 +97,7 @@ class ExecuteRequest(SandboxReference):
     stdin: str | None = None
     timeout_seconds: Annotated[float, Field(ge=0.1, allow_inf_nan=False)] = 30.0
     max_output_bytes: Annotated[int, Field(ge=1)] | None = None
+    stream_all: bool = False
     request_id: RequestId | None = None
     cancel: RequestId | None = None
     encoding: Encoding = "utf-8"

@@ -16,7 +16,8 @@ from oneseek_sandbox.gateway.app import create_app
 from oneseek_sandbox.http.service import Service
 from oneseek_sandbox.settings import Settings
 from oneseek_sandbox.worker.answers import ReadMeta
-from oneseek_sandbox.worker.client import OpenFile, Piece
+from oneseek_sandbox.worker.client import OpenFile
+from oneseek_sandbox.worker.execution import Gap, Piece
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator
@@ -73,14 +74,16 @@ class _Relay:
 
     async def execute(
         self, request: models.ExecuteRequest, caller: object, *, stream: bool = False
-    ) -> AsyncGenerator[Piece | models.ExecuteAnswer, None]:
+    ) -> AsyncGenerator[Piece | Gap | models.ExecuteAnswer, None]:
         del caller
         if not stream:
             yield await self._sandboxes.execute(**_fields(request))
             return
         async with aclosing(self._sandboxes.stream(**_fields(request))) as events:
             async for event in events:
-                if isinstance(event, Output):
+                if isinstance(event, Output) and event.left_out:
+                    yield Gap(event.stream, event.left_out)
+                elif isinstance(event, Output):
                     is_text = request.encoding == "utf-8"
                     data = event.text.encode() if is_text else base64.b64decode(event.text)
                     yield Piece(event.stream, data)

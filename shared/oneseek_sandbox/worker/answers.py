@@ -72,6 +72,21 @@ class Kept(_Answer):
     tail: Base64Bytes
     bytes: Count
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is missing between head and tail."""
+        return self.bytes <= len(self.head) + len(self.tail)
+
+    def within(self, limit: int) -> Kept:
+        """Return at most `limit` bytes of it, from both ends."""
+        if len(self.head) + len(self.tail) <= limit:
+            return self
+        last = limit // 2
+        both = self.head + self.tail
+        return self.model_copy(
+            update={"head": both[: limit - last], "tail": both[len(both) - last :]}
+        )
+
 
 class Exit(_Answer):
     """How a command ended."""
@@ -83,6 +98,11 @@ class Exit(_Answer):
     background: bool
     stdout: Kept
     stderr: Kept
+
+    def within(self, limit: int) -> Exit:
+        """Return it with at most `limit` bytes of each output."""
+        kept = {"stdout": self.stdout.within(limit), "stderr": self.stderr.within(limit)}
+        return self.model_copy(update=kept)
 
 
 class Ended(_Answer):

@@ -8,52 +8,58 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import httpcore
 
-from oneseek_sandbox.errors import CreationLostError, SandboxUnavailableError
+from oneseek_sandbox.errors import (
+    CreationLostError,
+    OutputNotTakenError,
+    SandboxUnavailableError,
+)
 from oneseek_sandbox.leases.facts import facts_of_lease
 from oneseek_sandbox.telemetry.facts import facts_of
 from oneseek_sandbox.telemetry.spans import start_span
 from oneseek_sandbox.worker.answers import (
     Cancelled,
     Claimed,
-    Ended,
     Entries,
     Exit,
     Health,
-    Printed,
     ReadMeta,
     Replaced,
     Written,
     error_from,
     parse,
 )
-from oneseek_sandbox.worker.bodies import read_header, read_lines, read_pieces, read_whole
+from oneseek_sandbox.worker.bodies import read_header, read_pieces, read_whole
 from oneseek_sandbox.worker.connection import PROTOCOLS, Peer, ProvedBackend
-from oneseek_sandbox.worker.exchange import exchange
+from oneseek_sandbox.worker.execution import Execution, Gap, Piece
 from oneseek_sandbox.worker.failures import broken, failures
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 
     from oneseek_sandbox.leases.store import Lease
-    from oneseek_sandbox.output import StreamName
     from oneseek_sandbox.telemetry.spans import Span
 
-__all__ = ["ClaimConflictError", "OpenFile", "Piece", "WorkerClient", "WorkerNotReadyError"]
+__all__ = [
+    "PATIENCE_SECONDS",
+    "ClaimConflictError",
+    "OpenFile",
+    "WorkerClient",
+    "WorkerNotReadyError",
+]
 
 _OK: Final = 200
 _SMALL_ANSWER: Final = 32 * 1024 * 1024
 _CONNECT_SECONDS: Final = 5.0
 _ANSWER_SECONDS: Final = 30.0
 _WHOLE_ANSWER_SECONDS: Final = 60.0
-_END_SECONDS: Final = 1.0
-# How long after its own deadline a command is waited for; ending it takes the worker some seconds.
-_OVERDUE_SECONDS: Final = 15.0
+PATIENCE_SECONDS: Final = 30.0
+"""After so long a worker gives up a caller that takes nothing."""
 
 
 class ClaimConflictError(Exception):
@@ -62,14 +68,6 @@ class ClaimConflictError(Exception):
 
 class WorkerNotReadyError(Exception):
     """Raised when nothing answers at a worker's address yet."""
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Some output of a running command, as it was printed."""
-
-    stream: StreamName
-    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,44 +130,43 @@ class WorkerClient:
         return parse(Health, await self._call(lease, "GET", "/health" + query, b""))
 
     async def execute(
-        self, lease: Lease, request: dict[str, Any]
-    ) -> AsyncGenerator[Piece | Exit, None]:
+        self, lease: Lease, request: dict[str, Any], *, live_bytes: int | None = None
+    ) -> AsyncGenerator[Piece | Gap | Exit, None]:
         """Run a command; yields output as it comes when `stream` is set, and how it ended last.
 
+        Args:
+            live_bytes: How much of stdout, and of stderr, comes as it is printed; as long as that is
+                so, a caller that takes it slowly slows the command. Left out, `max_output_bytes`.
+
         Raises:
+            OutputNotTakenError: The caller took nothing for so long that the worker gave it up.
             SandboxUnavailableError: The answer broke off; `may_have_run` says whether the command
                 may have started.
         """
-        seconds = (request["timeout_ms"] + request["grace_ms"]) / 1000 + _OVERDUE_SECONDS
-        longest = 4 * request["max_output_bytes"] + 65_536
-        ended: Exit | None = None
-        room = 2 * request["max_output_bytes"]
-        async with self._request(
-            lease, "POST", "/execute", _json(request), read_seconds=seconds
-        ) as (response, span):
-            if request["stream"]:
-                yield Piece("stdout", b"")  # it has started: a silent one is known to run
-            lines = read_lines(response, longest, seconds)
-            async for line in lines:
-                event = _event(line)
-                if isinstance(event, Exit):
-                    ended = event
+        execution = Execution(request, live_bytes)
+        clock = asyncio.get_running_loop().time
+        longest = 0.0
+        try:
+            async with (
+                self._request(
+                    lease, "POST", "/execute", _json(request), execution.headers, execution.seconds
+                ) as (response, span),
+                aclosing(execution.pieces(response)) as pieces,
+            ):
+                async for piece in pieces:
+                    given = clock()
+                    yield piece
+                    longest = max(longest, clock() - given)
+                if ended := execution.ended:
                     span.note(facts_of(ended))
                     span.note({"sandbox.stdout_bytes": ended.stdout.bytes})
                     span.note({"sandbox.stderr_bytes": ended.stderr.bytes})
-                    break
-                room -= max(1, len(event.data))
-                if room < 0:
-                    raise broken("printed more than it may")
-                yield event
-            # Only a connection that is read to its end can be used again.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_END_SECONDS):
-                    async for _ in lines:
-                        pass
-        if ended is None:
-            raise broken("ended its answer before it told how the command ended")
-        yield ended
+        except SandboxUnavailableError as error:
+            if longest < PATIENCE_SECONDS - 1:
+                raise
+            raise OutputNotTakenError.after(PATIENCE_SECONDS) from error
+        for event in execution.end():
+            yield event
 
     async def cancel(self, lease: Lease, request_id: str) -> Cancelled:
         """End a running command by its `request_id`."""
@@ -272,14 +269,13 @@ class WorkerClient:
         url = httpcore.URL(
             scheme="http", host=self._backend.introduce(peer), port=80, target=target
         )
-        opened = self._pool.stream(
+        async with self._pool.stream(
             method,
             url,
             headers=[("host", "worker"), *headers.items()],
             content=content if isinstance(content, bytes) else aiter(content),
             extensions={"timeout": timeouts},
-        )
-        async with exchange(opened) as response:
+        ) as response:
             yield response
 
 
@@ -290,13 +286,3 @@ def _trace(span: Span) -> dict[str, str]:
 
 def _json(value: dict[str, Any]) -> bytes:
     return json.dumps({name: item for name, item in value.items() if item is not None}).encode()
-
-
-def _event(line: bytes) -> Piece | Exit:
-    """Read one line of an execute's answer."""
-    if line.startswith(b'{"exit"'):
-        return parse(Ended, line).exit
-    printed = parse(Printed, line)
-    if printed.stderr is not None:
-        return Piece("stderr", printed.stderr)
-    return Piece("stdout", printed.stdout or b"")

@@ -29,15 +29,7 @@ from operator import itemgetter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import (
-        AsyncIterator,
-        Awaitable,
-        Callable,
-        Coroutine,
-        Generator,
-        Iterable,
-        Iterator,
-    )
+    from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
     from hashlib import sha256
     from typing import Any, NoReturn, Self
 else:
@@ -54,7 +46,10 @@ MAX_CLAIM_BYTES = 8 * 1024
 MAX_MARKER_BYTES = 256
 MAX_DRAIN_BYTES = 1024 * 1024
 MAX_CONNECTIONS = 256
-MAX_LIVE_BYTES = 256 * 1024  # queued for a client that does not read its stream
+MAX_LIVE_BYTES = 256 * 1024  # queued for a caller that takes its stream slowly
+MAX_PIPE_BYTES = 1024 * 1024  # what a command may leave in its pipes when it ends
+TAIL_BYTES = 64 * 1024
+READ_BYTES = 64 * 1024
 MAX_KEPT_ANSWERS = 256
 MAX_KEPT_BYTES = 8 * 1024 * 1024
 MAX_REQUEST_IDS = 50_000
@@ -313,17 +308,16 @@ class Locks:
         self._held: set[object] = set()
         self._changed = Condition(scheduler)
 
-    @contextlib.asynccontextmanager
-    async def held(self, key: object, connection: Connection) -> AsyncIterator[None]:
-        """Wait until nobody holds `key`, then hold it; a caller that leaves meanwhile is lost."""
+    async def acquire(self, key: object) -> None:
+        """Wait until nobody holds `key`, then hold it."""
         while key in self._held:
-            await connection.wait_for(self._changed)
+            await self._changed.wait()
         self._held.add(key)
-        try:
-            yield
-        finally:
-            self._held.discard(key)
-            self._changed.notify()
+
+    def release(self, key: object) -> None:
+        """Let go of `key`."""
+        self._held.discard(key)
+        self._changed.notify()
 
 
 # --- kernel ------------------------------------------------------------------------------------
@@ -606,21 +600,6 @@ class Connection:
             return False
         except OSError:
             return True
-
-    def check_present(self) -> None:
-        """Stop here when the caller has gone: what is not committed by now must never be."""
-        if self.is_dropped():
-            raise ConnectionLost
-
-    async def turn(self) -> None:
-        """Let every other task run once; a caller that leaves meanwhile is lost."""
-        await turn()
-        self.check_present()
-
-    async def wait_for(self, condition: Condition) -> None:
-        """Wait for a notice of `condition`; a caller that leaves meanwhile is lost."""
-        if await condition.wait(None, self.fd, select.EPOLLRDHUP):
-            raise ConnectionLost
 
     def shut(self) -> None:
         """End both directions now, even while a forked child still holds a copy."""
@@ -1174,7 +1153,7 @@ class Files:
         with self._workspace.resolve(path, make_parents=True) as place:
             order.check(place)
             action = self._append if order.append else self._write_whole
-            await request.answer(await action(request, place, order))
+            await request.answer(await action(request.body, place, order))
 
     async def replace(self, request: Request) -> None:
         """Replace exact bytes, streaming, so that a large file does not become large memory."""
@@ -1187,15 +1166,17 @@ class Files:
         if not old:
             raise WorkerError("invalid_request", "old must not be empty.")
         with self._workspace.resolve_existing(path) as place:
-            replacement = Replacement(old, new, every)
-            async with self._locks.held(place.key(), request.connection):
-                answer = await self._replace(request, place, replacement, if_sha256)
+            key = place.key()
+            await self._locks.acquire(key)
+            try:
+                answer = await self._replace(place, path, Replacement(old, new, every), if_sha256)
+            finally:
+                self._locks.release(key)
         await request.answer(answer)
 
     async def _replace(
-        self, request: Request, place: Place, replacement: Replacement, if_sha256: str | None
+        self, place: Place, path: str, replacement: Replacement, if_sha256: str | None
     ) -> dict[str, Any]:
-        path = request.subject
         if place.refresh() is None:
             raise WorkerError("file_not_found", f"{path} does not exist.")
         fd = self._workspace.open_place(place, path)
@@ -1211,86 +1192,84 @@ class Files:
                 for chunk in Source(fd).chunks():
                     survey.feed(chunk)
                     replacement.feed(chunk, draft)
-                    await request.connection.turn()
+                    await turn()
                 replacement.close(draft)
                 check_hash(if_sha256, survey.sha256, path)
                 replacement.check(path)
-                request.connection.check_present()
                 draft.place(place.name, stat.S_IMODE(info.st_mode))
                 size, digest = draft.size, draft.sha256
         finally:
             os.close(fd)
         return {"replacements": replacement.count, "size": size, "sha256": digest}
 
-    async def _write_whole(
-        self, request: Request, place: Place, order: WriteOrder
-    ) -> dict[str, Any]:
+    async def _write_whole(self, body: Body, place: Place, order: WriteOrder) -> dict[str, Any]:
         with Draft(place.directory, self._drafts) as draft:
-            while piece := await request.body.read():
+            while piece := await body.read():
                 draft.write(piece)
                 await turn()
-            async with self._locks.held(place.key(), request.connection):
+            key = place.key()
+            await self._locks.acquire(key)
+            try:
                 before = place.refresh()
                 order.check(place)
-                await self._check_precondition(request, place, order)
+                await self._check_precondition(place, order)
                 mode = 0o644 if before is None else stat.S_IMODE(before.st_mode)
                 mode = mode if order.mode is None else order.mode
-                request.connection.check_present()
                 draft.place(place.name, mode, create_only=order.create_only)
+            finally:
+                self._locks.release(key)
             return {"size": draft.size, "sha256": draft.sha256, "created": before is None}
 
-    async def _append(self, request: Request, place: Place, order: WriteOrder) -> dict[str, Any]:
+    async def _append(self, body: Body, place: Place, order: WriteOrder) -> dict[str, Any]:
         """Collect the body first: a client that breaks off must leave the file as it was."""
         head = bytearray()
-        while len(head) < CHUNK and (piece := await request.body.read()):
+        while len(head) < CHUNK and (piece := await body.read()):
             head += piece
-        if request.body.finished:
-            return await self._append_staged(request, [bytes(head)], place, order)
+        if body.finished:
+            return await self._append_staged([bytes(head)], place, order)
         with Draft(place.directory, self._drafts) as draft:
             draft.write(bytes(head))
-            while piece := await request.body.read():
+            while piece := await body.read():
                 draft.write(piece)
                 await turn()
-            return await self._append_staged(request, Source(draft.fd).chunks(), place, order)
+            return await self._append_staged(Source(draft.fd).chunks(), place, order)
 
     async def _append_staged(
-        self, request: Request, chunks: Iterable[bytes], place: Place, order: WriteOrder
+        self, chunks: Iterable[bytes], place: Place, order: WriteOrder
     ) -> dict[str, Any]:
-        async with self._locks.held(place.key(), request.connection):
+        key = place.key()
+        await self._locks.acquire(key)
+        try:
             before = place.refresh()
             order.check(place)
-            await self._check_precondition(request, place, order)
-            request.connection.check_present()
+            await self._check_precondition(place, order)
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | OPEN_FILE
             fd = os.open(place.name, flags, 0o644, dir_fd=place.directory)
             try:
                 check_regular(os.fstat(fd), order.path)
-                await self._append_chunks(fd, chunks, place, order)
+                await self._append_chunks(fd, chunks)
+                if order.mode is not None:
+                    os.fchmod(fd, order.mode)
                 survey = Survey()
-                await self._survey(Source(fd), survey, request.connection)
+                await self._survey(Source(fd), survey)
             finally:
                 os.close(fd)
+        finally:
+            self._locks.release(key)
         return {"size": survey.size, "sha256": survey.sha256, "created": before is None}
 
     @staticmethod
-    async def _append_chunks(
-        fd: int, chunks: Iterable[bytes], place: Place, order: WriteOrder
-    ) -> None:
-        """Add all of it, whoever leaves from here on; what cannot be added whole is taken back."""
+    async def _append_chunks(fd: int, chunks: Iterable[bytes]) -> None:
         size = os.fstat(fd).st_size
         try:
             for chunk in chunks:
                 write_all(fd, chunk)
                 await turn()
-            if order.mode is not None:
-                os.fchmod(fd, order.mode)
-        except BaseException:
+        except OSError:
             os.ftruncate(fd, size)
-            if place.info is None:
-                os.unlink(place.name, dir_fd=place.directory)
             raise
 
-    async def _check_precondition(self, request: Request, place: Place, order: WriteOrder) -> None:
+    async def _check_precondition(self, place: Place, order: WriteOrder) -> None:
         if order.if_sha256 is None:
             return
         if place.info is None:
@@ -1298,16 +1277,18 @@ class Files:
         fd = self._workspace.open_place(place, order.path)
         try:
             survey = Survey()
-            await self._survey(Source(fd), survey, request.connection)
+            await self._survey(Source(fd), survey)
         finally:
             os.close(fd)
         check_hash(order.if_sha256, survey.sha256, order.path)
 
     @staticmethod
-    async def _survey(source: Source, survey: Survey, connection: Connection) -> None:
-        for chunk in source.chunks():
+    async def _survey(source: Source, survey: Survey, connection: Connection | None = None) -> None:
+        for number, chunk in enumerate(source.chunks()):
             survey.feed(chunk)
-            await connection.turn()
+            await turn()
+            if number % 64 == 63 and connection is not None and connection.is_dropped():
+                raise ConnectionLost
 
     @staticmethod
     async def _send_range(
@@ -1590,11 +1571,15 @@ def freeze(targets: Callable[[], list[int]]) -> None:
 
 
 class Capture:
-    """Keeps the head and the tail of a stream and counts the rest."""
+    """Keeps the head and the tail of a stream and counts the rest.
 
-    def __init__(self, limit: int) -> None:
+    Args:
+        least_tail: How many of the last bytes are kept even when half the limit is less.
+    """
+
+    def __init__(self, limit: int, least_tail: int = 0) -> None:
         self._head_limit = (limit + 1) // 2
-        self._ring_limit = limit - self._head_limit
+        self._ring_limit = max(limit - self._head_limit, least_tail)
         self._head = bytearray()
         self._ring = bytearray()
         self._start = 0
@@ -1642,9 +1627,14 @@ class Capture:
 
 
 class CommandSpec:
-    """What an execute request asks for."""
+    """What an execute request asks for.
 
-    def __init__(self, fields: Fields) -> None:
+    Args:
+        live: The header that says how much of each output goes into a stream; a worker of before
+            it, which refuses fields that it does not know, leaves it alone.
+    """
+
+    def __init__(self, fields: Fields, live: str | None = None) -> None:
         self.command = self._command(fields.raw("command"))
         self.cwd = fields.optional_text("cwd", limit=MAX_PATH)
         self.env = self._env(fields.raw("env"))
@@ -1656,6 +1646,10 @@ class CommandSpec:
         self.request_id = fields.optional_text("request_id", limit=128)
         self.stream = fields.flag("stream")
         fields.close()
+        if live is not None and not (live.isascii() and live.isdigit() and len(live) <= 18):
+            raise WorkerError("invalid_request", "x-live-bytes must be a number.")
+        self.live_bytes = self.max_output_bytes if live is None else int(live)
+        self.least_tail = TAIL_BYTES if self.stream and live is not None else 0
 
     def fingerprint(self) -> bytes:
         """Return what makes two requests under one id the same."""
@@ -1885,26 +1879,41 @@ def watch_children(command: int, channel: int) -> None:
 
 
 class Listener:
-    """A client that wants a command's output while it comes."""
+    """The caller that started a command, and takes its output while it comes.
 
-    def __init__(self) -> None:
-        self.chunks: deque[bytes] = deque()
+    Who reads the command's pipes waits while this is full: a slow caller slows the command.
+
+    Args:
+        limit: How many bytes of stdout, and of stderr, are for it.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._chunks: deque[bytes] = deque()
         self._queued = 0
-        self._behind = False
+        self._left = {"stdout": limit, "stderr": limit}
 
-    def put(self, chunk: bytes) -> None:
-        """Queue a chunk; a client too far behind gets no more of them, only the last line."""
-        if self._behind or self._queued + len(chunk) > MAX_LIVE_BYTES:
-            self._behind = True
-            return
-        self._queued += len(chunk)
-        self.chunks.append(chunk)
+    @property
+    def is_full(self) -> bool:
+        """Whether what is read next might be too much."""
+        return self._queued + 2 * READ_BYTES > MAX_LIVE_BYTES
+
+    def put(self, name: str, data: bytes) -> None:
+        """Queue output, as long as it is for this caller."""
+        data = data[: self._left[name]]
+        if self._queued + len(data) > MAX_LIVE_BYTES + 3 * MAX_PIPE_BYTES:
+            # Nobody waits for a caller once the command has ended; background processes may
+            # print on. The answer has how much there was.
+            self._left[name] = 0
+        elif data:
+            self._left[name] -= len(data)
+            self._chunks.append(http_chunk(_encode({name: _base64(data)}) + b"\n"))
+            self._queued += len(self._chunks[-1])
 
     def take(self) -> bytes:
         """Return the oldest chunk, empty when there is none."""
-        if not self.chunks:
+        if not self._chunks:
             return b""
-        chunk = self.chunks.popleft()
+        chunk = self._chunks.popleft()
         self._queued -= len(chunk)
         return chunk
 
@@ -1964,13 +1973,16 @@ class Command:
         self.monitor_failed = False
         self.answer: Answer | None = None
         self.error: WorkerError | None = None
-        self.listeners: list[Listener] = []
+        self.listener = Listener(spec.live_bytes) if spec.stream else None
         self.shared = False
         self.started = False
-        self._captures = {name: Capture(spec.max_output_bytes) for name in ("stdout", "stderr")}
+        self._captures = {
+            name: Capture(spec.max_output_bytes, spec.least_tail) for name in ("stdout", "stderr")
+        }
         self._open_streams = 2
         self._messages_open = True
         self._alone = False
+        self._are_ended = False
         self._exit_code: int | None = None
         self._cancelled = False
         self._began = self._ended = time.monotonic()
@@ -2086,10 +2098,25 @@ class Command:
             f"The command did not start: {os.strerror(number)}. End some processes and try again.",
         )
 
+    def leave(self) -> None:
+        """Go on without the caller that took the output as it came."""
+        self.listener = None
+        self.changed.notify()
+
+    @property
+    def _waits(self) -> bool:
+        """Whether the command has to wait for its caller; what has ended never does."""
+        if self.listener is None or not self.listener.is_full:
+            return False
+        return self._exit_code is None and not self._are_ended
+
     async def _read_output(self, fd: int, name: str) -> None:
         while True:
+            if self._waits:
+                await self.changed.wait()
+                continue
             try:
-                data = os.read(fd, 65536)
+                data = os.read(fd, READ_BYTES)
             except BlockingIOError:
                 await Wait(fd, select.EPOLLIN)
                 continue
@@ -2107,13 +2134,9 @@ class Command:
         self.changed.notify()
 
     def _take_output(self, name: str, data: bytes) -> None:
-        capture = self._captures[name]
-        room = self.spec.max_output_bytes - capture.total
-        capture.feed(data)
-        if room > 0 and self.listeners:
-            chunk = http_chunk(_encode({name: _base64(data[:room])}) + b"\n")
-            for listener in self.listeners:
-                listener.put(chunk)
+        self._captures[name].feed(data)
+        if self.listener is not None:
+            self.listener.put(name, data)
             self.changed.notify()
 
     async def _until(self, reached: Callable[[], bool], deadline: float) -> bool:
@@ -2170,6 +2193,8 @@ class Command:
         await self._until(lambda: self.monitor == 0, time.monotonic() + 0.5)
         if self.monitor:
             send_signal((self.monitor,), signal.SIGKILL)
+        self._are_ended = True
+        self.changed.notify()
         await self._until(lambda: self._open_streams == 0, time.monotonic() + BACKGROUND_SECONDS)
 
     def _processes(self) -> list[int]:
@@ -2879,19 +2904,19 @@ class Worker:
             await request.answer({"cancelled": False})
 
     async def _execute(self, request: Request) -> None:
-        spec = CommandSpec(await request.fields())
+        spec = CommandSpec(await request.fields(), request.headers.get("x-live-bytes"))
         if spec.request_id is None:
             command = self._commands.start(spec)
-            await Relay(request, command, stream=spec.stream, owner=True).run()
+            await Relay(request, command, command.listener, owner=True).run()
             return
         entry = self._once.find(spec)
         if entry is None:
             command = self._commands.start(spec)
             entry = self._once.record(spec, command)
             self.scheduler.spawn(self._once.settle(spec, entry))
-            await Relay(request, command, stream=spec.stream).run()
+            await Relay(request, command, command.listener).run()
         elif entry.command is not None:
-            await Relay(request, entry.command, stream=False).run()
+            await Relay(request, entry.command).run()
         elif entry.answer is not None:
             await entry.answer.send(request.connection, request.head(200, STREAM_HEADERS))
 
@@ -2916,33 +2941,38 @@ STREAM_HEADERS = "content-type: application/x-ndjson\r\ntransfer-encoding: chunk
 
 
 class Relay:
-    """Brings a command's output and end to one client, and ends the command if its owner leaves."""
+    """Brings a command's output and end to one client, and ends the command if its owner leaves.
+
+    A client that takes nothing for PROGRESS_SECONDS, while there is something to take, has left.
+    """
 
     def __init__(
-        self, request: Request, command: Command, *, stream: bool, owner: bool = False
+        self,
+        request: Request,
+        command: Command,
+        listener: Listener | None = None,
+        *,
+        owner: bool = False,
     ) -> None:
         self._request = request
         self._connection = request.connection
         self._command = command
         self._owner = owner
-        self._listener = Listener() if stream else None
+        self._listener = listener
         self._head_taken = False
         self._pending = memoryview(b"")
 
     async def run(self) -> None:
         """Relay until the answer is sent."""
-        command, listener = self._command, self._listener
-        if listener is not None:
-            command.listeners.append(listener)
+        command = self._command
         try:
             await self._follow()
         except ConnectionLost:
+            if self._listener is not None:
+                command.leave()
             if self._owner and not command.finished:
                 await command.cancel()
             raise
-        finally:
-            if listener is not None:
-                command.listeners.remove(listener)
         if command.error is not None:
             raise command.error
         if command.answer is not None:
@@ -2951,10 +2981,18 @@ class Relay:
     async def _follow(self) -> None:
         """Send what comes until the command has ended, and notice when the client goes."""
         watched = select.EPOLLIN
+        deadline: float | None = None
         while not self._command.finished:
-            self._send_some()
+            progress = self._send_some()
+            now = time.monotonic()
+            if not self._pending:
+                deadline = None
+            elif progress or deadline is None:
+                deadline = now + PROGRESS_SECONDS
+            elif now >= deadline:
+                raise ConnectionLost
             mask = watched | (select.EPOLLOUT if self._pending else 0)
-            events = await self._command.changed.wait(None, self._connection.fd, mask)
+            events = await self._command.changed.wait(deadline, self._connection.fd, mask)
             if events & (select.EPOLLHUP | select.EPOLLERR):
                 raise ConnectionLost
             if events & select.EPOLLIN and not self._read_ahead():
@@ -2967,11 +3005,16 @@ class Relay:
         head = b"" if self._head_taken else self._request.head(200, STREAM_HEADERS)
         await answer.send(self._connection, head)
 
-    def _send_some(self) -> None:
+    def _send_some(self) -> bool:
+        """Send what the client takes just now; says whether it took any."""
+        progress = False
         while piece := self._pending or memoryview(self._next()):
-            self._pending = piece[self._connection.send_some(piece) :]
+            sent = self._connection.send_some(piece)
+            self._pending = piece[sent:]
+            progress = progress or sent > 0
             if self._pending:
-                return
+                break
+        return progress
 
     def _next(self) -> bytes:
         if self._listener is None or not self._command.started:
@@ -2979,7 +3022,11 @@ class Relay:
         if not self._head_taken:
             self._head_taken = True
             return self._request.head(200, STREAM_HEADERS)
-        return self._listener.take()
+        was_full = self._listener.is_full
+        chunk = self._listener.take()
+        if was_full and not self._listener.is_full:
+            self._command.changed.notify()
+        return chunk
 
     def _read_ahead(self) -> bool:
         """Take what the client sends early; False when no more of that is wanted."""

@@ -8,15 +8,19 @@ from oneseek_sandbox.testing.verbs.execute import ExecuteContract
 from oneseek_sandbox.testing.verbs.files import FilesContract
 from oneseek_sandbox.testing.verbs.lifecycle import LifecycleContract
 from oneseek_sandbox.testing.verbs.refusals import RefusalsContract
+from oneseek_sandbox.testing.verbs.streams import StreamsContract
 
 __all__ = [
     "ExecuteContract",
     "FilesContract",
     "LifecycleContract",
     "RefusalsContract",
+    "StreamsContract",
     "VerbsContract",
 ]
 
 
-class VerbsContract(LifecycleContract, ExecuteContract, FilesContract, RefusalsContract):
+class VerbsContract(
+    LifecycleContract, ExecuteContract, StreamsContract, FilesContract, RefusalsContract
+):
     """Everything the eight verbs promise."""

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import secrets
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from oneseek_sandbox.testing.verbs.calls import Sandbox, VerbsFixtures, call
-
-if TYPE_CHECKING:
-    import httpx
 
 __all__ = ["ExecuteContract"]
 
@@ -114,28 +109,6 @@ class ExecuteContract(VerbsFixtures):
         assert (shown["stdout"], shown["invalid_utf8"]) == ("a\\xffb", True)
         exact = await sandbox.run("printf 'a\\377b'", encoding="base64")
         assert base64.b64decode(exact["stdout"]) == b"a\xffb"
-
-    @pytest.mark.essential
-    async def test_output_streams_as_it_is_printed(self, sandbox: Sandbox) -> None:
-        events: list[tuple[str, dict[str, Any]]] = []
-        async with sandbox.client.stream(
-            "POST",
-            "/v1/sandbox/execute",
-            json={
-                "sandbox_id": sandbox.id,
-                "command": "echo one; until [ -e go ]; do sleep 0.01; done; echo two >&2; exit 3",
-            },
-            headers={"accept": "text/event-stream"},
-        ) as response:
-            async for name, data in _events(response):
-                events.append((name, data))
-                if data.get("text") == "one\n":
-                    await sandbox.write("/workspace/go", "")
-        assert events[0] == ("stdout", {"text": "one\n"})
-        assert events[1] == ("stderr", {"text": "two\n"})
-        assert events[-1][0] == "exit"
-        assert events[-1][1]["exit_code"] == 3
-        assert events[-1][1]["stdout"] == "one\n"
 
     @pytest.mark.essential
     async def test_a_request_id_runs_once_and_repeats_its_answer(self, sandbox: Sandbox) -> None:
@@ -258,12 +231,3 @@ async def _wait_for_file(sandbox: Sandbox, path: str) -> None:
             if response.status_code == 200:
                 return
             await asyncio.sleep(0.02)
-
-
-async def _events(response: httpx.Response) -> Any:  # noqa: ANN401 - an async generator of pairs
-    name = ""
-    async for line in response.aiter_lines():
-        if line.startswith("event: "):
-            name = line.removeprefix("event: ")
-        elif line.startswith("data: "):
-            yield name, json.loads(line.removeprefix("data: "))
