@@ -48,6 +48,18 @@ class LoopDisk:
         self._image = copy
         self._mount()
 
+    def fill(self) -> Path:
+        """Allocate every free block to one file, and return it."""
+        path = self.path / "filling"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+        try:
+            for size in (16 * 1024**2, 1024**2, 64 * 1024, 4096):
+                while _grow(descriptor, size):
+                    pass
+        finally:
+            os.close(descriptor)
+        return path
+
     def close(self) -> None:
         """Take the disk away."""
         _run("umount", "--lazy", str(self.path))
@@ -55,6 +67,14 @@ class LoopDisk:
 
     def _mount(self) -> None:
         _run("mount", "-o", self._options, str(self._image), str(self.path))
+
+
+def _grow(descriptor: int, size: int) -> bool:
+    try:
+        os.posix_fallocate(descriptor, os.fstat(descriptor).st_size, size)
+    except OSError:
+        return False
+    return True
 
 
 def _run(*command: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import functools
 from typing import TYPE_CHECKING
 
 from oneseek_sandbox.clock import SystemClock
@@ -39,16 +37,13 @@ def build_store(settings: Settings) -> LeaseStore:
         from oneseek_sandbox.leases.file import FileLeaseStore
 
         return FileLeaseStore(settings.home, terms)
-    from oneseek_sandbox.leases.redis import RedisLeaseStore
-
     if url := settings.redis_url.get_secret_value():
-        return RedisLeaseStore(url, terms, settings.redis_prefix)
-    from oneseek_sandbox.leases.embedded import EmbeddedServer
+        from oneseek_sandbox.leases.redis import RedisLeaseStore
 
-    ensure = functools.partial(EmbeddedServer.ensure, settings.home)
-    return RedisLeaseStore(
-        ensure(), terms, settings.redis_prefix, revive=functools.partial(asyncio.to_thread, ensure)
-    )
+        return RedisLeaseStore(url, terms, settings.redis_prefix)
+    from oneseek_sandbox.leases.embedded_store import EmbeddedLeaseStore
+
+    return EmbeddedLeaseStore(settings.home, terms, settings.redis_prefix)
 
 
 def build_runtime(settings: Settings) -> Runtime:
@@ -114,6 +109,10 @@ async def open_provisioner(settings: Settings, *, control: bool = True) -> Provi
         ConfigurationError: One of the two is not so; the message has the mend.
         StoreUnavailableError: The store does not answer.
     """
+    from oneseek_sandbox.leases.reserve import Reserve
+
+    # A start needs a little room: for the self-test's sandbox, and for where the store's socket is.
+    Reserve(settings.home).give_up_if_full()
     provisioner = build_provisioner(settings, control=control)
     try:
         await provisioner.open()

@@ -49,6 +49,8 @@ __all__ = ["Provisioner"]
 _KILL_GRACE_MS: Final = 2000
 """Between TERM and KILL at a command's limit."""
 _FILE_OPERATION_MS: Final = 60_000
+_READY_MS: Final = 1000
+"""Of the writes that only ask whether the store takes them, this often one is really done."""
 _TRANSFER_MS: Final = 3_600_000
 
 
@@ -139,6 +141,17 @@ class Provisioner:
         return ListSandboxesAnswer(
             sandboxes=[answers.listed(lease) for lease in leases],
             damaged=list(await self._control_plane().runtime.damaged()),
+        )
+
+    async def shortages(self) -> list[str]:
+        """Return what keeps this process from doing its work just now; a write to the store tells.
+
+        Raises:
+            StoreUnavailableError: The store takes no writes.
+        """
+        await self._store.once("readyz", _READY_MS)
+        return (
+            [] if self._acquisition is None else list(await self._acquisition.runtime.shortages())
         )
 
     async def count_live(self) -> None:

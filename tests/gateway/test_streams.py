@@ -226,3 +226,38 @@ async def test_a_part_of_a_text_is_never_empty_while_there_is_more(sandbox):
     part = await sandbox.read("/workspace/f", limit=1)
     assert part["truncated"] is True
     assert base64.b64decode(part["content"]) == "€".encode()[:1]
+
+
+@pytest.mark.finding(4)
+@pytest.mark.parametrize("way", ["json", "stream", "replace"])
+async def test_a_caller_who_leaves_the_queue_of_a_file_writes_nothing(sandbox, way):
+    async def change():
+        name = {"sandbox_id": sandbox.id, "path": "/workspace/file"}
+        if way == "replace":
+            await sandbox.client.post(
+                "/v1/sandbox/replace", json=name | {"old": "a", "new": "late"}
+            )
+        elif way == "json":
+            await sandbox.client.post("/v1/sandbox/write_file", json=name | {"content": "late"})
+        else:
+            kind = {"content-type": "application/octet-stream"}
+            await sandbox.client.post(
+                "/v1/sandbox/write_file", params=name, content=b"late", headers=kind
+            )
+
+    # Its check goes on for ever, and holds the file's lock.
+    await sandbox.run("truncate -s 60G file")
+    check = {"content": "held", "if_sha256": "0" * 64}
+    holder = asyncio.create_task(sandbox.write("/workspace/file", **check))
+    await until_running(sandbox, 1)
+    async with asyncio.timeout(10):
+        while "oneseek" not in (await sandbox.run("ls -A"))["stdout"]:
+            await asyncio.sleep(0.05)
+    queued = asyncio.create_task(change())
+    await until_running(sandbox, 2)
+    queued.cancel()
+    await until_running(sandbox, 1)
+    holder.cancel()
+    await until_running(sandbox, 0)
+    await sandbox.write("/workspace/file", "early")
+    assert (await sandbox.run("cat file; ls -A"))["stdout"] == "earlyfile\n"

@@ -70,6 +70,9 @@ def create_app(settings: Settings, service: Service | None = None) -> Starlette:
     async def sandboxes(request: Request) -> Response:
         return await service.answer("acquire", request)
 
+    async def readyz(_: Request) -> Response:
+        return await service.readiness()
+
     async def metrics(request: Request) -> Response:
         return await service.metrics(request)
 
@@ -79,6 +82,7 @@ def create_app(settings: Settings, service: Service | None = None) -> Starlette:
             Route("/v1/sandbox/{verb}", verb, methods=methods),
             Route("/v1/sandbox", sandboxes, methods=["GET"]),
             Route("/healthz", _healthz),
+            Route("/readyz", readyz, methods=["GET"]),
             Route("/metrics", metrics, methods=["GET"]),
             Route("/openapi.json", _openapi),
             Route("/docs", _docs),

@@ -67,6 +67,17 @@ def describe() -> dict[str, Any]:
             "responses": {"200": {"description": "It is."}},
         }
     }
+    paths["/readyz"] = {
+        "get": {
+            "operationId": "readyz",
+            "summary": "Tell whether the store takes writes and the disk has room; needs no key.",
+            "security": [],
+            "responses": {
+                "200": {"description": "Ready."},
+                "503": {"description": "Not ready; `lacks` names `store`, `disk`, or both."},
+            },
+        }
+    }
     return {
         "openapi": "3.1.0",
         "info": {"title": "oneseek-sandbox", "version": __version__},

@@ -18,14 +18,19 @@ __all__ = ["unless_disconnected"]
 T = TypeVar("T")
 
 
-async def unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Await `work`, and cancel it when the connection is dropped. The body must have been read.
+async def unless_disconnected(
+    request: Request, work: Coroutine[Any, Any, T], *, body_read: asyncio.Event | None = None
+) -> T:
+    """Await `work`, and cancel it when the connection is dropped.
+
+    Args:
+        body_read: Set by `work` when it has read the body; None when that was done before.
 
     Raises:
         ClientDisconnect: The caller went away; nobody is left to answer.
     """
     task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_disconnected(request))
+    gone = asyncio.ensure_future(_disconnected(request, body_read))
     try:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
@@ -37,6 +42,8 @@ async def unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) ->
         await asyncio.gather(gone, task, return_exceptions=True)
 
 
-async def _disconnected(request: Request) -> None:
+async def _disconnected(request: Request, body_read: asyncio.Event | None) -> None:
+    if body_read is not None:
+        await body_read.wait()
     while (await request.receive())["type"] != "http.disconnect":
         pass

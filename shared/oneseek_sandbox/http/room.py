@@ -31,6 +31,8 @@ async def serve_verb(verb: str, request: Request) -> Response:
         configure_logging("info")
         start_trace(request.headers.get("traceparent"))
         return error_response(error)
+    if request.url.path == "/readyz":
+        return await service.readiness()
     if request.url.path == "/metrics" and request.method == "GET":
         return await service.metrics(request)
     return await service.answer(verb, request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Final
 
 from starlette.requests import ClientDisconnect
@@ -10,8 +11,8 @@ from starlette.responses import Response
 
 from oneseek_sandbox.assembly import open_provisioner
 from oneseek_sandbox.auth import Keys
-from oneseek_sandbox.errors import UnavailableError
-from oneseek_sandbox.http.answering import HEADERS, error_response
+from oneseek_sandbox.errors import SandboxError, UnavailableError
+from oneseek_sandbox.http.answering import HEADERS, error_response, json_response
 from oneseek_sandbox.http.running import RunningCalls
 from oneseek_sandbox.http.streams import StreamedResponse
 from oneseek_sandbox.http.verbs import VERBS, Call, check_method
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from oneseek_sandbox.settings import Settings
 
 __all__ = ["Service"]
+
+log = logging.getLogger(__name__)
 
 _LOOK_SECONDS: Final = 2.0
 
@@ -108,6 +111,24 @@ class Service:
         except Exception as error:  # noqa: BLE001 - the edge
             return error_response(error)
         return Response(metrics_text(), headers={"content-type": CONTENT_TYPE, **HEADERS})
+
+    async def readiness(self) -> Response:
+        """Answer whether this process can do its work: the store takes writes, the disk has room.
+
+        Needs no key, and names no address or path.
+        """
+        reasons: list[str] = []
+        try:
+            async with asyncio.timeout(_LOOK_SECONDS):
+                if await (await self.provisioner()).shortages():
+                    reasons.append("disk")
+        except TimeoutError:
+            reasons.append("store")
+        except SandboxError as error:
+            log.warning("Not ready: %s", error)
+            reasons.append("store" if isinstance(error, UnavailableError) else "configuration")
+        status = "not ready" if reasons else "ready"
+        return json_response({"status": status, "lacks": reasons}, 503 if reasons else 200)
 
     async def _look_at_live(self) -> None:
         """Ask the store; when it does not answer soon, nothing is said of live sandboxes."""

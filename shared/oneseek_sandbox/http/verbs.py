@@ -38,7 +38,15 @@ from oneseek_sandbox.output import OutputDecoder
 from oneseek_sandbox.worker.execution import Gap, Piece
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Coroutine,
+        Iterator,
+    )
+    from typing import Any
 
     from starlette.requests import Request
 
@@ -65,6 +73,7 @@ __all__ = [
 ]
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
+T = TypeVar("T")
 
 _BINARY: Final = "application/octet-stream"
 
@@ -94,6 +103,10 @@ class Call:
         self.operation.told(request)
         return request
 
+    async def unless_gone(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await `work`, and cancel it when the caller leaves: nobody waits for what it would do."""
+        return await unless_disconnected(self.request, work)
+
     def answered(self, answer: BaseModel) -> Response:
         """Return an answer as JSON."""
         self.operation.answered(answer)
@@ -116,9 +129,9 @@ async def execute(call: Call) -> Response:
     if accepts(call.request, "text/event-stream"):
         events = _execute_events(call, request)
         # What is refused before it starts is refused with a status, as every call is.
-        await unless_disconnected(call.request, anext(events))
+        await call.unless_gone(anext(events))
         return event_stream(events, call.running)
-    answer = await unless_disconnected(call.request, _execute_answer(call, request))
+    answer = await call.unless_gone(_execute_answer(call, request))
     return call.answered(answer)
 
 
@@ -178,16 +191,17 @@ def _error_event(call: Call, error: Exception) -> bytes:
 async def ls(call: Call) -> Response:
     """Answer an ls."""
     request = await call.read(models.LsRequest)
-    return call.answered(await call.provisioner.ls(request, call.caller))
+    return call.answered(await call.unless_gone(call.provisioner.ls(request, call.caller)))
 
 
 async def read_file(call: Call) -> Response:
     """Answer a read_file: as JSON, or as the bytes alone (`application/octet-stream`)."""
     request = await call.read(models.ReadFileRequest)
     if not accepts(call.request, _BINARY):
-        return call.answered(await call.provisioner.read_file(request, call.caller))
+        work = call.provisioner.read_file(request, call.caller)
+        return call.answered(await call.unless_gone(work))
     body = _file_bytes(call, request)
-    meta = cast("ReadMeta", await unless_disconnected(call.request, anext(body)))
+    meta = cast("ReadMeta", await call.unless_gone(anext(body)))
     call.operation.answered(meta)
     headers = {
         "x-sandbox-size": str(meta.size),
@@ -219,21 +233,30 @@ async def write_file(call: Call) -> Response:
     """Answer a write_file: from JSON, or from the bytes alone with the rest in the query."""
     if media_type(call.request) != _BINARY:
         request = await call.read(models.WriteFileRequest)
-        return call.answered(await call.provisioner.write_file(request, call.caller))
+        work = call.provisioner.write_file(request, call.caller)
+        return call.answered(await call.unless_gone(work))
     if given := {"content", "encoding"} & call.request.query_params.keys():
         raise InvalidRequestError(
             f"{min(given)}: not in the query; the body of an octet-stream request is the content."
         )
     target = read_query(call.request, models.WriteFileTarget)
     call.operation.told(target)
-    body = bounded_stream(call.request, call.settings.max_file_bytes)
-    return call.answered(await call.provisioner.write_stream(target, call.caller, body))
+    read = asyncio.Event()
+    body = _until_read(bounded_stream(call.request, call.settings.max_file_bytes), read)
+    work = call.provisioner.write_stream(target, call.caller, body)
+    return call.answered(await unless_disconnected(call.request, work, body_read=read))
+
+
+async def _until_read(body: AsyncIterator[bytes], read: asyncio.Event) -> AsyncIterator[bytes]:
+    async for chunk in body:
+        yield chunk
+    read.set()
 
 
 async def replace(call: Call) -> Response:
     """Answer a replace."""
     request = await call.read(models.ReplaceRequest)
-    return call.answered(await call.provisioner.replace(request, call.caller))
+    return call.answered(await call.unless_gone(call.provisioner.replace(request, call.caller)))
 
 
 async def release(call: Call) -> Response:

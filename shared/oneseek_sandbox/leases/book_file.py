@@ -18,6 +18,7 @@ from oneseek_sandbox.durable import sync_folder
 from oneseek_sandbox.errors import ConfigurationError, StoreUnavailableError
 from oneseek_sandbox.leases.book import LeaseBook
 from oneseek_sandbox.leases.private_files import take_folder, try_lock
+from oneseek_sandbox.leases.reserve import Reserve, is_full
 from oneseek_sandbox.leases.serialization import BookFormatError, read_book, write_book
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ log = logging.getLogger(__name__)
 # no deadline and no signal reaches it in a thread.
 _PAUSE_SECONDS: Final = 0.001
 
+# How much of the reserve is freed at once on a full disk, on top of what is to be written.
+_PART_BYTES: Final = 64 * 1024
+
 
 class BookFile:
     """`leases/book` in a home folder, for all processes of one machine and one user.
@@ -48,6 +52,7 @@ class BookFile:
         self.path = self.folder / "book"
         self._draft = self.folder / "book.new"
         self._lock = self.folder / "book.lock"
+        self._reserve = Reserve(home.absolute())
         self._terms = terms
         # The bytes last read or written (None: there was no file) and the book they stand for.
         self._known: tuple[bytes | None, LeaseBook] | None = None
@@ -67,6 +72,7 @@ class BookFile:
             with self._locked(until):
                 self._draft.unlink(missing_ok=True)
                 self._read()
+                self._reserve.take()
         except OSError as error:
             raise ConfigurationError(
                 f"Leases cannot be kept in {self.folder}: {error.strerror}. Give another "
@@ -155,9 +161,8 @@ class BookFile:
         before = self._known[0] if self._known else None
         if data == (before or write_book(LeaseBook(self._terms))):
             return
-        self._draft.unlink(missing_ok=True)
         try:
-            self._write_draft(data)
+            self._write_draft_somehow(data)
             self._draft.replace(self.path)
         except BaseException:
             with suppress(OSError):
@@ -165,8 +170,20 @@ class BookFile:
             raise
         sync_folder(self.folder)
         self._known = (data, book)
+        self._reserve.take()
+
+    def _write_draft_somehow(self, data: bytes) -> None:
+        while True:
+            try:
+                self._write_draft(data)
+            except OSError as error:
+                if not (is_full(error) and self._reserve.give_up(_PART_BYTES + len(data))):
+                    raise
+            else:
+                return
 
     def _write_draft(self, data: bytes) -> None:
+        self._draft.unlink(missing_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         descriptor = os.open(self._draft, flags, 0o600)
         try:

@@ -143,6 +143,10 @@ class Runtime(Protocol):
         """Start a real sandbox and report what is isolated in it."""
         ...
 
+    async def shortages(self) -> Sequence[str]:
+        """Return what keeps another sandbox from being made just now; cheap, and asks no server."""
+        ...
+
     async def damaged(self) -> Sequence[str]:
         """Return where sandboxes were put whose records cannot be understood; nobody deletes them."""
         ...

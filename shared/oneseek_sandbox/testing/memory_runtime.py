@@ -93,6 +93,9 @@ class MemoryRuntime:
     async def check(self) -> list[Check]:
         return []
 
+    async def shortages(self) -> Sequence[str]:
+        return ()
+
     async def damaged(self) -> Sequence[str]:
         return ()
 

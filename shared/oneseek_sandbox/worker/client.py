@@ -36,6 +36,7 @@ from oneseek_sandbox.worker.answers import (
 )
 from oneseek_sandbox.worker.bodies import read_header, read_pieces, read_whole
 from oneseek_sandbox.worker.connection import PROTOCOLS, Peer, ProvedBackend
+from oneseek_sandbox.worker.exchange import exchange
 from oneseek_sandbox.worker.execution import Execution, Gap, Piece
 from oneseek_sandbox.worker.failures import broken, failures
 
@@ -269,13 +270,14 @@ class WorkerClient:
         url = httpcore.URL(
             scheme="http", host=self._backend.introduce(peer), port=80, target=target
         )
-        async with self._pool.stream(
+        opened = self._pool.stream(
             method,
             url,
             headers=[("host", "worker"), *headers.items()],
             content=content if isinstance(content, bytes) else aiter(content),
             extensions={"timeout": timeouts},
-        ) as response:
+        )
+        async with exchange(opened) as response:
             yield response
 
 

@@ -29,7 +29,15 @@ from operator import itemgetter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
+    from collections.abc import (
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Coroutine,
+        Generator,
+        Iterable,
+        Iterator,
+    )
     from hashlib import sha256
     from typing import Any, NoReturn, Self
 else:
@@ -308,16 +316,17 @@ class Locks:
         self._held: set[object] = set()
         self._changed = Condition(scheduler)
 
-    async def acquire(self, key: object) -> None:
-        """Wait until nobody holds `key`, then hold it."""
+    @contextlib.asynccontextmanager
+    async def held(self, key: object, connection: Connection) -> AsyncIterator[None]:
+        """Wait until nobody holds `key`, then hold it; a caller that leaves meanwhile is lost."""
         while key in self._held:
-            await self._changed.wait()
+            await connection.wait_for(self._changed)
         self._held.add(key)
-
-    def release(self, key: object) -> None:
-        """Let go of `key`."""
-        self._held.discard(key)
-        self._changed.notify()
+        try:
+            yield
+        finally:
+            self._held.discard(key)
+            self._changed.notify()
 
 
 # --- kernel ------------------------------------------------------------------------------------
@@ -600,6 +609,21 @@ class Connection:
             return False
         except OSError:
             return True
+
+    def check_present(self) -> None:
+        """Stop here when the caller has gone: what is not committed by now must never be."""
+        if self.is_dropped():
+            raise ConnectionLost
+
+    async def turn(self) -> None:
+        """Let every other task run once; a caller that leaves meanwhile is lost."""
+        await turn()
+        self.check_present()
+
+    async def wait_for(self, condition: Condition) -> None:
+        """Wait for a notice of `condition`; a caller that leaves meanwhile is lost."""
+        if await condition.wait(None, self.fd, select.EPOLLRDHUP):
+            raise ConnectionLost
 
     def shut(self) -> None:
         """End both directions now, even while a forked child still holds a copy."""
@@ -1153,7 +1177,7 @@ class Files:
         with self._workspace.resolve(path, make_parents=True) as place:
             order.check(place)
             action = self._append if order.append else self._write_whole
-            await request.answer(await action(request.body, place, order))
+            await request.answer(await action(request, place, order))
 
     async def replace(self, request: Request) -> None:
         """Replace exact bytes, streaming, so that a large file does not become large memory."""
@@ -1166,17 +1190,15 @@ class Files:
         if not old:
             raise WorkerError("invalid_request", "old must not be empty.")
         with self._workspace.resolve_existing(path) as place:
-            key = place.key()
-            await self._locks.acquire(key)
-            try:
-                answer = await self._replace(place, path, Replacement(old, new, every), if_sha256)
-            finally:
-                self._locks.release(key)
+            replacement = Replacement(old, new, every)
+            async with self._locks.held(place.key(), request.connection):
+                answer = await self._replace(request, place, replacement, if_sha256)
         await request.answer(answer)
 
     async def _replace(
-        self, place: Place, path: str, replacement: Replacement, if_sha256: str | None
+        self, request: Request, place: Place, replacement: Replacement, if_sha256: str | None
     ) -> dict[str, Any]:
+        path = request.subject
         if place.refresh() is None:
             raise WorkerError("file_not_found", f"{path} does not exist.")
         fd = self._workspace.open_place(place, path)
@@ -1192,84 +1214,86 @@ class Files:
                 for chunk in Source(fd).chunks():
                     survey.feed(chunk)
                     replacement.feed(chunk, draft)
-                    await turn()
+                    await request.connection.turn()
                 replacement.close(draft)
                 check_hash(if_sha256, survey.sha256, path)
                 replacement.check(path)
+                request.connection.check_present()
                 draft.place(place.name, stat.S_IMODE(info.st_mode))
                 size, digest = draft.size, draft.sha256
         finally:
             os.close(fd)
         return {"replacements": replacement.count, "size": size, "sha256": digest}
 
-    async def _write_whole(self, body: Body, place: Place, order: WriteOrder) -> dict[str, Any]:
+    async def _write_whole(
+        self, request: Request, place: Place, order: WriteOrder
+    ) -> dict[str, Any]:
         with Draft(place.directory, self._drafts) as draft:
-            while piece := await body.read():
+            while piece := await request.body.read():
                 draft.write(piece)
                 await turn()
-            key = place.key()
-            await self._locks.acquire(key)
-            try:
+            async with self._locks.held(place.key(), request.connection):
                 before = place.refresh()
                 order.check(place)
-                await self._check_precondition(place, order)
+                await self._check_precondition(request, place, order)
                 mode = 0o644 if before is None else stat.S_IMODE(before.st_mode)
                 mode = mode if order.mode is None else order.mode
+                request.connection.check_present()
                 draft.place(place.name, mode, create_only=order.create_only)
-            finally:
-                self._locks.release(key)
             return {"size": draft.size, "sha256": draft.sha256, "created": before is None}
 
-    async def _append(self, body: Body, place: Place, order: WriteOrder) -> dict[str, Any]:
+    async def _append(self, request: Request, place: Place, order: WriteOrder) -> dict[str, Any]:
         """Collect the body first: a client that breaks off must leave the file as it was."""
         head = bytearray()
-        while len(head) < CHUNK and (piece := await body.read()):
+        while len(head) < CHUNK and (piece := await request.body.read()):
             head += piece
-        if body.finished:
-            return await self._append_staged([bytes(head)], place, order)
+        if request.body.finished:
+            return await self._append_staged(request, [bytes(head)], place, order)
         with Draft(place.directory, self._drafts) as draft:
             draft.write(bytes(head))
-            while piece := await body.read():
+            while piece := await request.body.read():
                 draft.write(piece)
                 await turn()
-            return await self._append_staged(Source(draft.fd).chunks(), place, order)
+            return await self._append_staged(request, Source(draft.fd).chunks(), place, order)
 
     async def _append_staged(
-        self, chunks: Iterable[bytes], place: Place, order: WriteOrder
+        self, request: Request, chunks: Iterable[bytes], place: Place, order: WriteOrder
     ) -> dict[str, Any]:
-        key = place.key()
-        await self._locks.acquire(key)
-        try:
+        async with self._locks.held(place.key(), request.connection):
             before = place.refresh()
             order.check(place)
-            await self._check_precondition(place, order)
+            await self._check_precondition(request, place, order)
+            request.connection.check_present()
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | OPEN_FILE
             fd = os.open(place.name, flags, 0o644, dir_fd=place.directory)
             try:
                 check_regular(os.fstat(fd), order.path)
-                await self._append_chunks(fd, chunks)
-                if order.mode is not None:
-                    os.fchmod(fd, order.mode)
+                await self._append_chunks(fd, chunks, place, order)
                 survey = Survey()
-                await self._survey(Source(fd), survey)
+                await self._survey(Source(fd), survey, request.connection)
             finally:
                 os.close(fd)
-        finally:
-            self._locks.release(key)
         return {"size": survey.size, "sha256": survey.sha256, "created": before is None}
 
     @staticmethod
-    async def _append_chunks(fd: int, chunks: Iterable[bytes]) -> None:
+    async def _append_chunks(
+        fd: int, chunks: Iterable[bytes], place: Place, order: WriteOrder
+    ) -> None:
+        """Add all of it, whoever leaves from here on; what cannot be added whole is taken back."""
         size = os.fstat(fd).st_size
         try:
             for chunk in chunks:
                 write_all(fd, chunk)
                 await turn()
-        except OSError:
+            if order.mode is not None:
+                os.fchmod(fd, order.mode)
+        except BaseException:
             os.ftruncate(fd, size)
+            if place.info is None:
+                os.unlink(place.name, dir_fd=place.directory)
             raise
 
-    async def _check_precondition(self, place: Place, order: WriteOrder) -> None:
+    async def _check_precondition(self, request: Request, place: Place, order: WriteOrder) -> None:
         if order.if_sha256 is None:
             return
         if place.info is None:
@@ -1277,18 +1301,16 @@ class Files:
         fd = self._workspace.open_place(place, order.path)
         try:
             survey = Survey()
-            await self._survey(Source(fd), survey)
+            await self._survey(Source(fd), survey, request.connection)
         finally:
             os.close(fd)
         check_hash(order.if_sha256, survey.sha256, order.path)
 
     @staticmethod
-    async def _survey(source: Source, survey: Survey, connection: Connection | None = None) -> None:
-        for number, chunk in enumerate(source.chunks()):
+    async def _survey(source: Source, survey: Survey, connection: Connection) -> None:
+        for chunk in source.chunks():
             survey.feed(chunk)
-            await turn()
-            if number % 64 == 63 and connection is not None and connection.is_dropped():
-                raise ConnectionLost
+            await connection.turn()
 
     @staticmethod
     async def _send_range(

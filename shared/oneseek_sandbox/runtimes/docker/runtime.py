@@ -148,6 +148,10 @@ class DockerRuntime:
             ) from error
 
     # Last, because it hides the type of the same name from what follows.
+    async def shortages(self) -> Sequence[str]:
+        """Return nothing: only a creation finds out."""
+        return ()
+
     async def damaged(self) -> Sequence[str]:
         """Return nothing: records are the engine's own."""
         return ()

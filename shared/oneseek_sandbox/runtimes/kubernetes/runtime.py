@@ -104,6 +104,10 @@ class KubernetesRuntime:
         return await self._probe.run()
 
     # Last, because it hides the type of the same name from what follows.
+    async def shortages(self) -> Sequence[str]:
+        """Return nothing: only a creation finds out."""
+        return ()
+
     async def damaged(self) -> Sequence[str]:
         """Return nothing: records are the cluster's own."""
         return ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from oneseek_sandbox.runtimes.local.bwrap_command import Layout
 __all__ = [
     "Interpreter",
     "can_mount",
+    "disk_shortage",
     "find_interpreter",
     "find_layout",
     "limits_processes",
@@ -88,6 +90,17 @@ def limits_processes() -> bool:
     """
     release = tuple(int(part) for part in re.findall(r"\d+", os.uname().release)[:2])
     return os.geteuid() == 0 or release >= (5, 14)
+
+
+def disk_shortage(home: Path, wanted_mb: int) -> str:
+    """Say how much the disk lacks for another sandbox; empty when it has room."""
+    free_mb = shutil.disk_usage(home).free // 1024**2
+    if free_mb >= wanted_mb:
+        return ""
+    return (
+        f"{free_mb} MB are free on the disk of {home}, fewer than the {wanted_mb} MB that new"
+        " sandboxes leave free (PROVISIONER_MIN_FREE_DISK_MB)."
+    )
 
 
 def can_mount() -> bool:

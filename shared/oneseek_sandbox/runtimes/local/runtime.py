@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,7 +33,12 @@ __all__ = ["WORKER_PROGRAM", "LocalRuntime"]
 
 WORKER_PROGRAM = Path(oneseek_sandbox.__file__).parent / "worker" / "worker.py"
 
+log = logging.getLogger(__name__)
+
 _THREADS = 16
+_MEND_DISK = """\
+Release sandboxes that are not needed (`oneseek-sandbox list` shows when each was used), delete what
+else fills the disk, or give a larger one. docs/reliability.md has a section "Disk full"."""
 _MEND_DAMAGED = """\
 The records of these sandboxes cannot be understood, usually after a power cut. Their threads get
 new sandboxes. The files are in the folder workspace/ of each; copy what is wanted, then delete the
@@ -139,6 +145,8 @@ class LocalRuntime:
     async def maintain(self) -> None:
         """Finish stops that a server left half done."""
         await self._run(self._sandboxes.finish_endings)
+        for shortage in await self.shortages():
+            log.warning("No new sandbox is made: %s", shortage)
 
     async def check(self) -> list[Check]:
         """Start a real sandbox and report what is isolated in it; also where `open` refuses."""
@@ -146,7 +154,8 @@ class LocalRuntime:
             loop = asyncio.get_running_loop()
             sandboxes, checks = await loop.run_in_executor(thread, self._choose)
             damaged = await loop.run_in_executor(thread, sandboxes.damaged) if sandboxes else []
-        return [*checks, _judge_records(damaged)]
+        shortages = await self.shortages()
+        return [*checks, _judge_disk(shortages), _judge_records(damaged)]
 
     @property
     def _sandboxes(self) -> Sandboxes:
@@ -165,6 +174,11 @@ class LocalRuntime:
         call = functools.partial(function, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
+    async def shortages(self) -> Sequence[str]:
+        """Say so when the disk has less left than a new sandbox needs."""
+        shortage = host.disk_shortage(self._settings.home, self._settings.min_free_disk_mb)
+        return [shortage] if shortage else []
+
     async def damaged(self) -> Sequence[str]:
         """Return where sandboxes were put whose records cannot be understood."""
         return [str(place) for place in await self._run(self._sandboxes.damaged)]
@@ -172,6 +186,16 @@ class LocalRuntime:
     async def list(self) -> list[SandboxObject]:
         """Return every sandbox of this home."""
         return await self._run(self._sandboxes.list)
+
+
+def _judge_disk(shortages: Sequence[str]) -> Check:
+    return Check(
+        "disk has room",
+        passed=not shortages,
+        required=False,
+        detail="; ".join(shortages),
+        mend=_MEND_DISK if shortages else "",
+    )
 
 
 def _judge_records(damaged: list[Path]) -> Check:

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import logging
 import os
-import shutil
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -137,6 +136,14 @@ class Sandboxes:
 
     def adopt(self, sandbox: SandboxObject, labels: Labels) -> SandboxObject:
         """Label a sandbox anew, and start it again if it does not live or cannot be reached."""
+        try:
+            return self._adopt(sandbox, labels)
+        except OSError as error:
+            raise RuntimeUnavailableError(
+                f"Sandbox {sandbox.name} cannot be started again: {error}. Its files are kept."
+            ) from error
+
+    def _adopt(self, sandbox: SandboxObject, labels: Labels) -> SandboxObject:
         with self._records.locked(sandbox.name) as record:
             current = self._unchanged(record, sandbox)
             if labels.thread != current.labels.thread:
@@ -242,13 +249,11 @@ class Sandboxes:
         return self._object(record)
 
     def _check_free_disk(self) -> None:
-        free = shutil.disk_usage(self._settings.home).free // 1024**2
-        wanted = self._settings.min_free_disk_mb
-        if free < wanted:
+        shortage = host.disk_shortage(self._settings.home, self._settings.min_free_disk_mb)
+        if shortage:
             raise CapacityError(
-                f"{free} MB are free on the disk of {self._settings.home}, and a new sandbox is"
-                f" made only above {wanted} MB (PROVISIONER_MIN_FREE_DISK_MB). Release sandboxes"
-                " that are not needed, or ask the operator to free disk space."
+                f"{shortage} Release sandboxes that are not needed, or ask the operator to free"
+                " disk space."
             )
 
     def _give_up(self, record: Record) -> None:
