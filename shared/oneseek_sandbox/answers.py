@@ -82,6 +82,7 @@ def executed(end: Exit, request: ExecuteRequest, settings: Settings) -> ExecuteA
         invalid_utf8=stdout_shown or stderr_shown,
         duration_ms=end.duration_ms,
         background=end.background,
+        ended_background={output.printable(name): count for name, count in end.ended.items()},
         hint=output.hint_for(
             exit_code=end.exit_code,
             killed_by=end.killed_by,
@@ -90,6 +91,8 @@ def executed(end: Exit, request: ExecuteRequest, settings: Settings) -> ExecuteA
             memory_limit=settings.memory_limit_in_words,
             timeout_seconds=request.timeout_seconds,
             max_timeout_seconds=settings.max_timeout_seconds,
+            process_limit=settings.process_limit,
+            ended=end.ended,
         ),
     )
 

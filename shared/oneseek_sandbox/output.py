@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import codecs
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = [
     "OutputDecoder",
@@ -114,6 +117,8 @@ def hint_for(
     memory_limit: str,
     timeout_seconds: float,
     max_timeout_seconds: int,
+    process_limit: int,
+    ended: Mapping[str, int],
 ) -> str | None:
     """Return a sentence on why a command failed and what to do, where that can be told."""
     if killed_by == "timeout":
@@ -131,6 +136,17 @@ def hint_for(
         return (
             "The process that watches over the command was killed from inside the sandbox, so "
             "the command was ended. Kill processes by their own id or name only."
+        )
+    if killed_by == "process_limit":
+        return (
+            f"The command had started more than the {process_limit} processes and threads that a "
+            "sandbox may have, so it was ended. Run fewer at once."
+        )
+    if ended:
+        names = ", ".join(f"{count} × {printable(name)}" for name, count in ended.items())
+        return (
+            f"The sandbox had reached its limit of {process_limit} processes and threads. What "
+            f"earlier commands had left running was ended to make room, newest first: {names}."
         )
     if exit_code != 0 and not network and _speaks_of_network(stderr):
         return (

@@ -61,6 +61,15 @@ def shell(server, tmp_path):
     return Shell(server, tmp_path)
 
 
+@pytest.mark.finding(13)
+def test_all_processes_are_ended_and_the_files_stay(shell, thread):
+    shell("exec", "-t", thread, "--", "touch kept; sleep 100 >/dev/null 2>&1 &")
+    ended = shell("end-all", "-t", thread)
+    assert (ended.stdout, ended.returncode) == (b"ended\n", 0)
+    assert shell("end-all", "-t", thread).stdout == b"nothing was running\n"
+    assert shell("exec", "-t", thread, "--", "ls").stdout == b"kept\n"
+
+
 @pytest.fixture
 def thread(shell, request):
     """A thread of the test's own, with a sandbox; released at the end."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import time
 import uuid
 
 import pytest
@@ -13,6 +14,7 @@ from oneseek_sandbox.runtimes.local import cgroups
 
 PYTHON = "python3 - <<'PROGRAM'\n{}\nPROGRAM"
 
+FORKING = "exec python3 -c 'import os\nwhile True:\n try: os.fork()\n except OSError: pass'"
 ATTEMPT = """
 import ctypes, errno, os
 libc = ctypes.CDLL(None, use_errno=True)
@@ -165,6 +167,28 @@ async def test_tmp_is_bounded(sandbox, run):
     answer = await run(sandbox, "head -c 40M /dev/zero > /tmp/full; stat -c %s /tmp/full")
     assert "No space left" in answer.output
     assert int(answer.output.split()[0]) <= 16 * 1024**2
+
+
+@pytest.mark.finding(13)
+@pytest.mark.parametrize("groups", [True, False], ids=["control groups", "none"])
+@pytest.mark.parametrize("bomb", [":(){ :|:& };:", FORKING], ids=["shell", "python"])
+async def test_a_sandbox_full_of_processes_works_on(
+    make_runtime, labels, run, bomb, groups, monkeypatch
+):
+    if not groups:
+        monkeypatch.setattr(cgroups, "find_parents", list)
+    elif not cgroups.find_parents():
+        pytest.skip("no control group can be written here")
+    runtime = await make_runtime(memory_limit_mb=256, process_limit=100)
+    sandbox = await runtime.create(labels())
+    began = time.monotonic()
+    await run(sandbox, f"echo kept > file; {bomb}", seconds=2)
+    assert time.monotonic() - began < 2 + 3
+    for _ in range(2):
+        began = time.monotonic()
+        answer = await run(sandbox, "cat file; ls; echo $(echo more)")
+        assert (answer.code, answer.output) == (0, "kept\nfile\nmore")
+        assert time.monotonic() - began < 5
 
 
 async def test_a_fork_bomb_is_held_and_the_sandbox_works_on(sandbox, run):

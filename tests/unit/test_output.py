@@ -16,6 +16,8 @@ def hint(**changes):
         "memory_limit": "64 MB",
         "timeout_seconds": 30,
         "max_timeout_seconds": 600,
+        "process_limit": 512,
+        "ended": {},
     }
     return hint_for(**{**facts, **changes})
 
@@ -61,6 +63,8 @@ def test_a_stream_waits_for_the_rest_of_a_character():
 def test_hints_name_the_cause_and_the_way_out():
     assert "up to 600" in hint(killed_by="timeout")
     assert "64 MB" in hint(killed_by="out_of_memory")
+    assert "more than the 512" in hint(killed_by="process_limit")
+    assert "250 × sleep, 2 × a\\nb" in hint(exit_code=0, ended={"sleep": 250, "a\nb": 2})
     assert "no network" in hint(stderr="curl: (6) Could not resolve host: x")
     assert hint(stderr="Could not resolve host", network=True) is None
     assert hint(stderr="Could not resolve host", exit_code=0) is None

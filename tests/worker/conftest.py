@@ -75,16 +75,23 @@ def first() -> Iterator[WorkerProcess]:
         yield process
 
 
-@pytest.fixture
-def few_processes() -> Iterator[WorkerProcess]:
-    """A claimed worker that is PID 1 where 40 processes are the most."""
+@contextlib.contextmanager
+def few_processes_worker(*options: str) -> Iterator[WorkerProcess]:
+    """Give a claimed worker that is PID 1 where 40 processes are the most."""
     uid = UNUSED_UID if os.geteuid() == 0 else None
 
     def prefix(folder: Path) -> list[str]:
         return [*as_first_process(folder), "prlimit", "--nproc=40:40"]
 
-    with worker_process(python=python_for(uid), uid=uid, prefix=prefix) as process:
+    with worker_process(*options, python=python_for(uid), uid=uid, prefix=prefix) as process:
         process.client().claim()
+        yield process
+
+
+@pytest.fixture
+def few_processes() -> Iterator[WorkerProcess]:
+    """A claimed worker that is PID 1 where 40 processes are the most."""
+    with few_processes_worker() as process:
         yield process
 
 

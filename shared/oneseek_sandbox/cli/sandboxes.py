@@ -20,7 +20,7 @@ from oneseek_sandbox.cli.options import (
 )
 from oneseek_sandbox.cli.terminal import human_age, note, print_json, print_line, print_table
 
-__all__ = ["acquire", "cleanup", "release", "status"]
+__all__ = ["acquire", "cleanup", "end_all", "release", "status"]
 
 
 def acquire(
@@ -43,6 +43,23 @@ def acquire(
     kind += ", started again: files kept, processes gone" if answer["restarted"] else ""
     print_line(answer["sandbox_id"])
     note(f"{kind}; files in {answer['workspace']}; ends {human_age(answer['expires_at'])} if idle")
+
+
+def end_all(
+    thread: Thread = None,
+    scope: Scope = None,
+    sandbox: Sandbox = None,
+    as_json: AsJson = False,
+    server: Server = DEFAULT_SERVER,
+    key: Key = "",
+) -> None:
+    """End every process of a sandbox and keep its files."""
+    reference = sandbox_reference(thread, scope, sandbox)
+    answer = connect(server, key).call("execute", reference | {"cancel": "*"})
+    if as_json:
+        print_json(answer)
+    else:
+        print_line("ended" if answer["cancelled"] else "nothing was running")
 
 
 def release(

@@ -115,7 +115,10 @@ class Sandboxes(ABC):
         return observed_stream(begin, self._stream(request), models.ExecuteAnswer)
 
     async def cancel(self, request_id: str, **name: Unpack[f.Name]) -> bool:
-        """End the running command of `request_id`; False when it had ended."""
+        """End the running command of `request_id`; False when it had ended.
+
+        `*` ends every process of the sandbox and keeps its files; False when there was none.
+        """
         request = _request(models.ExecuteRequest, name, cancel=request_id)
         return (await self._done("execute", request, models.CancelAnswer)).cancelled
 

@@ -61,12 +61,14 @@ class ExecuteAnswer(_Answer):
         exit_code: The shell's; 128 + n when signal n ended it, 124 when time ran out.
         timed_out: It was ended because its time was over; output until then is here.
         killed_by: None, or why it was ended from outside: `timeout`, `cancelled`,
-            `out_of_memory`, `monitor_killed`.
+            `out_of_memory`, `monitor_killed`, `process_limit`.
         stdout_truncated: The middle was left out; `stdout_bytes` counts all that was printed. In
             text a line stands in the gap; in base64 the tail follows the head at once.
         invalid_utf8: Some bytes were not UTF-8 and stand as `\\xNN`; ask with encoding `base64`
             for exact bytes.
         background: Processes it started are still running, until the sandbox is released.
+        ended_background: Processes that earlier commands had left running and that were ended,
+            since the sandbox had reached its process limit: how many of each name.
         hint: What may have gone wrong and what to do, when this service can tell.
     """
 
@@ -75,7 +77,9 @@ class ExecuteAnswer(_Answer):
     stderr: str
     encoding: Encoding = "utf-8"
     timed_out: bool
-    killed_by: Literal["timeout", "cancelled", "out_of_memory", "monitor_killed"] | None
+    killed_by: (
+        Literal["timeout", "cancelled", "out_of_memory", "monitor_killed", "process_limit"] | None
+    )
     stdout_truncated: bool
     stderr_truncated: bool
     stdout_bytes: int
@@ -83,11 +87,15 @@ class ExecuteAnswer(_Answer):
     invalid_utf8: bool
     duration_ms: int
     background: bool
+    ended_background: dict[str, int] = {}
     hint: str | None = None
 
 
 class CancelAnswer(_Answer):
-    """Whether a running command was ended; false when it had ended by itself."""
+    """Whether a running command was ended; false when it had ended by itself.
+
+    After `*`: whether there was any process to end.
+    """
 
     cancelled: bool
 

@@ -83,7 +83,8 @@ class ExecuteRequest(SandboxReference):
             much as it is printed, then a `gap`, then the last 64 KiB.
         stream_all: A stream brings every byte, however many there are.
         request_id: Makes the call at-most-once; the command then outlives a dropped connection.
-        cancel: The `request_id` of a running command to end, instead of `command`.
+        cancel: The `request_id` of a running command to end, instead of `command`; `*` ends every
+            process of the sandbox, also what earlier commands left running, and keeps the files.
         encoding: `base64` gives stdout and stderr as exact bytes.
     """
 
@@ -106,6 +107,8 @@ class ExecuteRequest(SandboxReference):
     def _command_or_cancel(self) -> Self:
         if (self.command is None) == (self.cancel is None):
             raise ValueError("give command to run one, or cancel to end one")
+        if self.request_id == "*":
+            raise ValueError("request_id `*` stands for all commands; take another")
         return self
 
 

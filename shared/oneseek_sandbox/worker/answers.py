@@ -46,6 +46,9 @@ Count = Annotated[int, Field(ge=0, le=2**62)]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
+_MAX_ENDED: Final = 32
+
+
 class _Answer(BaseModel):
     # Unknown fields are dropped, not refused: a newer worker may say more.
     model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
@@ -93,9 +96,14 @@ class Exit(_Answer):
 
     exit_code: Annotated[int, Field(ge=-1, le=255)]
     timed_out: bool
-    killed_by: Literal["timeout", "cancelled", "out_of_memory", "monitor_killed"] | None
+    killed_by: (
+        Literal["timeout", "cancelled", "out_of_memory", "monitor_killed", "process_limit"] | None
+    )
     duration_ms: Count
     background: bool
+    ended: Annotated[
+        dict[Annotated[str, Field(max_length=64)], Count], Field(max_length=_MAX_ENDED)
+    ] = {}
     stdout: Kept
     stderr: Kept
 

@@ -82,7 +82,16 @@ EXITING_SECONDS = 0.02
 KILL_SECONDS = 10.0
 IDLE_MARGIN_SECONDS = 60.0
 IDLE_CHECK_SECONDS = 5.0
+END_ALL_SECONDS = 1.0
 SPARE_SECONDS = 30.0
+PRESSED_SECONDS = 60.0
+CROWDED_SECONDS = 0.25
+COUNT_SECONDS = 0.05
+COUNT_SHARE = 20  # at most one part of so many of our time goes into counting processes
+COMMAND_NICENESS = 10
+MAX_ENDED_NAMES = 16
+MAX_STARTS = 3
+EVERYTHING = "*"  # in place of a request_id, when all processes are to end
 UNCLAIMED_SECONDS = 120.0
 
 STATUS = {
@@ -140,6 +149,19 @@ class WorkerError(Exception):
         self.code = code
         self.status = STATUS[code]
         self.message = message
+
+
+class NotStartedError(WorkerError):
+    """The kernel gave no process, memory or descriptor for a command."""
+
+    def __init__(self, number: int) -> None:
+        reason = os.strerror(number)
+        super().__init__(
+            "command_not_started",
+            f"The command did not start: {reason}. Wait for a running command, cancel one, or end "
+            'all processes of the sandbox with cancel "*", which keeps the files.',
+        )
+        self.lacks_room = number in (errno.EAGAIN, errno.ENOMEM)
 
 
 def from_os_error(error: OSError, subject: str) -> WorkerError:
@@ -342,16 +364,17 @@ SETTABLE_SIGNALS = [
     int(number) for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 ]
 
-# Per machine, one table per instruction set it runs: audit number, prlimit64, and the calls that
-# slow a process down by number (sched_setparam, sched_setscheduler, sched_setaffinity, sched_setattr).
+# Per machine, one table per instruction set it runs: audit number, prlimit64, setpriority, and the
+# calls that slow a process down by number (sched_setparam, sched_setscheduler, sched_setaffinity,
+# sched_setattr).
 SYSCALLS = {
     "x86_64": (
-        (0xC000003E, 302, (142, 144, 203, 314)),
-        (0x40000003, 340, (154, 156, 241, 351)),
+        (0xC000003E, 302, 141, (142, 144, 203, 314)),
+        (0x40000003, 340, 97, (154, 156, 241, 351)),
     ),
     "aarch64": (
-        (0xC00000B7, 261, (118, 119, 122, 274)),
-        (0x40000028, 369, (154, 156, 241, 380)),
+        (0xC00000B7, 261, 140, (118, 119, 122, 274)),
+        (0x40000028, 369, 97, (154, 156, 241, 380)),
     ),
 }
 
@@ -375,12 +398,13 @@ def seccomp_program(machine: str) -> bytes:
     """Return the BPF program that keeps code inside from taking PID 1's limits or processor.
 
     prlimit(2) asks for the same uid only, so without this anyone inside could set PID 1's limits
-    to nothing. Refused are new limits for any other process, and scheduling changes of PID 1.
+    to nothing. Refused are new limits for any other process, and scheduling changes of PID 1;
+    setpriority(2) by group or user would reach it too, so it works by process only.
     """
     load, equal, bits_and, give = 0x20, 0x15, 0x54, 0x06
     refuse, allow = 0x00050000 | errno.EPERM, 0x7FFF0000
     steps: list[tuple[int, int, int, int]] = []
-    for architecture, prlimit, scheduling in SYSCALLS[machine]:
+    for architecture, prlimit, priority, scheduling in SYSCALLS[machine]:
         block = [
             (load, 0, 0, 0),
             (bits_and, 0, 0, 0xBFFFFFFF),  # x32 marks its calls with this bit
@@ -393,6 +417,13 @@ def seccomp_program(machine: str) -> bytes:
             (equal, 1, 0, 0),
             (give, 0, 0, refuse),
             (give, 0, 0, allow),
+            (equal, 0, 6, priority),
+            (load, 0, 0, 16),
+            (equal, 0, 3, 0),
+            (load, 0, 0, 24),
+            (equal, 1, 0, 1),
+            (give, 0, 0, allow),
+            (give, 0, 0, refuse),
         ]
         for number in scheduling:
             block += [(equal, 0, 4, number), (load, 0, 0, 16), (equal, 0, 1, 1)]
@@ -1529,30 +1560,35 @@ class Listing:
 class Process:
     """A line of /proc: parent, and when it began (which tells a reused number apart)."""
 
-    __slots__ = ("alive", "begin", "parent")
+    __slots__ = ("alive", "begin", "name", "parent", "threads")
 
     def __init__(self, line: bytes) -> None:
-        fields = line[line.rindex(b")") + 2 :].split()
+        end = line.rindex(b")")
+        fields = line[end + 2 :].split()
+        self.name = line[line.index(b"(") + 1 : end]
         self.alive = fields[0] not in (b"Z", b"X")
         self.parent = int(fields[1])
+        self.threads = int(fields[17])
         self.begin = int(fields[19])
+
+
+def read_process(pid: int) -> Process | None:
+    """Return what /proc says of a process; None when it is gone."""
+    try:
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return Process(os.read(fd, 1024))
+        finally:
+            os.close(fd)
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def read_processes() -> dict[int, Process]:
     """Return every process that can be seen, by number."""
-    processes = {}
-    for entry in os.scandir("/proc"):
-        name = entry.name
-        if name.isdigit():
-            try:
-                fd = os.open(f"/proc/{name}/stat", os.O_RDONLY | os.O_CLOEXEC)
-                try:
-                    processes[int(name)] = Process(os.read(fd, 1024))
-                finally:
-                    os.close(fd)
-            except (OSError, ValueError, IndexError):
-                continue
-    return processes
+    numbers = [int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit()]
+    found = {number: read_process(number) for number in numbers}
+    return {number: process for number, process in found.items() if process is not None}
 
 
 def descendants(processes: dict[int, Process], root: int, spared: set[int]) -> list[int]:
@@ -1581,15 +1617,38 @@ def send_signal(pids: Iterable[int], *numbers: int) -> None:
                 break
 
 
-def freeze(targets: Callable[[], list[int]]) -> None:
-    """Stop processes until no new ones appear: what is stopped cannot fork away from a kill."""
+def freeze(targets: Callable[[], list[int]]) -> bool:
+    """Stop processes until no new ones appear: what is stopped cannot fork away from a kill.
+
+    Gives True when everything in the sandbox was stopped for it, which `thaw` takes back.
+    """
     seen: set[int] = set()
-    for _ in range(32):
+    for turns in range(32):
         new = [pid for pid in targets() if pid not in seen]
         if not new:
-            return
+            return False
+        if turns and stop_everything():
+            return True
         send_signal(new, signal.SIGSTOP)
         seen.update(new)
+    return False
+
+
+def stop_everything() -> bool:
+    """Stop every process but this one in one call, which no fork slips past; only PID 1 can.
+
+    Looking for those that fork faster than we can look took as long as it pleased them.
+    """
+    if os.getpid() != 1:
+        return False
+    send_signal((-1,), signal.SIGSTOP)
+    return True
+
+
+def thaw() -> None:
+    """Let everything run on, also what was stopped on purpose: the kernel does not tell them apart."""
+    if os.getpid() == 1:
+        send_signal((-1,), signal.SIGCONT)
 
 
 class Capture:
@@ -1827,6 +1886,8 @@ def run_monitor(receive: Callable[[], Job]) -> NoReturn:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
+        # PID 1 must get to work however many of them want to.
+        os.setpriority(os.PRIO_PROCESS, 0, COMMAND_NICENESS)
         job = receive()
         pid = spawn_program(job)
         close_all_but(job.channel)
@@ -2006,7 +2067,7 @@ class Command:
         self._alone = False
         self._are_ended = False
         self._exit_code: int | None = None
-        self._cancelled = False
+        self._stopped_for: str | None = None
         self._began = self._ended = time.monotonic()
         self._kills_before = commands.count_memory_kills()
 
@@ -2026,7 +2087,7 @@ class Command:
         except OSError as error:
             if pipes is not None:
                 pipes.close()
-            raise self._not_started(error.errno or 0) from None
+            raise NotStartedError(error.errno or 0) from None
         finally:
             for fd in fds:
                 os.close(fd)
@@ -2056,10 +2117,14 @@ class Command:
             given.append(fds[-1])
         return Job(shell_arguments(script, env), env, given)
 
-    async def cancel(self) -> None:
-        """End it as if its time were over, and wait until it has ended."""
-        self._cancelled = True
+    def stop(self, reason: str) -> None:
+        """Begin to end it for a reason, as if its time were over."""
+        self._stopped_for = self._stopped_for or reason
         self.changed.notify()
+
+    async def cancel(self) -> None:
+        """End it and wait until it has ended."""
+        self.stop("cancelled")
         while not self.finished:
             await self.changed.wait()
 
@@ -2104,7 +2169,7 @@ class Command:
 
     def _take_failure(self, number: int) -> None:
         if number in (errno.EAGAIN, errno.ENOMEM):
-            self.error = self._not_started(number)
+            self.error = NotStartedError(number)
             return
         self.started = True
         self._ended = time.monotonic()
@@ -2113,12 +2178,6 @@ class Command:
         name = self.spec.command[0] if isinstance(self.spec.command, list) else "sh"
         text = f"cannot run {name[:500]!r}: {os.strerror(number)}\n"
         self._take_output("stderr", text.encode(errors="replace"))
-
-    def _not_started(self, number: int) -> WorkerError:
-        return WorkerError(
-            "command_not_started",
-            f"The command did not start: {os.strerror(number)}. End some processes and try again.",
-        )
 
     def leave(self) -> None:
         """Go on without the caller that took the output as it came."""
@@ -2178,17 +2237,19 @@ class Command:
             await self._settle()
         else:
             reason = self._reason(in_time=in_time)
-            grace = 0.0 if reason == "monitor_killed" else self.spec.grace_ms / 1000
+            at_once = reason in ("monitor_killed", "process_limit")
+            grace = 0.0 if at_once else self.spec.grace_ms / 1000
             await self._end_processes(grace)
         self._finish(reason)
 
     def _has_ended(self) -> bool:
         lost = self.monitor == 0 and self.monitor_failed and not self._messages_open
-        return self._exit_code is not None or self.error is not None or self._cancelled or lost
+        ended = self._exit_code is not None or self.error is not None
+        return ended or self._stopped_for is not None or lost
 
     def _reason(self, *, in_time: bool) -> str:
-        if self._cancelled:
-            return "cancelled"
+        if self._stopped_for is not None:
+            return self._stopped_for
         return "monitor_killed" if in_time else "timeout"
 
     async def _settle(self) -> None:
@@ -2200,18 +2261,11 @@ class Command:
 
     async def _end_processes(self, grace: float) -> None:
         """TERM, grace, then STOP and KILL until no process of this command is left."""
-        send_signal(self._processes(), signal.SIGTERM, signal.SIGCONT)
+        send_signal(self.processes(), signal.SIGTERM, signal.SIGCONT)
         deadline = time.monotonic() + grace
-        while time.monotonic() < deadline and self._processes():
+        while time.monotonic() < deadline and self.processes():
             await self.changed.wait(min(deadline, time.monotonic() + 0.02))
-        deadline = time.monotonic() + KILL_SECONDS
-        while time.monotonic() < deadline:
-            freeze(self._processes)
-            left = self._processes()
-            if not left:
-                break
-            send_signal(left, signal.SIGKILL)
-            await sleep(0.005)
+        await self._commands.kill(self.processes)
         await self._until(lambda: self.monitor == 0, time.monotonic() + 0.5)
         if self.monitor:
             send_signal((self.monitor,), signal.SIGKILL)
@@ -2219,7 +2273,8 @@ class Command:
         self.changed.notify()
         await self._until(lambda: self._open_streams == 0, time.monotonic() + BACKGROUND_SECONDS)
 
-    def _processes(self) -> list[int]:
+    def processes(self) -> list[int]:
+        """Return the living processes of this command."""
         if self.monitor:
             return descendants(read_processes(), self.monitor, set())
         return self._commands.unowned() if self.monitor_failed else []
@@ -2231,13 +2286,15 @@ class Command:
             self._commands.let_go(self.monitor)
         if self.error is None:
             code = self._exit_code_for(reason)
-            fields = {
+            fields: dict[str, Any] = {
                 "exit_code": code,
                 "timed_out": reason == "timeout",
                 "killed_by": self._killed_by(reason, code),
                 "duration_ms": int((max(self._ended, self._began) - self._began) * 1000),
                 "background": background,
             }
+            if ended := self._commands.take_ended():
+                fields["ended"] = ended
             self.answer = Answer(fields, self._captures["stdout"], self._captures["stderr"])
         self._captures.clear()
         self._commands.finished(self)
@@ -2273,8 +2330,17 @@ class Commands:
         self._null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         self._env = command_environment(options.workspace)
         self._monitors: dict[int, Command] = {}
+        self._leaving: set[int] = set()
         self._background: dict[int, int] = {}
         self._spare: Spare | None = None
+        self._max_processes = options.max_processes
+        self._making_room = False
+        self._room_changed = Condition(scheduler)
+        self._room_made = -PRESSED_SECONDS
+        self._left_behind = False
+        self._ended: dict[str, int] = {}
+        self._end_excess = options.end_excess
+        self._keeping_room = False
 
     def start(self, spec: CommandSpec) -> Command:
         """Start a command; raises WorkerError when it does not come to that."""
@@ -2293,6 +2359,10 @@ class Commands:
         finally:
             os.close(cwd)
         self.running.append(command)
+        watched = self._end_excess or self._left_behind
+        if self._max_processes and watched and not self._keeping_room:
+            self._keeping_room = True
+            self.scheduler.spawn(self._keep_room())
         self._monitors[command.monitor] = command
         if len(self.running) > 1:
             for other in self.running:
@@ -2353,6 +2423,10 @@ class Commands:
         processes = read_processes()
         for pid in descendants(processes, monitor, set()):
             self._background[pid] = processes[pid].begin
+        self._left_behind = True
+        # Until it is dead they stand below it, and are no command's any more.
+        del self._monitors[monitor]
+        self._leaving.add(monitor)
         send_signal((monitor,), signal.SIGKILL)
 
     def unowned(self) -> list[int]:
@@ -2363,16 +2437,154 @@ class Commands:
             for pid, begin in self._background.items()
             if pid in processes and processes[pid].begin == begin
         }
-        spared = {*self._monitors, *self._background}
-        if self._spare is not None:
-            spared.add(self._spare.pid)
+        spared = {*self._own(), *self._background}
         return descendants(processes, os.getpid(), spared)
 
-    def count_processes(self) -> int:
-        """Return how many processes there are besides our own."""
+    def _own(self) -> set[int]:
         own = set(self._monitors)
         if self._spare is not None:
             own.add(self._spare.pid)
+        return own
+
+    def _leftovers(self) -> dict[int, Process]:
+        """Return the living processes that belong to no running command."""
+        processes = read_processes()
+        found = descendants(processes, os.getpid(), self._own())
+        return {pid: processes[pid] for pid in found if pid not in self._leaving}
+
+    async def kill(self, targets: Callable[[], list[int]]) -> None:
+        """Stop and kill processes until none is left."""
+        deadline = time.monotonic() + KILL_SECONDS
+        stopped = False
+        while time.monotonic() < deadline:
+            stopped = freeze(targets) or stopped
+            left = targets()
+            self._reap_all()  # the dead count until then
+            if not left:
+                break
+            send_signal(left, signal.SIGKILL)
+            await sleep(0.005)
+        if stopped:
+            thaw()
+
+    def is_crowded(self) -> bool:
+        """Whether leftovers have brought the sandbox so near its limit that a command would fail."""
+        if not self._left_behind or not self._max_processes:
+            return False
+        used, left = self._usage()
+        return used > self._max_processes - self._max_processes // 8 and 2 * left > used
+
+    def _usage(self) -> tuple[int, int]:
+        """Return how many processes and threads there are, and how many of those are leftovers."""
+        processes = read_processes()
+        found = descendants(processes, os.getpid(), self._own())
+        left = sum(processes[pid].threads for pid in found if pid not in self._leaving)
+        self._left_behind = left > 0
+        return sum(process.threads for process in processes.values()), left
+
+    async def _keep_room(self) -> None:
+        """See to it, while a command runs, that neither leftovers nor itself take all processes."""
+        pause = COUNT_SECONDS if self._end_excess else CROWDED_SECONDS
+        while self.running or (self._end_excess and self._left_behind):
+            began = time.monotonic()
+            if self._end_excess and self._usage()[0] > self._max_processes:
+                await self._end_largest()
+            elif self.is_crowded():
+                await self.make_room(began)
+            await sleep(max(pause, COUNT_SHARE * (time.monotonic() - began)))
+        self._keeping_room = False
+
+    async def _end_largest(self) -> None:
+        """End what passes the limit, where the kernel does not refuse it: in pods, above all."""
+        stop_everything()
+        sizes = {command: len(command.processes()) for command in self.running}
+        largest = max(sizes, key=lambda command: sizes[command], default=None)
+        if largest is not None and sizes[largest] >= len(self._leftovers()):
+            largest.stop("process_limit")
+            while not largest.finished:
+                await largest.changed.wait()
+            thaw()
+        else:
+            await self.make_room(time.monotonic())
+
+    async def make_room(self, since: float) -> bool:
+        """End what finished commands left behind, newest first; False when there is nothing.
+
+        That takes no new process. Half of them go, so that a server started long ago may stay; all
+        go when they are multiplying, or when it is not long since room was made: what has filled
+        the sandbox again would do so for ever.
+
+        Args:
+            since: What another task made after this moment is room enough.
+        """
+        while self._making_room:
+            await self._room_changed.wait()
+        if self._room_made > since:
+            return True
+        self._making_room = True
+        try:
+            return await self._make_room()
+        finally:
+            self._making_room = False
+            self._room_changed.notify()
+
+    async def _make_room(self) -> bool:
+        before = self._leftovers()
+        stopped = stop_everything()
+        found = self._leftovers() if stopped else before
+        if sum(process.threads for process in found.values()) < self._max_processes // 8:
+            found = {}  # too little to help; running commands hold the rest
+        chosen = sorted(found, key=lambda pid: (found[pid].begin, pid), reverse=True)
+        calm = time.monotonic() - self._room_made > PRESSED_SECONDS
+        if calm and found.keys() <= before.keys():
+            chosen = chosen[: (len(chosen) + 1) // 2]
+            await self.kill(lambda: [pid for pid in chosen if self._lives(pid, found[pid])])
+        elif found:
+            await self.kill(lambda: list(self._leftovers()))
+        if stopped:
+            thaw()
+        self._note_ended(found[pid].name for pid in chosen)
+        if chosen:
+            self._room_made = time.monotonic()
+        return bool(chosen)
+
+    @staticmethod
+    def _lives(pid: int, known: Process) -> bool:
+        process = read_process(pid)
+        return process is not None and process.alive and process.begin == known.begin
+
+    def _note_ended(self, names: Iterable[bytes]) -> None:
+        for raw in names:
+            name = raw.decode(errors="replace")
+            if name not in self._ended and len(self._ended) >= MAX_ENDED_NAMES:
+                name = "others"
+            self._ended[name] = self._ended.get(name, 0) + 1
+
+    def take_ended(self) -> dict[str, int]:
+        """Return how many leftovers of which name were ended since the last answer."""
+        ended, self._ended = self._ended, {}
+        return ended
+
+    async def end_all(self) -> bool:
+        """End every process of the sandbox: TERM, grace, KILL; False when there was none."""
+        commands = list(self.running)
+        left = list(self._leftovers())
+        for command in commands:
+            command.stop("cancelled")
+        send_signal(left, signal.SIGTERM, signal.SIGCONT)
+        deadline = time.monotonic() + END_ALL_SECONDS
+        while time.monotonic() < deadline and self._leftovers():
+            await sleep(0.02)
+        await self.kill(lambda: list(self._leftovers()))
+        for command in commands:
+            await command.cancel()
+        # What a cancelled command had let go of meanwhile.
+        await self.kill(lambda: list(self._leftovers()))
+        return bool(commands or left)
+
+    def count_processes(self) -> int:
+        """Return how many processes there are besides our own."""
+        own = self._own() | self._leaving
         found = descendants(read_processes(), os.getpid(), set())
         return sum(1 for pid in found if pid not in own)
 
@@ -2414,6 +2626,8 @@ class Commands:
                     send_signal((pid,), signal.SIGCONT)
             elif pid in self._monitors:
                 self._monitors.pop(pid).monitor_ended(status)
+            elif pid in self._leaving:
+                self._leaving.remove(pid)
             elif self._spare is not None and pid == self._spare.pid:
                 self.drop_spare()
 
@@ -2536,11 +2750,13 @@ class Options:
         self.uid: str | None = None
         self.memory_events: str | None = None
         self.max_commands = 64
+        self.max_processes = 0
+        self.end_excess = False
         self.unclaimed_exit = False
         rest = iter(arguments)
         for option in rest:
-            if option == "--unclaimed-exit":
-                self.unclaimed_exit = True
+            if option in ("--unclaimed-exit", "--end-excess"):
+                setattr(self, option[2:].replace("-", "_"), True)
             else:
                 self._take(option, next(rest, None))
         if (self.listen_fd is None) == (self.listen is None):
@@ -2553,7 +2769,7 @@ class Options:
             raise SystemExit(f"worker.py: {option} needs a value")
         if option in ("--listen", "--workspace", "--marker", "--uid", "--memory-events"):
             setattr(self, option[2:].replace("-", "_"), value)
-        elif option in ("--listen-fd", "--max-commands") and value.isdigit():
+        elif option in ("--listen-fd", "--max-commands", "--max-processes") and value.isdigit():
             setattr(self, option[2:].replace("-", "_"), int(value))
         else:
             raise SystemExit(f"worker.py: unknown option or value: {option} {value}")
@@ -2918,6 +3134,9 @@ class Worker:
         fields = await request.fields()
         request_id = fields.text("request_id", limit=128)
         fields.close()
+        if request_id == EVERYTHING:
+            await request.answer({"cancelled": await self._commands.end_all()})
+            return
         command = self._once.running(request_id)
         if command is not None and not command.finished:
             await command.cancel()
@@ -2927,6 +3146,19 @@ class Worker:
 
     async def _execute(self, request: Request) -> None:
         spec = CommandSpec(await request.fields(), request.headers.get("x-live-bytes"))
+        for _ in range(MAX_STARTS):
+            began = time.monotonic()
+            if self._commands.is_crowded():
+                await self._commands.make_room(began)
+            try:
+                return await self._run(request, spec)
+            except NotStartedError as error:
+                if not error.lacks_room or not await self._commands.make_room(began):
+                    raise
+                await turn()  # the table of request ids forgets what did not start
+        return await self._run(request, spec)
+
+    async def _run(self, request: Request, spec: CommandSpec) -> None:
         if spec.request_id is None:
             command = self._commands.start(spec)
             await Relay(request, command, command.listener, owner=True).run()

@@ -125,13 +125,18 @@ def test_seccomp_refuses_others_limits_and_first_process_scheduling(machine: str
     program = seccomp_program(machine)
     allow, refuse = 0x7FFF0000, 0x00050001
     pointer = 0x7FFF_0000_1000
-    for architecture, prlimit, scheduling in worker.SYSCALLS[machine]:
+    for architecture, prlimit, priority, scheduling in worker.SYSCALLS[machine]:
         for number, arguments, expected in (
             (prlimit, (1, 7, pointer, 0), refuse),
             (prlimit, (99, 7, pointer, pointer), refuse),
             (prlimit, (99, 7, 1 << 32, 0), refuse),
             (prlimit, (1, 7, 0, pointer), allow),
             (prlimit, (0, 7, pointer, pointer), allow),
+            (priority, (0, 1, 19), refuse),
+            (priority, (1, 7, 19), refuse),
+            (priority, (2, 0, 19), refuse),
+            (priority, (0, 7, 19), allow),
+            (priority, (0, 0, 19), allow),
             (0, (1, 1, 1), allow),
             *((number, (1, 8, pointer), refuse) for number in scheduling),
             *((number, (0, 8, pointer), allow) for number in scheduling),

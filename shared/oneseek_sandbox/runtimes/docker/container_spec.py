@@ -94,6 +94,8 @@ def sandbox_config(
             f"{CODE}/worker.py",
             "--workspace",
             workspace,
+            "--max-processes",
+            str(settings.process_limit),
             "--max-commands",
             str(settings.max_commands),
             "--unclaimed-exit",

@@ -27,6 +27,8 @@ WORKER_CODE_APP: Final = "oneseek-sandbox-worker-code"
 SERVICE_ACCOUNT: Final = "oneseek-sandbox"
 
 _USER: Final = 1000
+# gVisor ends the whole sandbox at 1024, and the worker needs a moment to end what passes the limit.
+_MAX_PROCESSES: Final = 768
 _CODE: Final = "/opt/oneseek-sandbox"
 _STATE: Final = "/run/oneseek-sandbox"
 
@@ -152,6 +154,9 @@ def _container(settings: Settings) -> Resource:
             "$(POD_UID)",
             "--max-commands",
             str(settings.max_commands),
+            "--max-processes",
+            str(min(settings.process_limit, _MAX_PROCESSES)),
+            "--end-excess",
         ],
         "workingDir": settings.workspace_dir,
         "env": [

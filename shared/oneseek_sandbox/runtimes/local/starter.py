@@ -7,7 +7,6 @@ import dataclasses
 import marshal
 import os
 import platform
-import resource
 import socket
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from oneseek_sandbox.runtimes.local.bwrap_command import (
 )
 from oneseek_sandbox.runtimes.local.bwrap_program import parts_to_stage, staged_program
 from oneseek_sandbox.runtimes.local.compilation import compiled
+from oneseek_sandbox.runtimes.local.first_process import limit_processes, put_first
 from oneseek_sandbox.runtimes.local.seccomp import seccomp_program
 
 if TYPE_CHECKING:
@@ -200,7 +200,9 @@ class Starter:
         events = ("--memory-events", MEMORY_EVENTS) if self._has_memory_limit() else ()
         settings = self._settings
         where = ("--listen-fd", str(listener), "--workspace", settings.workspace_dir)
-        return (*where, "--max-commands", str(settings.max_commands), *events, "--unclaimed-exit")
+        commands = ("--max-commands", str(settings.max_commands))
+        processes = ("--max-processes", str(settings.process_limit))
+        return (*where, *commands, *processes, *events, "--unclaimed-exit")
 
     def _has_memory_limit(self) -> bool:
         return "memory" in self.controllers
@@ -240,7 +242,8 @@ class Starter:
             pid = liveness.first_process(status)
             # bubblewrap's child keeps its name until it has set everything up and becomes Python.
             if pid and processes.command_name(pid) not in (None, Path(self.bwrap).name):
-                self._limit_processes(pid)
+                limit_processes(pid, self._settings.process_limit)
+                put_first(pid, grouped="cpu" in self.controllers)
                 return pid
             if not liveness.is_alive(status):
                 break
@@ -249,17 +252,6 @@ class Starter:
             f"A sandbox did not start: {liveness.log_tail(place.folder) or 'nothing was reported'}."
             " Run `oneseek-sandbox doctor` to see what this machine lacks."
         )
-
-    def _limit_processes(self, pid: int) -> None:
-        """Bound an ordinary user's processes, once the sandbox has its own user namespace.
-
-        Before, all processes of that user would count. Root did it at the launch.
-        """
-        if os.geteuid() == 0 or not host.limits_processes():
-            return
-        count = self._settings.process_limit
-        with contextlib.suppress(ProcessLookupError):
-            resource.prlimit(pid, resource.RLIMIT_NPROC, (count, count))
 
 
 def _closing(stack: contextlib.ExitStack, descriptor: int) -> int:

@@ -130,6 +130,23 @@ class ExecuteContract(VerbsFixtures):
         assert (await running)["killed_by"] == "cancelled"
         assert await sandbox.call("execute", cancel="long") == {"cancelled": False}
 
+    @pytest.mark.finding(13)
+    async def test_all_processes_can_be_ended_with_the_files_kept(self, sandbox: Sandbox) -> None:
+        token = secrets.token_hex(8)
+        await sandbox.run(f"sh -c ': {token}; sleep 60; true' >/dev/null 2>&1 &")
+        running = asyncio.create_task(sandbox.run("touch up; sleep 60"))
+        await _wait_for_file(sandbox, "/workspace/up")
+        assert await sandbox.call("execute", cancel="*") == {"cancelled": True}
+        assert (await running)["killed_by"] == "cancelled"
+        assert await _processes_with(sandbox, token) == 0
+        assert (await sandbox.run("ls"))["stdout"] == "up\n"
+        assert await sandbox.call("execute", cancel="*") == {"cancelled": False}
+
+    async def test_no_request_id_stands_for_all(self, sandbox: Sandbox) -> None:
+        await sandbox.refused(
+            "execute", status=400, code="invalid_request", command="true", request_id="*"
+        )
+
     @pytest.mark.essential
     async def test_a_dropped_connection_ends_the_command(self, sandbox: Sandbox) -> None:
         token = secrets.token_hex(8)

@@ -1,0 +1,42 @@
+"""What is done to a sandbox's PID 1 from outside, once it is up: its limit and its priority."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+from pathlib import Path
+from typing import Final
+
+from oneseek_sandbox.runtimes.local import host
+
+__all__ = ["limit_processes", "put_first"]
+
+_PRIORITY: Final = -10
+
+
+def limit_processes(pid: int, count: int) -> None:
+    """Bound an ordinary user's processes, once the sandbox has its own user namespace.
+
+    Before, all processes of that user would count. Root did it at the launch.
+    """
+    if os.geteuid() == 0 or not host.limits_processes():
+        return
+    with contextlib.suppress(ProcessLookupError):
+        resource.prlimit(pid, resource.RLIMIT_NPROC, (count, count))
+
+
+def put_first(pid: int, *, grouped: bool) -> None:
+    """Let PID 1 outweigh what it runs; only root can.
+
+    Args:
+        grouped: A control group shares the processor out, and priorities count within it. Else
+            they count within a session only, and the kernel shares out between sessions.
+    """
+    if os.geteuid() != 0:
+        return
+    with contextlib.suppress(OSError):
+        if grouped:
+            os.setpriority(os.PRIO_PROCESS, pid, _PRIORITY)
+        else:
+            Path(f"/proc/{pid}/autogroup").write_text(str(_PRIORITY), encoding="ascii")
