@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import time
 from typing import TYPE_CHECKING
@@ -246,3 +247,39 @@ def test_a_wrong_field_is_refused_by_name(steady: Client, fields: dict[str, obje
     assert refused.value.status == 400
     if "cwd" not in fields:
         assert next(iter(fields)) in refused.value.message
+
+
+@pytest.mark.finding(19)
+def test_a_search_by_command_line_does_not_find_the_shell_that_searches(client: Client) -> None:
+    answer = client.execute(
+        "exec 2>&1; sleep 987 & pkill -f 'sleep 987'; sleep 988 & echo on; pgrep -fc 'sleep 988';"
+        " pkill -f 'sleep 988'; exit 5"
+    )
+    assert (answer["stdout"], answer["exit_code"]) == (b"on\n1\n", 5)
+    assert client.execute("sleep 986 & time pkill -f 'sleep 986'; echo on")["stdout"] == b"on\n"
+
+
+@pytest.mark.finding(19)
+@pytest.mark.parametrize("shell", ["bash", "dash", "busybox"])
+def test_a_script_that_is_no_argument_runs_like_one(client: Client, home: Path, shell: str) -> None:
+    program = shutil.which(shell)
+    if program is None:
+        pytest.skip(f"there is no {shell} here")
+    folder = home / "shells"
+    folder.mkdir()
+    (folder / ("bash" if shell == "bash" else "sh")).symlink_to(program)
+    for name in ("env", "sleep", "cat", "grep"):
+        (folder / name).symlink_to(shutil.which(name) or "")
+    path = {"PATH": str(folder)}
+    script = (
+        "# the first line\necho $# ${0##*/}; read line; echo [$line]\n"
+        "env | grep -c _sandbox_script\ncat <<END\nhere\nEND\nset -e\nnonesuch || true\n"
+        "trap 'echo bye' EXIT; false; echo never"
+    )
+    answer = client.execute(script, env=path, stdin="input\n")
+    name = "bash" if shell == "bash" else "sh"
+    expected = f"0 {name}\n[input]\n0\nhere\nbye\n"
+    assert (answer["stdout"].decode(), answer["exit_code"]) == (expected, 1)
+    assert (b"8: " in answer["stderr"], b"nonesuch: " in answer["stderr"]) == (True, True)
+    assert client.execute("echo one; fi", env=path)["exit_code"] == 2
+    assert client.execute("kill -9 $$; true", env=path)["exit_code"] == 137

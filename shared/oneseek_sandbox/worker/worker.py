@@ -66,6 +66,14 @@ MAX_OUTPUT_BYTES = 64 * 1024 * 1024
 MAX_SCRIPT_ARGUMENT = 100 * 1024  # Linux refuses one argument above 128 KiB
 MAX_JOB_BYTES = 64 * 1024  # well below what a socket takes at once
 SCRIPT_FD = 3
+# Whoever looks for a process by its command line (`pkill -f`) must not find the shell that runs the
+# search. The script then stands in the environment, and is gone from there before it begins.
+SCRIPT_VARIABLE = b"_sandbox_script"
+RUN_VARIABLE = b'set -- "$%b"; unset %b; eval "shift; $1"' % (SCRIPT_VARIABLE, SCRIPT_VARIABLE)
+PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:,+@% ")
+STAYING = frozenset(
+    (b"time", b"command", b"builtin", b"eval")
+)  # a shell that waits for what follows
 MAX_RESTARTED_WALKS = 200
 MAX_OPEN_FILES = 4096
 CHUNK = 256 * 1024
@@ -1777,10 +1785,18 @@ def candidates(name: bytes, env: dict[bytes, bytes]) -> Iterator[bytes]:
 
 
 def shell_arguments(script: bytes, env: dict[bytes, bytes]) -> list[bytes]:
-    """Return the arguments that run a script, from SCRIPT_FD when it is too long for one of them."""
+    """Return the arguments that run a script, and make it ready in `env` where it is not in them.
+
+    It comes from SCRIPT_FD when it is too long for either. One plain command stays an argument: of
+    that bash makes no process, but becomes it.
+    """
     shell = b"bash" if any(candidates(b"bash", env)) else b"sh"
     if len(script) <= MAX_SCRIPT_ARGUMENT:
-        return [shell, b"-c", b"--", script]
+        first = script.split(None, 1)[:1]
+        if shell == b"bash" and PLAIN.issuperset(script) and not STAYING.issuperset(first):
+            return [shell, b"-c", b"--", script]
+        env[SCRIPT_VARIABLE] = script
+        return [shell, b"-c", b"--", RUN_VARIABLE]
     return [shell, b"/proc/self/fd/%d" % SCRIPT_FD]
 
 
