@@ -15,12 +15,14 @@ from oneseek_sandbox.testing.clock import FakeClock
 from oneseek_sandbox.testing.leases import placement
 
 # Long enough that nothing ends by itself, and short enough to be waited for at a `pause`.
-TERMS = LeaseTerms(2000, ended_ms=60_000, idle_ms=2000, max_sandboxes=4, max_request_ids=3)
+TERMS = LeaseTerms(
+    2000, ended_ms=60_000, idle_ms=2000, max_sandboxes=4, max_request_ids=3, pause_ms=600_000
+)
 THREADS = [Thread("s", "a"), Thread("s", "b"), Thread("s:a", "")]
 STEPS = 360
 # Compared as they are; ids differ by nature, and times by how fast a server is.
 PLAIN = {"thread", "state", "idle_ms", "suspect", "pins", "uid", "name", "restarted"}
-PLAIN |= {"reason", "end", "more", "already"}
+PLAIN |= {"reason", "end", "more", "already", "tries"}
 NESTED = {"lease", "doomed", "placement"}
 
 
@@ -100,6 +102,7 @@ def some_call(chance, sides):
         "get": lambda _: ((thread,), {}),
         "leases": lambda _: ((), {}),
         "doomed": lambda _: ((100,), {}),
+        "take_doomed": lambda _: ((100,), {}),
         "expire": lambda _: ((100,), {}),
     }
     pick_id = lambda side: None if an_id is None else side.ids[an_id]  # noqa: E731

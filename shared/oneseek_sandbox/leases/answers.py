@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "read_acquired",
+    "read_all_doomed",
     "read_creation",
     "read_doomed",
     "read_lease",
@@ -96,7 +97,7 @@ def read_resolved(answer: Sequence[str]) -> Resolved:
     return Resolved(Thread(scope, thread_id), cast("EndReason", reason) if reason else None)
 
 
-def read_doomed(entry: str) -> Doomed:
+def read_doomed(entry: str, *, tries: int = 0) -> Doomed:
     """Read one doomed entry."""
     uid, name, scope, thread_id, sandbox_id, generation, reason = json.loads(entry)
     return Doomed(
@@ -106,7 +107,14 @@ def read_doomed(entry: str) -> Doomed:
         sandbox_id=sandbox_id,
         generation=int(generation),
         reason=cast("EndReason", reason),
+        tries=tries,
     )
+
+
+def read_all_doomed(answer: Sequence[str]) -> list[Doomed]:
+    """Read what `doomed.lua` and `take_doomed.lua` answer."""
+    pairs = zip(answer[1::2], answer[2::2], strict=True)
+    return [read_doomed(entry, tries=int(tries)) for tries, entry in pairs]
 
 
 def write_placement(placement: Placement) -> list[str]:

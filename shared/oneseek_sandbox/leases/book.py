@@ -67,7 +67,10 @@ class LeaseBook:
         lost: str | None = None,
     ) -> Granted | Suspected | Creation | Busy:
         """Grant the lease, or begin a creation under the new `sandbox_id`."""
-        replaces = thread in self.records
+        found = self.records.get(thread)
+        # What is over takes no room, also when this very call ends it.
+        replaces = found is not None and now_ms < found.over_ms
+        taken = self._taken(now_ms)
         record = self._settled(thread, now_ms)
         if record and record.state == "restarting" and now_ms >= record.deadline_ms:
             record.lapse()
@@ -75,7 +78,8 @@ class LeaseBook:
             self._end(record, "lose", now_ms, "lost")
             record = None
         if record is None:
-            self._check_capacity(thread, replaces=replaces)
+            if not replaces and 0 < self.terms.max_sandboxes <= taken:
+                raise refusal("capacity", thread=thread)
             return self._begin(thread, now_ms, attempt, sandbox_id, idle_ms)
         if record.state != "ready" and record.attempt == attempt:
             return record.creation()
@@ -243,10 +247,9 @@ class LeaseBook:
         record = self.records.get(lease.thread)
         return record if record and record.state == "ready" and record.is_seen_by(lease) else None
 
-    def _check_capacity(self, thread: Thread, *, replaces: bool) -> None:
-        taken = len(self.records) + len(self.doomed)
-        if not replaces and 0 < self.terms.max_sandboxes <= taken:
-            raise refusal("capacity", thread=thread)
+    def _taken(self, now_ms: int) -> int:
+        live = sum(record.over_ms > now_ms for record in self.records.values())
+        return live + len(self.doomed)
 
     def _begin(
         self, thread: Thread, now_ms: int, attempt: str, sandbox_id: str, idle_ms: int | None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from oneseek_sandbox.clock import SystemClock
 from oneseek_sandbox.leases.book_file import BookFile
+from oneseek_sandbox.leases.doomed import next_due, take_doomed
 from oneseek_sandbox.leases.keeper import BookKeeper
 from oneseek_sandbox.leases.keys import thread_tag
 from oneseek_sandbox.leases.notices import Notices
@@ -192,8 +193,16 @@ class FileLeaseStore:
         return await self._keeper.change(lambda book, now_ms: book.expire(limit, now_ms=now_ms))
 
     async def doomed(self, limit: int) -> list[Doomed]:
-        """Return the oldest doomed entries."""
-        return await self._keeper.look(lambda book, _: list(book.doomed.values())[:limit])
+        """Return doomed entries."""
+        return await self._keeper.look(lambda book, _: next_due(book.doomed, limit))
+
+    async def take_doomed(self, limit: int) -> list[Doomed]:
+        """Return doomed entries that are due, and put them off."""
+        return await self._keeper.change(
+            lambda book, now_ms: take_doomed(
+                book.doomed, limit, now_ms=now_ms, pause_ms=book.terms.pause_ms
+            )
+        )
 
     async def doomed_among(self, uids: list[str]) -> set[str]:
         """Return which of these are doomed."""

@@ -37,8 +37,9 @@ class KeyNames:
     Attributes:
         stem: What every key begins with.
         live: Sorted set: tag of each lease → when it is over, in milliseconds.
-        doomed: Sorted set: uid → when it was doomed, in milliseconds.
+        doomed: Sorted set: uid → when to look at it next, in milliseconds.
         doomed_entries: Hash: uid → what must be deleted, as JSON.
+        doomed_tries: Hash: uid → how often that was tried.
         generation: The last generation given out.
         notices: Channel; a message is the tag of the thread that changed.
     """
@@ -53,6 +54,7 @@ class KeyNames:
         self.live = self.stem + "live"
         self.doomed = self.stem + "doomed"
         self.doomed_entries = self.stem + "doomed-entries"
+        self.doomed_tries = self.stem + "doomed-tries"
         self.generation = self.stem + "generation"
         self.notices = self.stem + "notices"
 
@@ -82,7 +84,8 @@ class KeyNames:
 
     def of_store(self) -> list[str]:
         """Return what transitions of any thread may touch."""
-        return [self.live, self.doomed, self.doomed_entries, self.generation]
+        doomed = [self.doomed, self.doomed_entries, self.doomed_tries]
+        return [self.live, *doomed, self.generation]
 
     def of_thread(self, tag: str) -> list[str]:
         """Return what transitions of this thread may touch, but for ids they only learn there."""

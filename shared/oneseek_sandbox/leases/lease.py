@@ -41,7 +41,9 @@ class LeaseTerms:
         ended_ms: How long the store can still tell why a `sandbox_id` ended.
         idle_ms: Idle timeout of acquires that give none.
         lifetime_ms: Longest life of a sandbox, used or not; 0 for none.
-        max_sandboxes: Leases and doomed entries together, at most; 0 for no limit.
+        pause_ms: Between the first two looks at what cannot be proved gone; it doubles six times.
+        max_sandboxes: Leases that are not over and doomed entries together, at most; 0 for no
+            limit.
         max_request_ids: Different `request_id`s that one lease remembers, at most.
     """
 
@@ -50,6 +52,7 @@ class LeaseTerms:
     idle_ms: int = 900_000
     lifetime_ms: int = 0
     max_sandboxes: int = 0
+    pause_ms: int = 5000
     max_request_ids: int = 10_000
 
 
@@ -145,7 +148,12 @@ class Busy:
 
 @dataclass(frozen=True, slots=True)
 class Doomed:
-    """A sandbox that must be deleted; the entry stays until that is proved."""
+    """A sandbox that must be deleted; the entry stays until that is proved.
+
+    Attributes:
+        tries: How often that was tried before.
+        next_ms: Not before then is it tried again, where the store keeps that here.
+    """
 
     uid: str
     name: str
@@ -153,6 +161,8 @@ class Doomed:
     sandbox_id: str
     generation: int
     reason: EndReason
+    tries: int = 0
+    next_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from oneseek_sandbox.clock import SystemClock
 from oneseek_sandbox.leases.book import LeaseBook
+from oneseek_sandbox.leases.doomed import next_due, take_doomed
 from oneseek_sandbox.leases.keys import thread_tag
 from oneseek_sandbox.leases.notices import Notices
 from oneseek_sandbox.leases.store import LeaseTerms
@@ -157,8 +158,13 @@ class MemoryLeaseStore:
         return expired
 
     async def doomed(self, limit: int) -> list[Doomed]:
-        """Return the oldest doomed entries."""
-        return list(self._book.doomed.values())[:limit]
+        """Return doomed entries."""
+        return next_due(self._book.doomed, limit)
+
+    async def take_doomed(self, limit: int) -> list[Doomed]:
+        """Return doomed entries that are due, and put them off."""
+        book, now_ms = self._book, self._clock.now_ms()
+        return take_doomed(book.doomed, limit, now_ms=now_ms, pause_ms=book.terms.pause_ms)
 
     async def doomed_among(self, uids: list[str]) -> set[str]:
         """Return which of these are doomed."""

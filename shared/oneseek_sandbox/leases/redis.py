@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from oneseek_sandbox.leases.answers import (
     read_acquired,
+    read_all_doomed,
     read_creation,
     read_doomed,
     read_lease,
@@ -16,6 +17,7 @@ from oneseek_sandbox.leases.answers import (
     write_placement,
 )
 from oneseek_sandbox.leases.connection import RedisConnection
+from oneseek_sandbox.leases.doomed import MOST_DOUBLINGS
 from oneseek_sandbox.leases.keys import KeyNames, thread_tag
 from oneseek_sandbox.leases.store import Busy, Creation, Expired, LeaseTerms, Released
 from oneseek_sandbox.leases.subscription import Subscription
@@ -211,9 +213,15 @@ class RedisLeaseStore:
         return Expired([read_doomed(entry) for entry in entries], more=more == "1")
 
     async def doomed(self, limit: int) -> list[Doomed]:
-        """Return the oldest doomed entries."""
-        _, *entries = await self._call("doomed", self._keys.of_store(), "", limit)
-        return [read_doomed(entry) for entry in entries]
+        """Return doomed entries."""
+        return read_all_doomed(await self._call("doomed", self._keys.of_store(), "", limit))
+
+    async def take_doomed(self, limit: int) -> list[Doomed]:
+        """Return doomed entries that are due, and put them off."""
+        pauses = (self._terms.pause_ms, MOST_DOUBLINGS)
+        return read_all_doomed(
+            await self._call("take_doomed", self._keys.of_store(), "", limit, *pauses)
+        )
 
     async def doomed_among(self, uids: list[str]) -> set[str]:
         """Return which of these are doomed."""

@@ -204,7 +204,15 @@ class LeaseStore(Protocol):
         ...
 
     async def doomed(self, limit: int) -> list[Doomed]:
-        """Return at most `limit` entries, oldest first (4)."""
+        """Return at most `limit` entries, next due first (4)."""
+        ...
+
+    async def take_doomed(self, limit: int) -> list[Doomed]:
+        """Return at most `limit` entries that are due, longest due first, and put them off (9).
+
+        The pause doubles with each look (`LeaseTerms.pause_ms`): what cannot be proved gone delays
+        nobody, and of all processes one looks.
+        """
         ...
 
     async def doomed_among(self, uids: list[str]) -> set[str]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from oneseek_sandbox.testing.lease_activity import ActivityPromises
 from oneseek_sandbox.testing.lease_creation import CreationPromises
+from oneseek_sandbox.testing.lease_deletion import DeletionPromises
 from oneseek_sandbox.testing.lease_endings import EndingPromises
 from oneseek_sandbox.testing.lease_requests import RequestPromises
 from oneseek_sandbox.testing.lease_steps import (
@@ -41,5 +42,7 @@ __all__ = [
 ]
 
 
-class LeaseStoreContract(CreationPromises, ActivityPromises, RequestPromises, EndingPromises):
+class LeaseStoreContract(
+    CreationPromises, ActivityPromises, RequestPromises, EndingPromises, DeletionPromises
+):
     """Every promise of the port that a store can hold; numbers are the design's."""

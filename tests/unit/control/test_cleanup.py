@@ -7,6 +7,7 @@ import dataclasses
 
 import pytest
 
+from oneseek_sandbox import cleanup
 from oneseek_sandbox.leases.memory import MemoryLeaseStore
 from oneseek_sandbox.leases.store import Thread
 from oneseek_sandbox.runtimes.runtime import Labels
@@ -87,6 +88,70 @@ async def test_one_round_ends_when_leases_expire_as_fast_as_it_ends_them(world, 
     async with asyncio.timeout(5):
         await world.cleanup().run()
     assert len(asked) > 1
+
+
+async def _expired(world, clock, count):
+    """Leave so many sandboxes whose leases are over."""
+    for number in range(count):
+        await world.acquire(f"thread {number}", idle_timeout_seconds=1)
+    clock.advance(2000)
+
+
+@pytest.fixture
+def timed(new_world):
+    """A world whose clock the test moves."""
+    clock = FakeClock()
+    return new_world(lambda terms: MemoryLeaseStore(terms, clock)), clock
+
+
+@pytest.mark.finding(16)
+@pytest.mark.promise(9)
+async def test_what_cannot_be_proved_gone_delays_nothing_that_ended_later(timed):
+    world, clock = timed
+    await _expired(world, clock, 120)
+    stop, stuck = world.runtime.stop, set(world.runtime.objects)
+
+    async def stop_others(uid, name, **fields):
+        return False if uid in stuck else await stop(uid, name, **fields)
+
+    world.runtime.stop = stop_others
+    await world.cleanup().run()
+    await world.acquire("new", idle_timeout_seconds=1)
+    clock.advance(60_000)
+    assert (await world.cleanup().run()).expired == 1
+    assert set(world.runtime.objects) == stuck
+    world.runtime.stop = stop
+    clock.advance(3_600_000)
+    await world.cleanup().run()
+    assert world.runtime.objects == {}
+    assert await world.store.doomed(1) == []
+
+
+@pytest.mark.finding(16)
+@pytest.mark.promise(9)
+async def test_one_round_asks_all_that_expired_to_end(timed):
+    world, clock = timed
+    await _expired(world, clock, 350)
+    assert (await world.cleanup().run()).expired == 350
+    assert world.runtime.objects == {}
+
+
+@pytest.mark.finding(16)
+async def test_a_sandbox_that_cannot_be_asked_to_end_does_not_hold_up_a_round(timed, monkeypatch):
+    monkeypatch.setattr(cleanup, "_STOP_SECONDS", 0.05)
+    world, clock = timed
+    await _expired(world, clock, 2)
+    stop, hangs = world.runtime.stop, next(iter(world.runtime.objects))
+
+    async def stop_or_hang(uid, name, **fields):
+        await asyncio.sleep(3600 if uid == hangs else 0)
+        return await stop(uid, name, **fields)
+
+    world.runtime.stop = stop_or_hang
+    async with asyncio.timeout(20):
+        await world.cleanup().run()
+    assert set(world.runtime.objects) == {hangs}
+    assert [entry.uid for entry in await world.store.doomed(10)] == [hangs]
 
 
 @pytest.mark.promise(6)

@@ -23,7 +23,10 @@ local function begin()
   return { 'creation', shown(lease) }
 end
 
-local replaces = redis.call('EXISTS', key('lease', TAG)) == 1
+-- What is over takes no room, also when this very call ends it.
+local over_ms = redis.call('ZSCORE', LIVE, TAG)
+local replaces = over_ms and NOW < tonumber(over_ms)
+local taken = redis.call('ZCOUNT', LIVE, '(' .. text(NOW), '+inf') + redis.call('ZCARD', DOOMED)
 local lease = settled(TAG)
 if lease and lease.state == 'restarting' and NOW >= lease.deadline_ms then
   lease.state, lease.suspect, lease.attempt = 'ready', '1', ''
@@ -34,7 +37,6 @@ if lease and lease.state == 'ready' and lease.sandbox_id == lost then
   lease = nil
 end
 if not lease then
-  local taken = redis.call('ZCARD', LIVE) + redis.call('ZCARD', DOOMED)
   if not replaces and limit > 0 and taken >= limit then return refused('capacity') end
   return begin()
 end

@@ -5,4 +5,5 @@
 
 redis.call('ZREM', DOOMED, ARGV[4])
 redis.call('HDEL', ENTRIES, ARGV[4])
+redis.call('HDEL', TRIES, ARGV[4])
 return { 'done' }

@@ -9,6 +9,7 @@
 
 local STEM, TAG, ENDED_MS = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local LIVE, DOOMED, ENTRIES = STEM .. 'live', STEM .. 'doomed', STEM .. 'doomed-entries'
+local TRIES = STEM .. 'doomed-tries'
 local NUMBERS = { 'generation', 'deadline_ms', 'idle_ms', 'created_ms', 'used_ms',
   'expires_ms', 'over_ms', 'ends_ms' }
 

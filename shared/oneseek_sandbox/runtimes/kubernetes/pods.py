@@ -146,19 +146,19 @@ class Pods:
     async def delete(self, uid: str, name: str, *, generation: int | None = None) -> bool:
         """Delete a pod by uid; True when it is proved gone, False while it is ending.
 
-        With `generation` it is left alone (False) when labelled with a greater one.
+        With `generation` it is left alone (False) when labelled with a greater one. Without, this is
+        one call, of which a round of the cleanup makes very many.
         """
         for _ in range(_DELETE_TRIES):
-            pod = await self.get(uid, name)
-            if pod is None:
-                return True
-            labels = read_labels(pod)
-            if generation is not None and labels and labels.generation > generation:
-                return False
-            if "deletionTimestamp" in pod["metadata"]:
-                return False
             preconditions = {"uid": uid}
             if generation is not None:
+                pod = await self.get(uid, name)
+                if pod is None:
+                    return True
+                labels = read_labels(pod)
+                newer = labels is not None and labels.generation > generation
+                if newer or "deletionTimestamp" in pod["metadata"]:
+                    return False
                 preconditions["resourceVersion"] = pod["metadata"]["resourceVersion"]
             try:
                 await self._api.delete(f"{self._path}/{name}", {"preconditions": preconditions})
@@ -167,7 +167,10 @@ class Pods:
                     return True
                 if error.status != _CONFLICT:
                     raise refusal(error, self._settings.namespace) from error
-                continue  # it changed, or another pod has the name: look again
+                if await self.get(uid, name) is None:
+                    return True  # another pod has the name
+            else:
+                return False
         return False
 
     async def why(self, uid: str, name: str) -> str:
