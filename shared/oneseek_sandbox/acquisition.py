@@ -6,30 +6,44 @@ import asyncio
 import contextlib
 import logging
 import secrets
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from oneseek_sandbox.creation import Created
 from oneseek_sandbox.errors import (
     CreationLostError,
-    SandboxError,
     SandboxLostError,
     SandboxUnavailableError,
-    StoreUnavailableError,
+    UnavailableError,
 )
 from oneseek_sandbox.leases.store import Busy, Creation, Granted
 
 if TYPE_CHECKING:
-    from oneseek_sandbox.creation import Creator
+    from oneseek_sandbox.creation import Created, Creator
+    from oneseek_sandbox.judgement import Judge
     from oneseek_sandbox.leases.store import Lease, LeaseStore, Thread
     from oneseek_sandbox.runtimes.runtime import Runtime
-    from oneseek_sandbox.worker.client import WorkerClient
 
-__all__ = ["Acquisition"]
+__all__ = ["Acquired", "Acquisition"]
 
 log = logging.getLogger(__name__)
 
-_HEALTH_SECONDS: Final = 5.0
 _CLOSE_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Acquired:
+    """A ready lease, and the news of its sandbox that this acquire is to tell.
+
+    Attributes:
+        fresh: Its workspace was made empty, and no acquire has told so.
+        restarted: Its processes were lost and its files kept, and no acquire has told so.
+        teller: What the news were taken with; empty when there are none.
+    """
+
+    lease: Lease
+    fresh: bool = False
+    restarted: bool = False
+    teller: str = ""
 
 
 class Acquisition:
@@ -43,15 +57,15 @@ class Acquisition:
         self,
         store: LeaseStore,
         runtime: Runtime,
-        workers: WorkerClient,
         creator: Creator,
+        judge: Judge,
         *,
         patience_seconds: float,
     ) -> None:
         self.runtime = runtime
         self.creator = creator
+        self.judge = judge
         self._store = store
-        self._workers = workers
         self._patience_seconds = patience_seconds
         self._creating: set[asyncio.Task[Created]] = set()
 
@@ -67,34 +81,44 @@ class Acquisition:
             await asyncio.gather(*late, return_exceptions=True)
         await self.runtime.close()
 
-    async def acquire(self, thread: Thread, *, idle_ms: int | None) -> Created:
-        """Return the thread's ready lease, and whether its files were there before.
+    async def acquire(self, thread: Thread, *, idle_ms: int | None) -> Acquired:
+        """Return the thread's ready lease, and what is to be told of its sandbox.
+
+        Once the answer was delivered, or is known not to be, `settle_news` has to be called.
 
         Raises:
             SandboxUnavailableError: It took longer than the patience allows.
         """
         try:
             async with asyncio.timeout(self._patience_seconds):
-                acquired = await self._acquire(thread, idle_ms=idle_ms)
+                return await self._with_news(await self._acquire(thread, idle_ms=idle_ms))
         except TimeoutError:
             raise SandboxUnavailableError(
                 f"The thread's sandbox did not become ready within {self._patience_seconds:g} s. "
                 "Try again."
             ) from None
-        await self._acknowledge(acquired.lease)
-        return acquired
 
-    async def _acknowledge(self, lease: Lease) -> None:
-        """Note that a restart is told by this acquire; told twice is better than never."""
-        if lease.placement is None or not lease.placement.restarted:
+    async def settle_news(self, acquired: Acquired, *, heard: bool) -> None:
+        """Note what became of the news; told twice is better than never."""
+        if not acquired.teller:
             return
         try:
-            await self._store.acknowledge_restart(lease)
-        except StoreUnavailableError as error:
-            log.warning("The next acquire will tell of the restart again: %s", error)
+            await self._store.settle_news(acquired.lease, teller=acquired.teller, heard=heard)
+        except UnavailableError as error:
+            log.warning("A later acquire will tell again what is new of a sandbox: %s", error)
 
-    async def _acquire(self, thread: Thread, *, idle_ms: int | None) -> Created:
-        lost: str | None = None
+    async def _with_news(self, lease: Lease) -> Acquired:
+        """Take the news to tell, if there are any and nobody else is about to."""
+        placement = lease.placement
+        if placement is None or not (placement.fresh or placement.restarted):
+            return Acquired(lease)
+        teller = secrets.token_hex(8)
+        if not await self._store.take_news(lease, teller=teller):
+            return Acquired(lease)
+        return Acquired(lease, placement.fresh, placement.restarted, teller)
+
+    async def _acquire(self, thread: Thread, *, idle_ms: int | None) -> Lease:
+        lost: Lease | None = None
         while True:
             outcome = await self._store.acquire(
                 thread, attempt=secrets.token_hex(16), idle_ms=idle_ms, lost=lost
@@ -102,87 +126,29 @@ class Acquisition:
             if isinstance(outcome, Busy):
                 await self._store.wait(thread, outcome.wait_ms)
             elif isinstance(outcome, Creation):
-                try:
-                    return await self._create(outcome)
-                except (CreationLostError, SandboxLostError):
-                    continue  # taken over, released or ended: what is the thread's lease now?
-            elif await self._answers(outcome.lease):
+                # Taken over, released or ended meanwhile: what is the thread's lease now?
+                with contextlib.suppress(CreationLostError, SandboxLostError):
+                    return await self._create(outcome, keep_idle=idle_ms is None)
+            elif await self.judge.answers(outcome.lease, idle_ms=outcome.lease.idle_ms):
                 if isinstance(outcome, Granted):
-                    return Created(outcome.lease, found=True)
+                    return outcome.lease
                 # The suspicion is gone; asked again, the store counts this as activity.
             else:
-                settled = await self._settle(outcome.lease)
-                if isinstance(settled, Created):
-                    return settled
-                lost = settled
+                verdict = await self.judge.judge(outcome.lease)
+                if verdict == "gone":
+                    lost = outcome.lease
+                elif verdict != "answers" and (restart := await self.judge.restart(outcome.lease)):
+                    with contextlib.suppress(CreationLostError, SandboxLostError):
+                        return await self._create(restart)
 
-    async def _create(self, creation: Creation, *, restart: bool = False) -> Created:
+    async def _create(self, creation: Creation, *, keep_idle: bool = False) -> Lease:
         """Create to the end even when the caller goes away: the next acquire finds it ready."""
-        task = asyncio.create_task(self.creator.create(creation, restart=restart))
+        task = asyncio.create_task(self.creator.create(creation, keep_idle=keep_idle))
         self._creating.add(task)
         task.add_done_callback(self._forget)
-        return await asyncio.shield(task)
+        return (await asyncio.shield(task)).lease
 
     def _forget(self, task: asyncio.Task[Created]) -> None:
         self._creating.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.warning("A creation failed: %s", error)
-
-    async def _answers(self, lease: Lease) -> bool:
-        """Ask the worker; clear the lease's mark when it answers."""
-        try:
-            async with asyncio.timeout(_HEALTH_SECONDS):
-                await self._workers.health(lease, idle_ms=lease.idle_ms)
-        except (TimeoutError, SandboxError):
-            return False
-        if lease.suspect:
-            await self._store.clear(lease)
-        return True
-
-    async def _settle(self, lease: Lease) -> Created | str:
-        """Ask the runtime about a sandbox that does not answer.
-
-        Returns:
-            The restarted sandbox, or the `sandbox_id` of one that is gone for good.
-
-        Raises:
-            SandboxUnavailableError: It runs and does not answer; nothing is thrown away for that.
-        """
-        placement = lease.placement
-        if placement is None:
-            return ""
-        state = await self.runtime.inspect(placement.uid, placement.name)
-        if state == "gone":
-            return lease.sandbox_id
-        if state == "running":
-            return await self._doubt(lease)
-        with contextlib.suppress(CreationLostError):
-            outcome = await self._store.restart(
-                lease.thread, sandbox_id=lease.sandbox_id, attempt=secrets.token_hex(16)
-            )
-            if isinstance(outcome, Creation):
-                try:
-                    return await self._create(outcome, restart=True)
-                except SandboxLostError:
-                    return lease.sandbox_id
-        return ""
-
-    async def _doubt(self, lease: Lease) -> str:
-        """Decide about an object that runs: another process inside is a loss, silence is not."""
-        await self._store.suspect(lease)
-        try:
-            async with asyncio.timeout(_HEALTH_SECONDS):
-                await self._workers.health(lease)
-        except SandboxLostError:
-            return lease.sandbox_id
-        except TimeoutError as error:
-            raise self._silent(lease) from error
-        except SandboxError as error:
-            raise self._silent(lease) from error
-        return ""
-
-    def _silent(self, lease: Lease) -> SandboxUnavailableError:
-        return SandboxUnavailableError(
-            f"The sandbox of thread {lease.thread.thread_id!r} is running and does not answer. Try "
-            "again; to give its files up and start anew, release it and acquire again."
-        )

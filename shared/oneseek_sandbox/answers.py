@@ -31,17 +31,17 @@ def _time(milliseconds: int) -> datetime:
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
-def acquired(lease: Lease, reused: bool, workspace: str) -> AcquireAnswer:
-    """Answer an acquire."""
+def acquired(lease: Lease, workspace: str, *, fresh: bool, restarted: bool) -> AcquireAnswer:
+    """Answer an acquire, with the news that it is the one to tell."""
     placement = lease.placement
     return AcquireAnswer(
         sandbox_id=lease.sandbox_id,
         thread_id=lease.thread.thread_id,
         scope=lease.thread.scope,
         generation=lease.generation,
-        reused=reused,
+        reused=not fresh,
         warm=placement is not None and placement.warm,
-        restarted=placement is not None and placement.restarted,
+        restarted=restarted,
         created_at=_time(lease.created_ms),
         last_used_at=_time(lease.used_ms),
         expires_at=_time(lease.expires_ms),

@@ -74,22 +74,23 @@ def build_provisioner(settings: Settings, *, control: bool = True) -> Provisione
     if control:
         from oneseek_sandbox.acquisition import Acquisition
         from oneseek_sandbox.auth import TokenKey
+        from oneseek_sandbox.claiming import Claims
         from oneseek_sandbox.creation import Creator
+        from oneseek_sandbox.judgement import Judge
 
         runtime = build_runtime(settings)
-        creator = Creator(
-            store,
+        claims = Claims(
             runtime,
             workers,
             TokenKey.from_settings(settings),
             startup_seconds=settings.startup_timeout_seconds,
-            creation_ms=lease_terms(settings).creation_ms,
         )
+        creator = Creator(store, runtime, claims, creation_ms=lease_terms(settings).creation_ms)
         acquisition = Acquisition(
             store,
             runtime,
-            workers,
             creator,
+            Judge(store, runtime, workers),
             patience_seconds=settings.startup_timeout_seconds + 30,
         )
     return Provisioner(

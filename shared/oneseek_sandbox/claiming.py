@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from oneseek_sandbox.errors import SandboxStartError
+from oneseek_sandbox.leases.store import Placement
 from oneseek_sandbox.worker.client import WorkerNotReadyError
 
 if TYPE_CHECKING:
@@ -15,15 +16,15 @@ if TYPE_CHECKING:
     from oneseek_sandbox.runtimes.runtime import Runtime, SandboxObject
     from oneseek_sandbox.worker.client import WorkerClient
 
-__all__ = ["Claiming"]
+__all__ = ["Claims"]
 
 _FIRST_LOOK_SECONDS: Final = 0.002
 _SLOWEST_LOOK_SECONDS: Final = 0.1
 _STATE_LOOK_SECONDS: Final = 1.0
 
 
-class Claiming:
-    """Makes workers ours.
+class Claims:
+    """Waits for workers, and makes them ours.
 
     Args:
         startup_seconds: How long a sandbox may take until its worker answers.
@@ -42,16 +43,45 @@ class Claiming:
         self._token_key = token_key
         self._startup_seconds = startup_seconds
 
-    async def claim(self, creation: Creation, sandbox: SandboxObject) -> tuple[SandboxObject, str]:
-        """Ask the worker until it answers; that is the quickest sign of readiness.
+    async def claim(
+        self, creation: Creation, sandbox: SandboxObject, *, found: bool, idle_ms: int
+    ) -> Placement:
+        """Claim a worker once it answers, and return where the sandbox is and who it is.
+
+        The worker of a restarted sandbox takes the token of its lease and no other.
+
+        Args:
+            found: The sandbox was claimed before, so there are files in it.
+
+        Raises:
+            ClaimConflictError: It was claimed with another token.
+            CreationLostError: A later generation claimed it.
+            SandboxStartError: It ended, or was not ready in time.
+        """
+        before = creation.placement
+        token = before.token if before else self._token_key.token_for(sandbox.uid)
+        sandbox, boot_id = await self._answering(creation, sandbox, token, idle_ms)
+        return Placement(
+            uid=sandbox.uid,
+            name=sandbox.name,
+            address=sandbox.address,
+            token=token,
+            key_id=before.key_id if before else self._token_key.key_id,
+            boot_id=boot_id,
+            warm=sandbox.warm,
+            # Whoever began this may have died after the start and before the claim.
+            restarted=sandbox.restarted
+            or (before is not None and (before.restarted or before.boot_id != boot_id)),
+            fresh=before.fresh if before else not found,
+        )
+
+    async def _answering(
+        self, creation: Creation, sandbox: SandboxObject, token: str, idle_ms: int
+    ) -> tuple[SandboxObject, str]:
+        """Ask the worker until it answers, the quickest sign of readiness.
 
         Returns:
             The sandbox, with the address at which it answered, and its boot id.
-
-        Raises:
-            ClaimConflictError: It belongs to somebody else.
-            CreationLostError: A later generation claimed it.
-            SandboxStartError: It ended, or does not answer in time.
         """
         clock = asyncio.get_running_loop().time
         deadline = clock() + self._startup_seconds
@@ -60,9 +90,9 @@ class Claiming:
             try:
                 claimed = await self._workers.claim(
                     sandbox.address,
-                    token=self._token_key.token_for(sandbox.uid),
+                    token=token,
                     generation=creation.generation,
-                    idle_ms=creation.idle_ms,
+                    idle_ms=idle_ms,
                     uid=sandbox.uid,
                 )
             except WorkerNotReadyError:

@@ -11,7 +11,8 @@ import logging
 import secrets
 from typing import TYPE_CHECKING, Final
 
-from oneseek_sandbox.errors import SandboxError, SandboxGoneError
+from oneseek_sandbox.ending import delete_doomed
+from oneseek_sandbox.errors import SandboxError
 from oneseek_sandbox.leases.store import Creation
 from oneseek_sandbox.models import CleanupIdleAnswer
 
@@ -19,11 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from oneseek_sandbox.creation import Creator
+    from oneseek_sandbox.judgement import Judge
     from oneseek_sandbox.leases.store import Doomed, Lease, LeaseStore, Thread
     from oneseek_sandbox.runtimes.runtime import Runtime, SandboxObject
-    from oneseek_sandbox.worker.client import WorkerClient
 
-__all__ = ["Cleanup", "clean_up_every", "delete_doomed"]
+__all__ = ["Cleanup", "clean_up_every"]
 
 log = logging.getLogger(__name__)
 
@@ -65,16 +66,16 @@ class Cleanup:
         self,
         store: LeaseStore,
         runtime: Runtime,
-        workers: WorkerClient,
         creator: Creator,
+        judge: Judge,
         *,
         sweep_ms: int,
         now_ms: int,
     ) -> None:
         self._store = store
         self._runtime = runtime
-        self._workers = workers
         self._creator = creator
+        self._judge = judge
         self._sweep_ms = sweep_ms
         self._now_ms = now_ms
 
@@ -135,8 +136,10 @@ class Cleanup:
                 if lease is None and sandbox.claimed:
                     adopted += await self._adopt(sandbox.labels.thread)
                 elif _is_orphan(sandbox, lease, self._now_ms):
-                    limit = lease.generation if lease else sandbox.labels.generation
-                    orphans += await self._runtime.stop(sandbox.uid, sandbox.name, generation=limit)
+                    # Only as it was seen; with a greater one than the lease it is of a time that
+                    # the store has forgotten.
+                    seen = sandbox.labels.generation
+                    orphans += await self._runtime.stop(sandbox.uid, sandbox.name, generation=seen)
             except SandboxError as error:
                 log.warning("Sandbox %s is left for the next sweep: %s", sandbox.name, error)
         return adopted, orphans
@@ -146,7 +149,7 @@ class Cleanup:
         if not isinstance(outcome, Creation):
             return False
         # Released since the runtime was asked, it is gone by now; a new one is not wanted.
-        return (await self._creator.create(outcome, adopt_only=True)).found
+        return (await self._creator.create(outcome, adopt_only=True, keep_idle=True)).found
 
     async def _settle_leases(self, leases: dict[Thread, Lease], seen: set[str]) -> int:
         """Look at leases under suspicion or without an object in the list."""
@@ -158,16 +161,24 @@ class Cleanup:
             if placement.uid in seen and not lease.suspect:
                 continue
             try:
-                if await self._runtime.inspect(placement.uid, placement.name) == "gone":
-                    lost += await self._store.lose(lease) is not None
-                elif lease.suspect:
-                    await self._workers.health(lease)
-                    await self._store.clear(lease)
-            except SandboxGoneError:
-                lost += await self._store.lose(lease) is not None
+                lost += await self._settle_lease(lease)
             except SandboxError as error:
                 log.warning("Sandbox %s stays under suspicion: %s", placement.name, error)
         return lost
+
+    async def _settle_lease(self, lease: Lease) -> bool:
+        """Return whether a lease was lost; a worker that took another's place is claimed again.
+
+        What has stopped is started again only when its thread comes back.
+        """
+        if lease.suspect and await self._judge.answers(lease):
+            return False
+        verdict = await self._judge.judge(lease)
+        if verdict == "gone":
+            return await self._store.lose(lease) is not None
+        if verdict == "replaced" and (restart := await self._judge.restart(lease)):
+            await self._creator.create(restart)
+        return False
 
 
 def _is_orphan(sandbox: SandboxObject, lease: Lease | None, now_ms: int) -> bool:
@@ -179,12 +190,3 @@ def _is_orphan(sandbox: SandboxObject, lease: Lease | None, now_ms: int) -> bool
         and lease.placement is not None
         and lease.placement.uid != sandbox.uid
     )
-
-
-async def delete_doomed(store: LeaseStore, runtime: Runtime, entry: Doomed) -> None:
-    """End a doomed sandbox and drop its entry; what fails stays for the next round."""
-    try:
-        if await runtime.stop(entry.uid, entry.name):
-            await store.forget(entry.uid)
-    except SandboxError as error:
-        log.warning("Sandbox %s stays doomed until it can be ended: %s", entry.name, error)

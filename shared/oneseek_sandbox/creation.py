@@ -11,28 +11,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from oneseek_sandbox.claiming import Claiming
 from oneseek_sandbox.errors import (
     CreationLostError,
     SandboxError,
     SandboxLostError,
     SandboxStartError,
+    SandboxUnavailableError,
     StoreUnavailableError,
     UnavailableError,
 )
-from oneseek_sandbox.leases.store import Placement
 from oneseek_sandbox.runtimes.runtime import Labels
 from oneseek_sandbox.worker.client import ClaimConflictError
 
 if TYPE_CHECKING:
-    from oneseek_sandbox.auth import TokenKey
-    from oneseek_sandbox.leases.store import Creation, Lease, LeaseStore
+    from oneseek_sandbox.claiming import Claims
+    from oneseek_sandbox.leases.store import Creation, Lease, LeaseStore, Placement
     from oneseek_sandbox.runtimes.runtime import Runtime, SandboxObject
-    from oneseek_sandbox.worker.client import WorkerClient
 
 __all__ = ["Created", "Creator"]
 
@@ -53,7 +52,6 @@ class Creator:
     """Turns the right to create into a ready lease.
 
     Args:
-        startup_seconds: How long a sandbox may take until its worker answers.
         creation_ms: Life of the creation lease; it is renewed three times in it.
     """
 
@@ -61,26 +59,26 @@ class Creator:
         self,
         store: LeaseStore,
         runtime: Runtime,
-        workers: WorkerClient,
-        token_key: TokenKey,
+        claims: Claims,
         *,
-        startup_seconds: float,
         creation_ms: int,
     ) -> None:
         self._store = store
         self._runtime = runtime
-        self._token_key = token_key
-        self._claiming = Claiming(runtime, workers, token_key, startup_seconds=startup_seconds)
+        self._claims = claims
         self._creation_ms = creation_ms
 
     async def create(
-        self, creation: Creation, *, restart: bool = False, adopt_only: bool = False
+        self, creation: Creation, *, adopt_only: bool = False, keep_idle: bool = False
     ) -> Created:
         """Make the sandbox, or take over the one that is there.
 
+        A creation with a placement is a restart: that sandbox is started or claimed again, and no
+        other is made.
+
         Args:
-            restart: The lease had a sandbox that stopped: start that one again, make no other.
             adopt_only: Take over what is there, make no other.
+            keep_idle: An adopted sandbox keeps its own idle timeout.
 
         Raises:
             CreationLostError: Somebody else took over, or the thread was released.
@@ -89,7 +87,7 @@ class Creator:
             CapacityError: There is no room for another.
         """
         work = asyncio.ensure_future(
-            self._steps(creation, restart=restart, make=not (restart or adopt_only))
+            self._steps(creation, make=not adopt_only, keep_idle=keep_idle)
         )
         renewing = asyncio.ensure_future(self._keep_alive(creation, work))
         try:
@@ -117,64 +115,72 @@ class Creator:
             except UnavailableError as error:
                 log.warning("Could not renew a creation lease, trying on: %s", error)
 
-    async def _steps(self, creation: Creation, *, restart: bool, make: bool) -> Created:
-        sandbox: SandboxObject | None = None
-        found = False
+    async def _steps(self, creation: Creation, *, make: bool, keep_idle: bool) -> Created:
+        taken: _Taken | None = None
         try:
             while True:
-                creation, sandbox, found = await self._obtain(creation, restart=restart, make=make)
+                taken = await self._obtain(creation, make=make, keep_idle=keep_idle)
                 try:
-                    sandbox, boot_id = await self._claiming.claim(creation, sandbox)
+                    placement = await self._claims.claim(
+                        creation := taken.creation,
+                        taken.sandbox,
+                        found=taken.found,
+                        idle_ms=taken.idle_ms or creation.idle_ms,
+                    )
                 except ClaimConflictError:
-                    log.warning("Sandbox %s belongs to another; taking the next", sandbox.name)
-                    await self._stop(creation, sandbox)
+                    await self._refuse_conflict(taken)
                     continue
                 break
-            await self._runtime.mark_claimed(sandbox)
-            lease = await self._commit(creation, self._placement(sandbox, boot_id))
+            await self._runtime.mark_claimed(taken.sandbox)
+            lease = await self._commit(taken, placement)
         except (CreationLostError, asyncio.CancelledError):
-            await self._let_go(creation, sandbox, found=found)
+            await self._let_go(taken)
             raise
         except SandboxError as error:
-            if not _may_go_on(error, found=found, restart=restart):
-                await self._give_up(creation, sandbox)
+            if not _may_go_on(error, creation, taken):
+                await self._give_up(creation, taken)
             raise
-        return Created(lease, found)
+        return Created(lease, taken.found)
 
-    async def _commit(self, creation: Creation, placement: Placement) -> Lease:
+    async def _commit(self, taken: _Taken, placement: Placement) -> Lease:
         """Commit, and ask again when the answer was lost: the lease may be in use already."""
-        for pause in _COMMIT_PAUSES_SECONDS:
+        for pause in (*_COMMIT_PAUSES_SECONDS, None):
             try:
-                return await self._store.commit(creation, placement)
+                return await self._store.commit(
+                    taken.creation,
+                    placement,
+                    created_ms=taken.made_ms,
+                    idle_ms=taken.idle_ms,
+                )
             except StoreUnavailableError:
+                if pause is None:
+                    raise
                 await asyncio.sleep(pause)
-        return await self._store.commit(creation, placement)
+        raise AssertionError("unreachable")
 
-    async def _obtain(
-        self, creation: Creation, *, restart: bool, make: bool
-    ) -> tuple[Creation, SandboxObject, bool]:
+    async def _obtain(self, creation: Creation, *, make: bool, keep_idle: bool) -> _Taken:
         """Adopt the thread's newest object that is still wanted, or make one."""
-        candidates = await self._candidates(creation, restart=restart)
+        candidates = await self._candidates(creation)
         newest = max((o.labels.generation for o in candidates if o.labels), default=0)
-        if newest >= creation.generation and not restart:
-            creation = await self._store.renew(creation, above_generation=newest)
-        labels = Labels(
-            thread=creation.thread,
-            generation=creation.generation,
-            idle_ms=creation.idle_ms,
-            sandbox_id=creation.sandbox_id,
-        )
+        restart = creation.placement is not None
+        # A restart keeps its generation, unless the store went back behind what it had labelled.
+        if newest > creation.generation or (newest == creation.generation and not restart):
+            lifted = await self._store.renew(creation, above_generation=newest)
+            creation = dataclasses.replace(creation, generation=lifted.generation)
         for candidate in candidates:
+            idle_ms = candidate.labels.idle_ms if candidate.labels and keep_idle else 0
+            labels = _labels(creation, idle_ms or creation.idle_ms)
             try:
                 adopted = await self._runtime.adopt(candidate, labels)
             except SandboxLostError:
                 continue
-            return creation, adopted, candidate.claimed
-        if not make:
+            return _Taken(creation, adopted, candidate.claimed, idle_ms)
+        if restart or not make:
             raise SandboxLostError("The sandbox's files are gone. Acquire again for a new one.")
-        return creation, await self._runtime.create(labels), False
+        made = await self._runtime.create(_labels(creation, creation.idle_ms))
+        return _Taken(creation, made, found=False)
 
-    async def _candidates(self, creation: Creation, *, restart: bool) -> list[SandboxObject]:
+    async def _candidates(self, creation: Creation) -> list[SandboxObject]:
         """Return what may be adopted: for a restart only the lease's own object.
 
         What is as old as the last sandbox that ended is ended too: a release that came while it
@@ -182,64 +188,93 @@ class Creator:
         """
         found = await self._runtime.find(creation.thread)
         doomed = await self._store.doomed_among([o.uid for o in found]) if found else set()
+        own = creation.placement.uid if creation.placement else ""
         candidates: list[SandboxObject] = []
         for sandbox in found:
             labels = sandbox.labels
-            if labels is None or sandbox.uid in doomed:
+            if labels is None or sandbox.uid in doomed or own not in ("", sandbox.uid):
                 continue
-            if labels.generation <= creation.ended_generation:
+            if not own and labels.generation <= creation.ended_generation:
                 over = creation.ended_generation
                 await self._runtime.stop(sandbox.uid, sandbox.name, generation=over)
-            elif not restart or labels.sandbox_id == creation.sandbox_id:
+            else:
                 candidates.append(sandbox)
         return candidates
 
-    async def _stop(self, creation: Creation, sandbox: SandboxObject) -> bool:
-        """End an object, unless a successor of this creation has labelled it as its own."""
-        return await self._runtime.stop(sandbox.uid, sandbox.name, generation=creation.generation)
+    async def _refuse_conflict(self, taken: _Taken) -> None:
+        """End an object that belongs to another, unless there are files in it.
 
-    def _placement(self, sandbox: SandboxObject, boot_id: str) -> Placement:
-        return Placement(
-            uid=sandbox.uid,
-            name=sandbox.name,
-            address=sandbox.address,
-            token=self._token_key.token_for(sandbox.uid),
-            key_id=self._token_key.key_id,
-            boot_id=boot_id,
-            warm=sandbox.warm,
-            restarted=sandbox.restarted,
-        )
-
-    async def _let_go(
-        self, creation: Creation, sandbox: SandboxObject | None, *, found: bool
-    ) -> None:
-        """After losing the creation: end our object, unless a successor has labelled it.
-
-        One with files of before is left to a successor that has not come so far yet.
+        Raises:
+            SandboxUnavailableError: It has files that were there before.
         """
-        if sandbox is None:
-            return
-        try:
-            if found and await self._store.get(creation.thread) is not None:
-                return
-            await self._stop(creation, sandbox)
-        except SandboxError as error:
-            log.warning("Sandbox %s is left to the cleanup: %s", sandbox.name, error)
+        if taken.found:
+            raise SandboxUnavailableError(
+                f"Sandbox {taken.sandbox.name} of thread {taken.creation.thread.thread_id!r} was "
+                "claimed with another token key (PROVISIONER_TOKEN_KEY). Set that key again to go "
+                "on with its files, or release the thread to give them up."
+            )
+        log.warning("Sandbox %s belongs to another; taking the next", taken.sandbox.name)
+        await self._stop(taken)
 
-    async def _give_up(self, creation: Creation, sandbox: SandboxObject | None) -> None:
-        """After a failure: free the thread and end what was made; the cleanup does what is left."""
+    async def _stop(self, taken: _Taken) -> bool:
+        """End an object, unless a successor of this creation has labelled it as its own."""
+        sandbox, generation = taken.sandbox, taken.creation.generation
+        return await self._runtime.stop(sandbox.uid, sandbox.name, generation=generation)
+
+    async def _let_go(self, taken: _Taken | None) -> None:
+        """After losing the creation: end what was made, unless it may be somebody's.
+
+        The store says so, in the step that keeps a late commit of ours from taking place. What has
+        files of before is left to its lease, or to the cleanup.
+        """
+        if taken is None or taken.found:
+            return
+        await self._give_up(taken.creation, taken)
+
+    async def _give_up(self, creation: Creation, taken: _Taken | None) -> None:
+        """Free the thread and end what was made; the cleanup does what is left."""
         try:
-            if sandbox is None:
+            if taken is None:
                 await self._store.abandon(creation)
                 return
-            await self._store.abandon(creation, uid=sandbox.uid, name=sandbox.name)
-            if await self._stop(creation, sandbox):
-                await self._store.forget(sandbox.uid)
+            uid, name = taken.sandbox.uid, taken.sandbox.name
+            doomed = await self._store.abandon(taken.creation, uid=uid, name=name)
+            if doomed is not None and await self._stop(taken):
+                await self._store.forget(uid)
         except SandboxError as error:
             log.warning("A failed creation is left to the cleanup: %s", error)
 
 
-def _may_go_on(error: SandboxError, *, found: bool, restart: bool) -> bool:
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """An object on its way to be a creation's sandbox.
+
+    Attributes:
+        found: It was claimed before, so there are files in it.
+        idle_ms: Its own idle timeout, to be kept; 0 for the creation's.
+    """
+
+    creation: Creation
+    sandbox: SandboxObject
+    found: bool
+    idle_ms: int = 0
+
+    @property
+    def made_ms(self) -> int:
+        """When its workspace was made; 0 for now."""
+        return self.sandbox.labels.created_ms if self.found and self.sandbox.labels else 0
+
+
+def _labels(creation: Creation, idle_ms: int) -> Labels:
+    return Labels(
+        thread=creation.thread,
+        generation=creation.generation,
+        idle_ms=idle_ms,
+        sandbox_id=creation.sandbox_id,
+    )
+
+
+def _may_go_on(error: SandboxError, creation: Creation, taken: _Taken | None) -> bool:
     """Return whether a failed creation is left as it is for the next acquire, which looks again.
 
     So it is when the lease may have been committed, and when there are files and nothing says
@@ -247,6 +282,7 @@ def _may_go_on(error: SandboxError, *, found: bool, restart: bool) -> bool:
     """
     if isinstance(error, StoreUnavailableError):
         return True
-    if restart:
+    if creation.placement is not None:
         return not isinstance(error, SandboxLostError)
+    found = taken is not None and taken.found
     return found and not isinstance(error, SandboxLostError | SandboxStartError)

@@ -11,18 +11,18 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from oneseek_sandbox import answers, paths
-from oneseek_sandbox.cleanup import Cleanup, delete_doomed
+from oneseek_sandbox.cleanup import Cleanup
+from oneseek_sandbox.commands import worker_command
+from oneseek_sandbox.ending import Releases
 from oneseek_sandbox.errors import (
     ConfigurationError,
     InvalidRequestError,
-    SandboxReleasedError,
     UnavailableError,
 )
 from oneseek_sandbox.leases.store import Thread
 from oneseek_sandbox.models import (
     CancelAnswer,
     ListSandboxesAnswer,
-    ReleaseAnswer,
     ReplaceAnswer,
     WriteFileAnswer,
 )
@@ -32,7 +32,6 @@ from oneseek_sandbox.worker.execution import ALL_OUTPUT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
-    from typing import Any
 
     from oneseek_sandbox import models
     from oneseek_sandbox.acquisition import Acquisition
@@ -46,8 +45,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Provisioner"]
 
-_KILL_GRACE_MS: Final = 2000
-"""Between TERM and KILL at a command's limit."""
 _FILE_OPERATION_MS: Final = 60_000
 _READY_MS: Final = 1000
 """Of the writes that only ask whether the store takes them, this often one is really done."""
@@ -96,24 +93,39 @@ class Provisioner:
 
     async def acquire(self, request: models.AcquireRequest, caller: Caller) -> models.AcquireAnswer:
         """Return the thread's sandbox, made now if it has none."""
+        async with self.acquiring(request, caller) as answer:
+            return answer
+
+    @asynccontextmanager
+    async def acquiring(
+        self, request: models.AcquireRequest, caller: Caller
+    ) -> AsyncIterator[models.AcquireAnswer]:
+        """Acquire, and deliver the answer inside: left with an error, the caller did not hear it.
+
+        The next acquire then tells what is new of the sandbox (`reused`, `restarted`).
+        """
+        control = self._control_plane()
         thread = Thread(caller.scope(request.scope), request.thread_id)
         seconds = request.idle_timeout_seconds
-        created = await self._control_plane().acquire(
+        acquired = await control.acquire(
             thread, idle_ms=None if seconds is None else 1000 * seconds
         )
-        return answers.acquired(created.lease, created.found, self._settings.workspace_dir)
+        heard = False
+        try:
+            yield answers.acquired(
+                acquired.lease,
+                self._settings.workspace_dir,
+                fresh=acquired.fresh,
+                restarted=acquired.restarted,
+            )
+            heard = True
+        finally:
+            await control.settle_news(acquired, heard=heard)
 
     async def release(self, request: models.ReleaseRequest, caller: Caller) -> models.ReleaseAnswer:
         """End a sandbox now, whatever runs in it."""
-        runtime = self._control_plane().runtime
-        try:
-            thread, sandbox_id = await self._pins.locate(request, caller)
-            released = await self._store.release(thread, sandbox_id=sandbox_id)
-        except SandboxReleasedError:
-            return ReleaseAnswer(released=False, already_released=True)
-        if released.doomed is not None:
-            await delete_doomed(self._store, runtime, released.doomed)
-        return ReleaseAnswer(released=not released.already, already_released=released.already)
+        releases = Releases(self._store, self._control_plane().runtime)
+        return await releases.release(request, caller, self._pins.locate)
 
     async def cleanup_idle(
         self, request: models.CleanupIdleRequest, caller: Caller
@@ -125,8 +137,8 @@ class Provisioner:
         done = await Cleanup(
             self._store,
             control.runtime,
-            self._workers,
             control.creator,
+            control.judge,
             sweep_ms=1000 * self._settings.sweep_interval_seconds,
             now_ms=self._clock.now_ms(),
         ).run()
@@ -172,7 +184,7 @@ class Provisioner:
                 "stream_all: only for a stream; ask for one with 'Accept: text/event-stream'."
             )
         live_bytes = ALL_OUTPUT if request.stream_all else None
-        command = self._command(request, stream=stream)
+        command = worker_command(request, self._settings, stream=stream)
         limit_ms = command["timeout_ms"] + command["grace_ms"]
         async with (
             self._pins.hold(request, caller, limit_ms, request_id=request.request_id) as lease,
@@ -278,29 +290,3 @@ class Provisioner:
 
     def _path(self, path: str) -> str:
         return paths.in_workspace(path, self._settings.workspace_dir)
-
-    def _command(self, request: models.ExecuteRequest, *, stream: bool) -> dict[str, Any]:
-        """Check a command against the limits and write it in the worker's words."""
-        settings = self._settings
-        if request.timeout_seconds > settings.max_timeout_seconds:
-            raise InvalidRequestError(
-                f"timeout_seconds: {request.timeout_seconds:g} is over this server's limit of "
-                f"{settings.max_timeout_seconds}; give less, or run it in the background."
-            )
-        output = request.max_output_bytes or settings.max_output_bytes
-        if output > settings.max_output_bytes:
-            raise InvalidRequestError(
-                f"max_output_bytes: {output} is over this server's limit of "
-                f"{settings.max_output_bytes}; write the output to a file and read that."
-            )
-        return {
-            "command": request.command,
-            "cwd": None if request.cwd is None else self._path(request.cwd),
-            "env": request.env,
-            "stdin": request.stdin,
-            "timeout_ms": round(1000 * request.timeout_seconds),
-            "grace_ms": _KILL_GRACE_MS,
-            "max_output_bytes": output,
-            "request_id": request.request_id,
-            "stream": stream,
-        }

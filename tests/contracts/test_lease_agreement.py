@@ -21,7 +21,7 @@ TERMS = LeaseTerms(
 THREADS = [Thread("s", "a"), Thread("s", "b"), Thread("s:a", "")]
 STEPS = 360
 # Compared as they are; ids differ by nature, and times by how fast a server is.
-PLAIN = {"thread", "state", "idle_ms", "suspect", "pins", "uid", "name", "restarted"}
+PLAIN = {"thread", "state", "idle_ms", "suspect", "pins", "uid", "name", "restarted", "fresh"}
 PLAIN |= {"reason", "end", "more", "already", "tries"}
 NESTED = {"lease", "doomed", "placement"}
 
@@ -86,7 +86,7 @@ def some_call(chance, sides):
             {
                 "attempt": attempt,
                 "idle_ms": idle_ms,
-                "lost": side.ids[an_id] if an_id is not None and lost else None,
+                "lost": side.leases[an_old] if lost and side.leases else None,
             },
         ),
         "pin": lambda side: (
@@ -98,7 +98,10 @@ def some_call(chance, sides):
                 "request": request,
             },
         ),
-        "release": lambda side: ((thread,), {"sandbox_id": pick_id(side)}),
+        "release": lambda side: (
+            (thread,),
+            {"sandbox_id": pick_id(side), "unleased": unleased},
+        ),
         "get": lambda _: ((thread,), {}),
         "leases": lambda _: ((), {}),
         "doomed": lambda _: ((100,), {}),
@@ -106,18 +109,17 @@ def some_call(chance, sides):
         "expire": lambda _: ((100,), {}),
     }
     pick_id = lambda side: None if an_id is None else side.ids[an_id]  # noqa: E731
+    an_old = recent(leases)
     idle_ms, lost = chance.choice([None, None, 1900, 6000]), chance.random() < 0.3
-    limit_ms = chance.choice([1900, 4000])
+    limit_ms, unleased = chance.choice([1900, 4000]), chance.random() < 0.2
     if ids:
         calls["resolve"] = lambda side: ((side.ids[an_id or 0],), {})
-        calls["restart"] = lambda side: (
-            (thread,),
-            {"sandbox_id": side.ids[an_id or 0], "attempt": attempt},
-        )
     if creations:
         which = recent(creations)
         new = dataclasses.replace(
-            placement(uid, boot_id=f"boot-{chance.randrange(3)}"), restarted=chance.random() < 0.5
+            placement(uid, boot_id=f"boot-{chance.randrange(3)}"),
+            restarted=chance.random() < 0.5,
+            fresh=chance.random() < 0.5,
         )
         made = chance.choice(["", uid])
         calls["commit"] = lambda side: ((side.creations[which], new), {})
@@ -128,8 +130,15 @@ def some_call(chance, sides):
         )
     if leases:
         held = recent(leases)
-        for method in ("suspect", "clear", "lose", "acknowledge_restart"):
+        for method in ("suspect", "clear", "lose"):
             calls[method] = lambda side: ((side.leases[held],), {})
+        teller, heard = f"teller-{chance.randrange(2)}", chance.random() < 0.5
+        calls["take_news"] = lambda side: ((side.leases[held],), {"teller": teller})
+        calls["settle_news"] = lambda side: (
+            (side.leases[held],),
+            {"teller": teller, "heard": heard},
+        )
+        calls["restart"] = lambda side: ((side.leases[held],), {"attempt": attempt})
         calls["unpin"] = lambda side: (
             (side.leases[held],),
             {"pin_id": pin, "unstarted": request},

@@ -99,7 +99,7 @@ async def test_waiters_of_other_processes_wake_by_notice_and_not_by_looking(new_
         thread = Thread("tenant", str(number))
         creation = await begin(creator, thread)
         waits = asyncio.create_task(waiter.wait(thread, 30_000))
-        await waiter._subscription.start(5000)
+        await waiter._subscription._start(5000)
         await asyncio.sleep(0.02)
         start = time.monotonic()
         await ENDS[end](creator, creation)
@@ -117,7 +117,7 @@ async def test_a_waiter_whose_notices_are_cut_off_wakes_all_the_same(new_redis_s
         thread = Thread("tenant", str(number))
         creation = await begin(creator, thread)
         waits = asyncio.create_task(waiter.wait(thread, 30_000))
-        await waiter._subscription.start(5000)
+        await waiter._subscription._start(5000)
         await redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
         await creator.commit(creation, placement())
         async with asyncio.timeout(5):
@@ -271,7 +271,7 @@ async def test_all_keys_are_in_one_slot(new_redis_store, redis, prefix):
     for name in ("plain", "{other}", "a:b", "é"):
         lease = await make_ready(store, Thread("{tenant}", name))
         await store.pin(lease.thread, sandbox_id=None, pin_id="p", limit_ms=60_000)
-        await begin(store, lease.thread, lost=lease.sandbox_id)
+        await begin(store, lease.thread, lost=lease)
     await store.once("{sweep}", 60_000)
     keys = [key async for key in redis.scan_iter(match="*" + prefix + "*")]
     kinds = {key.split(":")[1] for key in keys}
@@ -388,7 +388,7 @@ async def test_a_transition_whose_answer_was_lost_is_repeated_without_harm(
         pinned = await lossy(store.pin(THREAD, sandbox_id=None, pin_id="p", limit_ms=60_000))
         assert pinned.pins == 1
         await lossy(store.unpin(pinned, pin_id="p"))
-        creation = await lossy(store.restart(THREAD, sandbox_id=lease.sandbox_id, attempt="b"))
+        creation = await lossy(store.restart(lease, attempt="b"))
         assert isinstance(creation, Creation)
         above = creation.generation + 100
         renewed = await lossy(store.renew(creation, above_generation=above))

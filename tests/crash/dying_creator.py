@@ -1,6 +1,6 @@
 """A process that acquires a thread and is killed at one point of it: run by test_creation.py.
 
-Usage: dying_creator.py HOME THREAD before|after acquire|create|claim|commit
+Usage: dying_creator.py HOME THREAD before|after acquire|create|adopt|claim|commit
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from oneseek_sandbox.worker.client import WorkerClient
 STEPS = {
     "acquire": RedisLeaseStore,
     "create": LocalRuntime,
+    "adopt": LocalRuntime,
     "claim": WorkerClient,
     "commit": RedisLeaseStore,
 }

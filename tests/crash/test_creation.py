@@ -58,3 +58,26 @@ async def test_whenever_a_creator_is_killed_the_next_acquire_gives_one_sandbox(s
             await call(client, "release", thread_id=name)
         assert await runtime.list() == []
     await runtime.close()
+
+
+@pytest.mark.promise(3, 7)
+@pytest.mark.finding(1)
+async def test_whenever_a_restart_is_killed_the_next_acquire_has_the_files(server, end_sandboxes):
+    steps = ("adopt", "claim", "commit")
+    threads = {f"{when}-{step}": (when, step) for step in steps for when in ("before", "after")}
+    async with server.async_client() as client:
+        made = {name: await call(client, "acquire", thread_id=name) for name in threads}
+        for name in threads:
+            await call(client, "write_file", thread_id=name, path="/workspace/kept", content=name)
+        end_sandboxes(server)
+        await asyncio.gather(*(kill_a_creator(server, name, *at) for name, at in threads.items()))
+
+        async def take_over(name):
+            again = await call(client, "acquire", thread_id=name)
+            read = await call(client, "read_file", thread_id=name, path="/workspace/kept")
+            assert (read["content"], again["reused"]) == (name, True), name
+            assert again["sandbox_id"] == made[name]["sandbox_id"], name
+            return again["restarted"]
+
+        told = dict(zip(threads, await asyncio.gather(*map(take_over, threads)), strict=True))
+        assert all(told.values()), told

@@ -10,7 +10,6 @@ import pytest
 import redis
 
 from oneseek_sandbox.leases.embedded import EmbeddedServer
-from oneseek_sandbox.runtimes.local.liveness import first_process
 from oneseek_sandbox.testing.verbs.calls import Sandbox, call
 
 
@@ -91,10 +90,10 @@ async def test_an_emptied_store_adopts_by_cleanup_what_runs(server, store):
 
 
 @pytest.mark.promise(3, 7)
-async def test_a_sandbox_whose_processes_died_is_restarted_with_its_files(server):
+async def test_a_sandbox_whose_processes_died_is_restarted_with_its_files(server, end_sandboxes):
     async with server.async_client() as client:
         sandbox = await acquired(client, "t")
-        end_sandboxes_of(server)
+        end_sandboxes(server)
         response = await client.post(
             "/v1/sandbox/execute", json={"sandbox_id": sandbox.id, "command": "true"}
         )
@@ -107,13 +106,15 @@ async def test_a_sandbox_whose_processes_died_is_restarted_with_its_files(server
 
 @pytest.mark.finding(2)
 @pytest.mark.parametrize("store_kind", ["auto", "file"])
-async def test_a_request_id_does_not_run_again_in_a_restarted_sandbox(new_server, store_kind):
+async def test_a_request_id_does_not_run_again_in_a_restarted_sandbox(
+    new_server, end_sandboxes, store_kind
+):
     server = new_server(key="key-of-the-crash", settings={"PROVISIONER_STATE_STORE": store_kind})
     command = {"command": "echo ran >> log; cat log", "request_id": "step-1"}
     async with server.async_client() as client:
         sandbox = await acquired(client, "t")
         assert (await sandbox.call("execute", **command))["stdout"] == "ran\n"
-        end_sandboxes_of(server)
+        end_sandboxes(server)
         unsent = {"command": "echo sent > second", "request_id": "step-2"}
         await sandbox.refused("execute", status=503, code="sandbox_unavailable", **unsent)
         assert (await call(client, "acquire", thread_id="t"))["restarted"] is True
@@ -126,9 +127,37 @@ async def test_a_request_id_does_not_run_again_in_a_restarted_sandbox(new_server
         assert (await sandbox.call("execute", **unsent))["exit_code"] == 0, "it was never sent"
 
 
-def end_sandboxes_of(server):
-    """Kill the first process of every sandbox, as a crash of the machine would."""
-    firsts = [first_process(path) for path in server.home.glob("sandboxes/*/status")]
-    assert firsts
-    for pid in firsts:
-        os.kill(pid, signal.SIGKILL)
+@pytest.mark.promise(1)
+@pytest.mark.finding(7)
+async def test_an_acquire_whose_caller_was_cut_off_leaves_the_news_to_the_next(server):
+    body = b'{"thread_id": "t"}'
+    head = (
+        "POST /v1/sandbox/acquire HTTP/1.1\r\nhost: localhost\r\n"
+        f"authorization: Bearer {server.key}\r\ncontent-type: application/json\r\n"
+        f"content-length: {len(body)}\r\n\r\n"
+    )
+    _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(head.encode() + body)
+    await writer.drain()
+    writer.close()
+    async with server.async_client() as client:
+        async with asyncio.timeout(20):
+            while not (await client.get("/v1/sandbox")).json()["sandboxes"]:
+                await asyncio.sleep(0.01)
+        told = [await call(client, "acquire", thread_id="t") for _ in range(3)]
+        assert [answer["reused"] for answer in told] == [False, True, True]
+
+
+@pytest.mark.promise(6, 8)
+@pytest.mark.finding(6)
+@pytest.mark.parametrize("by", ["thread_id", "sandbox_id"])
+async def test_a_release_after_the_store_was_emptied_ends_the_sandbox(server, store, by):
+    async with server.async_client() as client:
+        sandbox = await acquired(client, "t")
+        store.flushall()
+        named = {"thread_id": "t"} if by == "thread_id" else {"sandbox_id": sandbox.id}
+        assert (await call(client, "release", **named))["released"]
+        assert list(server.home.glob("sandboxes/*")) == []
+        again = Sandbox(client, await call(client, "acquire", thread_id="t"))
+        assert not again.acquired["reused"]
+        await again.refused("read_file", status=404, code="file_not_found", path="/workspace/kept")

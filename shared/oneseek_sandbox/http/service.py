@@ -13,9 +13,10 @@ from oneseek_sandbox.assembly import open_provisioner
 from oneseek_sandbox.auth import Keys
 from oneseek_sandbox.errors import SandboxError, UnavailableError
 from oneseek_sandbox.http.answering import HEADERS, error_response, json_response
+from oneseek_sandbox.http.call import Call
 from oneseek_sandbox.http.running import RunningCalls
 from oneseek_sandbox.http.streams import StreamedResponse
-from oneseek_sandbox.http.verbs import VERBS, Call, check_method
+from oneseek_sandbox.http.verbs import VERBS, check_method
 from oneseek_sandbox.telemetry.instruments import LIVE, metrics_text
 from oneseek_sandbox.telemetry.operations import Operation
 from oneseek_sandbox.telemetry.registry import CONTENT_TYPE

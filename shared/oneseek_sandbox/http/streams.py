@@ -1,32 +1,69 @@
-"""Streams as answers: begun before the status is sent, closed whatever becomes of the caller."""
+"""Answers that hold something until they are sent, or cannot be: streams, and acquires."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, Final
+from contextlib import AsyncExitStack, nullcontext
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from starlette.requests import ClientDisconnect
-from starlette.responses import StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 from oneseek_sandbox.errors import SandboxError
 from oneseek_sandbox.telemetry.spans import CANCELLED
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
+    from contextlib import AbstractAsyncContextManager
 
+    from starlette.requests import Request
     from starlette.types import Message, Receive, Scope, Send
 
     from oneseek_sandbox.http.running import RunningCalls
     from oneseek_sandbox.telemetry.operations import Operation
 
-__all__ = ["StreamedResponse"]
+__all__ = ["StreamedResponse", "delivered"]
 
 log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS: Final = 30.0
 """A caller that takes nothing for so long counts as gone, as it does for a worker."""
+
+_T = TypeVar("_T")
+
+
+async def delivered(
+    request: Request,
+    answering: AbstractAsyncContextManager[_T],
+    respond: Callable[[_T], Response],
+) -> Response:
+    """Return the response to an answer whose context is left once it is sent.
+
+    It is left with an error when the answer cannot be sent: then it has told nobody.
+
+    Raises:
+        ClientDisconnect: The caller went away meanwhile.
+    """
+    async with AsyncExitStack() as delivery:
+        response = respond(await delivery.enter_async_context(answering))
+        if await request.is_disconnected():
+            raise ClientDisconnect
+        return _DeliveredResponse(response, delivery.pop_all())
+
+
+class _DeliveredResponse(Response):
+    """A response that leaves a context once it is sent."""
+
+    def __init__(self, response: Response, delivery: AsyncExitStack) -> None:
+        super().__init__(response.body, response.status_code)
+        self.raw_headers = response.raw_headers
+        self._delivery = delivery
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        async with self._delivery:
+            await super().__call__(scope, receive, send)
 
 
 class StreamedResponse(StreamingResponse):

@@ -20,7 +20,6 @@ from oneseek_sandbox.http.answering import (
     error_body,
     event,
     event_stream,
-    json_response,
 )
 from oneseek_sandbox.http.cloud_events import is_cloud_event, read_cloud_event
 from oneseek_sandbox.http.disconnect import unless_disconnected
@@ -30,10 +29,9 @@ from oneseek_sandbox.http.reading import (
     media_type,
     parse_model,
     read_body,
-    read_model,
     read_query,
 )
-from oneseek_sandbox.http.streams import StreamedResponse
+from oneseek_sandbox.http.streams import StreamedResponse, delivered
 from oneseek_sandbox.output import OutputDecoder
 from oneseek_sandbox.worker.execution import Gap, Piece
 
@@ -43,24 +41,15 @@ if TYPE_CHECKING:
         AsyncIterator,
         Awaitable,
         Callable,
-        Coroutine,
         Iterator,
     )
-    from typing import Any
 
-    from starlette.requests import Request
-
-    from oneseek_sandbox.auth import Caller
-    from oneseek_sandbox.http.running import RunningCalls
-    from oneseek_sandbox.provisioner import Provisioner
-    from oneseek_sandbox.settings import Settings
-    from oneseek_sandbox.telemetry.operations import Operation
+    from oneseek_sandbox.http.call import Call
     from oneseek_sandbox.worker.answers import ReadMeta
 
 __all__ = [
     "CONTROL_VERBS",
     "VERBS",
-    "Call",
     "acquire",
     "check_method",
     "cleanup_idle",
@@ -78,47 +67,13 @@ T = TypeVar("T")
 _BINARY: Final = "application/octet-stream"
 
 
-class Call:
-    """One authenticated request on its way to the provisioner."""
-
-    def __init__(
-        self,
-        request: Request,
-        caller: Caller,
-        provisioner: Provisioner,
-        settings: Settings,
-        running: RunningCalls,
-        operation: Operation,
-    ) -> None:
-        self.request = request
-        self.caller = caller
-        self.provisioner = provisioner
-        self.settings = settings
-        self.running = running
-        self.operation = operation
-
-    async def read(self, model: type[ModelT]) -> ModelT:
-        """Read the JSON body."""
-        request = await read_model(self.request, model, self.settings.max_request_bytes)
-        self.operation.told(request)
-        return request
-
-    async def unless_gone(self, work: Coroutine[Any, Any, T]) -> T:
-        """Await `work`, and cancel it when the caller leaves: nobody waits for what it would do."""
-        return await unless_disconnected(self.request, work)
-
-    def answered(self, answer: BaseModel) -> Response:
-        """Return an answer as JSON."""
-        self.operation.answered(answer)
-        return json_response(answer)
-
-
 async def acquire(call: Call) -> Response:
     """Answer an acquire, or the list of live sandboxes when it is a GET."""
     if call.request.method == "GET":
         return call.answered(await call.provisioner.list_sandboxes(call.caller))
     request = await call.read(models.AcquireRequest)
-    return call.answered(await call.provisioner.acquire(request, call.caller))
+    acquiring = call.provisioner.acquiring(request, call.caller)
+    return await delivered(call.request, acquiring, call.answered)
 
 
 async def execute(call: Call) -> Response:

@@ -36,7 +36,7 @@ __all__ = [
     "write_placement",
 ]
 
-_FLAGS: Final = ("warm", "restarted")
+_FLAGS: Final = ("warm", "restarted", "fresh")
 
 
 def read_refusal(code: str, thread: Thread | None, sandbox_id: str | None) -> SandboxError:
@@ -88,6 +88,7 @@ def read_creation(flat: Sequence[str]) -> Creation:
         idle_ms=int(values["idle_ms"]),
         deadline_ms=int(values["deadline_ms"]),
         ended_generation=int(values.get("ended_generation", "0")),
+        placement=_read_placement(values) if values["uid"] else None,
     )
 
 
@@ -136,6 +137,7 @@ def _read_placement(values: dict[str, str]) -> Placement:
         boot_id=values["boot_id"],
         warm=values["warm"] == "1",
         restarted=values["restarted"] == "1",
+        fresh=values.get("fresh") == "1",  # not written by earlier versions
     )
 
 

@@ -5,13 +5,12 @@ Pure: no I/O and no clock. The port's docstrings say what each transition promis
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from oneseek_sandbox.errors import SandboxReleasedError
-from oneseek_sandbox.leases.ends import Ends
+from oneseek_sandbox.leases.book_state import BookState
+from oneseek_sandbox.leases.ends import End
 from oneseek_sandbox.leases.refusals import refusal
-from oneseek_sandbox.leases.state import LeaseRecord
 from oneseek_sandbox.leases.store import (
     Busy,
     Doomed,
@@ -23,12 +22,9 @@ from oneseek_sandbox.leases.store import (
 )
 
 if TYPE_CHECKING:
-    from oneseek_sandbox.leases.state import Event
     from oneseek_sandbox.leases.store import (
         Creation,
-        EndReason,
         Lease,
-        LeaseTerms,
         Placement,
         Thread,
     )
@@ -36,25 +32,10 @@ if TYPE_CHECKING:
 __all__ = ["LeaseBook"]
 
 
-@dataclass(slots=True)
-class LeaseBook:
-    """The whole state of a lease store, as plain data.
+class LeaseBook(BookState):
+    """The transitions."""
 
-    Attributes:
-        threads: The thread of each live `sandbox_id`.
-        doomed: By uid, oldest first.
-        generation: The last one given out.
-        notices: Threads whose waiters should look again; whoever wakes them empties it.
-    """
-
-    terms: LeaseTerms
-    records: dict[Thread, LeaseRecord] = field(default_factory=dict)
-    threads: dict[str, Thread] = field(default_factory=dict)
-    ends: Ends = field(default_factory=Ends)
-    doomed: dict[str, Doomed] = field(default_factory=dict)
-    names: dict[str, int] = field(default_factory=dict)
-    generation: int = 0
-    notices: list[Thread] = field(default_factory=list)
+    __slots__ = ()
 
     def acquire(
         self,
@@ -64,7 +45,7 @@ class LeaseBook:
         attempt: str,
         sandbox_id: str,
         idle_ms: int | None = None,
-        lost: str | None = None,
+        lost: Lease | None = None,
     ) -> Granted | Suspected | Creation | Busy:
         """Grant the lease, or begin a creation under the new `sandbox_id`."""
         found = self.records.get(thread)
@@ -74,7 +55,7 @@ class LeaseBook:
         record = self._settled(thread, now_ms)
         if record and record.state == "restarting" and now_ms >= record.deadline_ms:
             record.lapse()
-        if record and record.state == "ready" and record.sandbox_id == lost:
+        if record and record.state == "ready" and lost and record.is_seen_by(lost):
             self._end(record, "lose", now_ms, "lost")
             record = None
         if record is None:
@@ -91,13 +72,17 @@ class LeaseBook:
         record.use(now_ms)
         return Granted(record.lease(now_ms))
 
-    def restart(
-        self, thread: Thread, *, now_ms: int, sandbox_id: str, attempt: str
-    ) -> Creation | Busy:
+    def busy_ms(self, thread: Thread, now_ms: int) -> int:
+        """Return how long an acquire would have to wait."""
+        record = self.records.get(thread)
+        until_ms = record.busy_until_ms(now_ms) if record else 0
+        return max(0, until_ms - now_ms)
+
+    def restart(self, lease: Lease, *, now_ms: int, attempt: str) -> Creation | Busy:
         """Begin to start a ready sandbox again, or take over a restart that lapsed."""
-        record = self._settled(thread, now_ms)
-        if record is None or record.sandbox_id != sandbox_id or record.state == "creating":
-            raise refusal("creation_lost", thread=thread)
+        record = self._settled(lease.thread, now_ms)
+        if record is None or not record.is_seen_by(lease) or record.state == "creating":
+            raise refusal("creation_lost", thread=lease.thread)
         if record.state == "restarting":
             if record.attempt == attempt:
                 return record.creation()
@@ -108,34 +93,50 @@ class LeaseBook:
     def renew(self, creation: Creation, *, now_ms: int, above_generation: int = 0) -> Creation:
         """Prolong a creation and lift its generation above the given one."""
         record = self._held(creation, now_ms)
-        if record is None or record.state == "ready":
+        if record is None:
             raise refusal("creation_lost", thread=creation.thread)
+        if record.state == "ready":
+            return record.creation()
         record.move("renew")
         if record.generation <= above_generation:
             record.generation = self._next_generation(now_ms, above_generation)
         record.deadline_ms = now_ms + self.terms.creation_ms
         return record.creation()
 
-    def commit(self, creation: Creation, placement: Placement, *, now_ms: int) -> Lease:
+    def commit(
+        self,
+        creation: Creation,
+        placement: Placement,
+        *,
+        now_ms: int,
+        created_ms: int = 0,
+        idle_ms: int = 0,
+    ) -> Lease:
         """Make the lease ready; a repeat by the same attempt answers the lease."""
         record = self._held(creation, now_ms)
         if record is None:
             raise refusal("creation_lost", thread=creation.thread)
         if record.state == "ready":
             return record.lease(now_ms)
-        record.commit(placement, now_ms, self.terms.lifetime_ms)
+        record.commit(
+            placement, now_ms, self.terms.lifetime_ms, created_ms=created_ms, idle_ms=idle_ms
+        )
         self.notices.append(creation.thread)
         return record.lease(now_ms)
 
-    def abandon(self, creation: Creation, *, now_ms: int, uid: str = "", name: str = "") -> None:
+    def abandon(
+        self, creation: Creation, *, now_ms: int, uid: str = "", name: str = ""
+    ) -> Doomed | None:
         """Give up a creation; doom what it made unless its successor may have taken it."""
+        ended: Doomed | None = None
         record = self._held(creation, now_ms)
         if record is not None and record.state != "ready":
-            self._end(record, "abandon", now_ms, "lost" if record.placement else None)
+            ended = self._end(record, "abandon", now_ms, "lost" if record.placement else None)
         current = self.records.get(creation.thread)
         made = current.placement if current and current.state == "ready" else None
         if uid and (current is None or (made is not None and made.uid != uid)):
-            self._doom(creation, uid, name, "lost")
+            return self._doom(creation, uid, name, "lost")
+        return ended
 
     def resolve(self, sandbox_id: str, *, now_ms: int) -> Resolved:
         """Return the thread of a `sandbox_id`, and how it ended if it did."""
@@ -190,16 +191,32 @@ class LeaseBook:
         if record := self._seen(lease):
             record.mark(suspect=False)
 
-    def acknowledge_restart(self, lease: Lease) -> None:
-        """Note that a restart was told."""
-        if record := self._seen(lease):
-            record.acknowledge_restart()
+    def take_news(self, lease: Lease, *, now_ms: int, teller: str) -> bool:
+        """Return whether `teller` is to tell what is new of a sandbox."""
+        record = self._seen(lease)
+        until_ms = now_ms + self.terms.creation_ms
+        return record is not None and record.take_news(teller, now_ms, until_ms)
 
-    def release(self, thread: Thread, *, now_ms: int, sandbox_id: str | None) -> Released:
+    def settle_news(self, lease: Lease, *, teller: str, heard: bool) -> None:
+        """Note what became of the news."""
+        if record := self._seen(lease):
+            record.settle_news(teller, heard=heard)
+
+    def release(
+        self, thread: Thread, *, now_ms: int, sandbox_id: str | None, unleased: bool = False
+    ) -> Released:
         """End a lease, or say that it had ended."""
         record = self._settled(thread, now_ms)
         if record is not None and sandbox_id in (None, record.sandbox_id):
-            return Released(False, self._end(record, "release", now_ms, "released"))
+            # Of all that was labelled until now, with whatever generation, nothing comes back.
+            over = self._next_generation(now_ms, record.generation)
+            return Released(False, self._end(record, "release", now_ms, "released", over), over)
+        if record is None and unleased:
+            over = self._next_generation(now_ms, 0)
+            end = End(thread, over, "released", now_ms + self.terms.ended_ms)
+            known = sandbox_id in self.threads or self.ends.of_sandbox(sandbox_id or "", now_ms)
+            self.ends.remember(end, None if known else sandbox_id)
+            return Released(already=False, doomed=None, generation=over)
         refused = self.ends.absence(thread, sandbox_id, now_ms)
         lately = sandbox_id is None and self.ends.last_of(thread, now_ms)
         if lately or isinstance(refused, SandboxReleasedError):
@@ -226,74 +243,3 @@ class LeaseBook:
             return False
         self.names[name] = now_ms + ttl_ms
         return True
-
-    def _settled(self, thread: Thread, now_ms: int) -> LeaseRecord | None:
-        """Return the thread's lease, after ending it if it is over: as if cleanup had just run."""
-        record = self.records.get(thread)
-        if record is not None and now_ms >= record.over_ms:
-            self._end_over(record, now_ms)
-            return None
-        return record
-
-    def _held(self, creation: Creation, now_ms: int) -> LeaseRecord | None:
-        """Return the record that `creation` may change: a lapsed one is held until taken over."""
-        record = self.records.get(creation.thread)
-        if record is not None and record.state != "creating":
-            record = self._settled(creation.thread, now_ms)
-        fence = (creation.sandbox_id, creation.attempt)
-        return record if record and (record.sandbox_id, record.attempt) == fence else None
-
-    def _seen(self, lease: Lease) -> LeaseRecord | None:
-        record = self.records.get(lease.thread)
-        return record if record and record.state == "ready" and record.is_seen_by(lease) else None
-
-    def _taken(self, now_ms: int) -> int:
-        live = sum(record.over_ms > now_ms for record in self.records.values())
-        return live + len(self.doomed)
-
-    def _begin(
-        self, thread: Thread, now_ms: int, attempt: str, sandbox_id: str, idle_ms: int | None
-    ) -> Creation:
-        last = self.ends.last_of(thread, now_ms)
-        record = LeaseRecord(
-            thread=thread,
-            sandbox_id=sandbox_id,
-            generation=self._next_generation(now_ms, 0),
-            attempt=attempt,
-            deadline_ms=now_ms + self.terms.creation_ms,
-            idle_ms=self.terms.idle_ms if idle_ms is None else idle_ms,
-            created_ms=now_ms,
-            used_ms=now_ms,
-            ended_generation=last.generation if last else 0,
-            state="none",
-        )
-        record.move("begin")
-        self.records[thread], self.threads[sandbox_id] = record, thread
-        return record.creation()
-
-    def _next_generation(self, now_ms: int, above: int) -> int:
-        self.generation = max(now_ms, self.generation + 1, above + 1)
-        return self.generation
-
-    def _end_over(self, record: LeaseRecord, now_ms: int) -> Doomed | None:
-        if record.state == "creating":
-            return self._end(record, "lapse", now_ms, None)
-        return self._end(record, "expire", now_ms, "expired")
-
-    def _end(
-        self, record: LeaseRecord, event: Event, now_ms: int, reason: EndReason | None
-    ) -> Doomed | None:
-        """End a lease; without a reason it is forgotten, as nobody was ever given its sandbox."""
-        record.move(event)
-        del self.records[record.thread], self.threads[record.sandbox_id]
-        self.notices.append(record.thread)
-        if reason is not None:
-            self.ends.remember(record.creation(), reason, now_ms + self.terms.ended_ms)
-        if record.placement is None or reason is None:
-            return None
-        return self._doom(record.creation(), record.placement.uid, record.placement.name, reason)
-
-    def _doom(self, creation: Creation, uid: str, name: str, reason: EndReason) -> Doomed:
-        entry = Doomed(uid, name, creation.thread, creation.sandbox_id, creation.generation, reason)
-        self.doomed.setdefault(uid, entry)
-        return entry

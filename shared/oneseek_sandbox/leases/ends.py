@@ -9,7 +9,7 @@ from oneseek_sandbox.leases.refusals import refusal
 
 if TYPE_CHECKING:
     from oneseek_sandbox.errors import SandboxError
-    from oneseek_sandbox.leases.store import Creation, EndReason, Thread
+    from oneseek_sandbox.leases.store import EndReason, Thread
 
 __all__ = ["End", "Ends"]
 
@@ -31,10 +31,11 @@ class Ends:
     by_sandbox: dict[str, End] = field(default_factory=dict)
     last: dict[Thread, End] = field(default_factory=dict)
 
-    def remember(self, ended: Creation, reason: EndReason, forget_ms: int) -> None:
-        """Add the end of a lease, as its last creation knew it."""
-        end = End(ended.thread, ended.generation, reason, forget_ms)
-        self.by_sandbox[ended.sandbox_id] = self.last[ended.thread] = end
+    def remember(self, end: End, sandbox_id: str | None) -> None:
+        """Add the last end of a thread, and whose it was where that is known."""
+        self.last[end.thread] = end
+        if sandbox_id is not None:
+            self.by_sandbox[sandbox_id] = end
 
     def of_sandbox(self, sandbox_id: str, now_ms: int) -> End | None:
         """Return how a sandbox ended; None when it did not, or nobody knows any more."""

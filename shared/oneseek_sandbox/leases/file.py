@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from typing import TYPE_CHECKING, Final
 
@@ -37,7 +36,7 @@ __all__ = ["FileLeaseStore"]
 
 # How often a waiter looks at the file, for what other processes do: only notices of our own process
 # reach it. A creation takes longer than this, and a look costs a tenth of a millisecond.
-_LOOK_SECONDS: Final = 0.05
+_LOOK_MS: Final = 50
 _PATIENCE_SECONDS: Final = 5.0
 
 
@@ -74,7 +73,7 @@ class FileLeaseStore:
         await self._keeper.close()
 
     async def acquire(
-        self, thread: Thread, *, attempt: str, idle_ms: int | None = None, lost: str | None = None
+        self, thread: Thread, *, attempt: str, idle_ms: int | None = None, lost: Lease | None = None
     ) -> Granted | Suspected | Creation | Busy:
         """Take the lease, or the right to create."""
         return await self._keeper.change(
@@ -88,12 +87,10 @@ class FileLeaseStore:
             )
         )
 
-    async def restart(self, thread: Thread, *, sandbox_id: str, attempt: str) -> Creation | Busy:
+    async def restart(self, lease: Lease, *, attempt: str) -> Creation | Busy:
         """Begin to start a sandbox again."""
         return await self._keeper.change(
-            lambda book, now_ms: book.restart(
-                thread, now_ms=now_ms, sandbox_id=sandbox_id, attempt=attempt
-            )
+            lambda book, now_ms: book.restart(lease, now_ms=now_ms, attempt=attempt)
         )
 
     async def renew(self, creation: Creation, *, above_generation: int = 0) -> Creation:
@@ -104,32 +101,31 @@ class FileLeaseStore:
             )
         )
 
-    async def commit(self, creation: Creation, placement: Placement) -> Lease:
+    async def commit(
+        self, creation: Creation, placement: Placement, *, created_ms: int = 0, idle_ms: int = 0
+    ) -> Lease:
         """Make the lease ready."""
         return await self._keeper.change(
-            lambda book, now_ms: book.commit(creation, placement, now_ms=now_ms)
+            lambda book, now_ms: book.commit(
+                creation, placement, now_ms=now_ms, created_ms=created_ms, idle_ms=idle_ms
+            )
         )
 
-    async def abandon(self, creation: Creation, *, uid: str = "", name: str = "") -> None:
+    async def abandon(self, creation: Creation, *, uid: str = "", name: str = "") -> Doomed | None:
         """Give up a creation."""
-        await self._keeper.change(
+        return await self._keeper.change(
             lambda book, now_ms: book.abandon(creation, now_ms=now_ms, uid=uid, name=name)
         )
 
     async def wait(self, thread: Thread, timeout_ms: int) -> None:
         """Wait until acquiring is worth another try."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + timeout_ms / 1000
-        while True:
-            # Expected before looking, so that a notice in between is not missed.
-            with self._notices.expect(thread_tag(thread)) as notice:
-                busy_ms = await self._keeper.look(
-                    lambda book, now_ms: _busy_ms(book, thread, now_ms)
-                )
-                rest = min(busy_ms / 1000, end - loop.time(), _LOOK_SECONDS)
-                if rest <= 0:
-                    return
-                await asyncio.wait([notice], timeout=rest)
+
+        async def busy_ms() -> int:
+            return await self._keeper.look(lambda book, now_ms: book.busy_ms(thread, now_ms))
+
+        await self._notices.wait(
+            thread_tag(thread), busy_ms, timeout_ms=timeout_ms, look_ms=_LOOK_MS
+        )
 
     async def resolve(self, sandbox_id: str) -> Resolved:
         """Return the thread of a `sandbox_id`."""
@@ -174,14 +170,26 @@ class FileLeaseStore:
         """Take the mark away."""
         await self._keeper.change(lambda book, _: book.clear(lease))
 
-    async def acknowledge_restart(self, lease: Lease) -> None:
-        """Note that a restart was told."""
-        await self._keeper.change(lambda book, _: book.acknowledge_restart(lease))
+    async def take_news(self, lease: Lease, *, teller: str) -> bool:
+        """Return whether this acquire is to tell what is new."""
+        return await self._keeper.change(
+            lambda book, now_ms: book.take_news(lease, now_ms=now_ms, teller=teller)
+        )
 
-    async def release(self, thread: Thread, *, sandbox_id: str | None) -> Released:
+    async def settle_news(self, lease: Lease, *, teller: str, heard: bool) -> None:
+        """Note what became of the news."""
+        await self._keeper.change(
+            lambda book, _: book.settle_news(lease, teller=teller, heard=heard)
+        )
+
+    async def release(
+        self, thread: Thread, *, sandbox_id: str | None, unleased: bool = False
+    ) -> Released:
         """End a lease now."""
         return await self._keeper.change(
-            lambda book, now_ms: book.release(thread, now_ms=now_ms, sandbox_id=sandbox_id)
+            lambda book, now_ms: book.release(
+                thread, now_ms=now_ms, sandbox_id=sandbox_id, unleased=unleased
+            )
         )
 
     async def lose(self, lease: Lease) -> Doomed | None:
@@ -240,10 +248,3 @@ class FileLeaseStore:
     def _tell(self, threads: list[Thread]) -> None:
         for thread in threads:
             self._notices.wake(thread_tag(thread))
-
-
-def _busy_ms(book: LeaseBook, thread: Thread, now_ms: int) -> int:
-    """Return how long an acquire would have to wait."""
-    record = book.records.get(thread)
-    until_ms = record.busy_until_ms(now_ms) if record else 0
-    return max(0, until_ms - now_ms)

@@ -69,6 +69,7 @@ class Placement:
         boot_id: The worker process that was claimed.
         warm: It came from a pool.
         restarted: Its processes were lost and its files kept, and no acquire has told so yet.
+        fresh: It was made with an empty workspace, and no acquire has told so yet.
     """
 
     uid: str
@@ -79,6 +80,7 @@ class Placement:
     boot_id: str
     warm: bool = False
     restarted: bool = False
+    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,11 @@ class Lease:
     suspect: bool = False
     pins: int = 0
 
+    @property
+    def boot_id(self) -> str:
+        """Which worker process it shows; empty while it is being created."""
+        return self.placement.boot_id if self.placement else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Creation:
@@ -113,6 +120,7 @@ class Creation:
     Attributes:
         ended_generation: Of the thread's last sandbox that is over, as long as that is remembered;
             0 for none. What is labelled with it or a lower one must not come back.
+        placement: Of the sandbox that is to be started again; None for a first creation.
     """
 
     thread: Thread
@@ -122,6 +130,7 @@ class Creation:
     idle_ms: int
     deadline_ms: int
     ended_generation: int = 0
+    placement: Placement | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,10 +176,18 @@ class Doomed:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """What a release did: `already` when the lease had ended before this call."""
+    """What a release did.
+
+    Attributes:
+        already: The lease had ended before this call.
+        doomed: What the lease's end left to be deleted.
+        generation: All of the thread that is labelled with it or a lower one is over; 0 where
+            this call ended nothing.
+    """
 
     already: bool
     doomed: Doomed | None
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from typing import TYPE_CHECKING
 
@@ -50,7 +49,7 @@ class MemoryLeaseStore:
         """Nothing to let go of."""
 
     async def acquire(
-        self, thread: Thread, *, attempt: str, idle_ms: int | None = None, lost: str | None = None
+        self, thread: Thread, *, attempt: str, idle_ms: int | None = None, lost: Lease | None = None
     ) -> Granted | Suspected | Creation | Busy:
         """Take the lease, or the right to create."""
         outcome = self._book.acquire(
@@ -64,11 +63,9 @@ class MemoryLeaseStore:
         self._tell()
         return outcome
 
-    async def restart(self, thread: Thread, *, sandbox_id: str, attempt: str) -> Creation | Busy:
+    async def restart(self, lease: Lease, *, attempt: str) -> Creation | Busy:
         """Begin to start a sandbox again."""
-        return self._book.restart(
-            thread, now_ms=self._clock.now_ms(), sandbox_id=sandbox_id, attempt=attempt
-        )
+        return self._book.restart(lease, now_ms=self._clock.now_ms(), attempt=attempt)
 
     async def renew(self, creation: Creation, *, above_generation: int = 0) -> Creation:
         """Prolong a creation."""
@@ -76,28 +73,35 @@ class MemoryLeaseStore:
             creation, now_ms=self._clock.now_ms(), above_generation=above_generation
         )
 
-    async def commit(self, creation: Creation, placement: Placement) -> Lease:
+    async def commit(
+        self, creation: Creation, placement: Placement, *, created_ms: int = 0, idle_ms: int = 0
+    ) -> Lease:
         """Make the lease ready."""
-        lease = self._book.commit(creation, placement, now_ms=self._clock.now_ms())
+        lease = self._book.commit(
+            creation,
+            placement,
+            now_ms=self._clock.now_ms(),
+            created_ms=created_ms,
+            idle_ms=idle_ms,
+        )
         self._tell()
         return lease
 
-    async def abandon(self, creation: Creation, *, uid: str = "", name: str = "") -> None:
+    async def abandon(self, creation: Creation, *, uid: str = "", name: str = "") -> Doomed | None:
         """Give up a creation."""
-        self._book.abandon(creation, now_ms=self._clock.now_ms(), uid=uid, name=name)
+        doomed = self._book.abandon(creation, now_ms=self._clock.now_ms(), uid=uid, name=name)
         self._tell()
+        return doomed
 
     async def wait(self, thread: Thread, timeout_ms: int) -> None:
         """Wait until acquiring is worth another try."""
-        tag = thread_tag(thread)
-        loop = asyncio.get_running_loop()
-        end = loop.time() + timeout_ms / 1000
-        while loop.time() < end:
-            record = self._book.records.get(thread)
-            if record is None or not record.busy_until_ms(self._clock.now_ms()):
-                return
-            with self._notices.expect(tag) as notice:
-                await asyncio.wait([notice], timeout=_LOOK_MS / 1000)
+
+        async def busy_ms() -> int:
+            return self._book.busy_ms(thread, self._clock.now_ms())
+
+        await self._notices.wait(
+            thread_tag(thread), busy_ms, timeout_ms=timeout_ms, look_ms=_LOOK_MS
+        )
 
     async def resolve(self, sandbox_id: str) -> Resolved:
         """Return the thread of a `sandbox_id`."""
@@ -135,13 +139,21 @@ class MemoryLeaseStore:
         """Take the mark away."""
         self._book.clear(lease)
 
-    async def acknowledge_restart(self, lease: Lease) -> None:
-        """Note that a restart was told."""
-        self._book.acknowledge_restart(lease)
+    async def take_news(self, lease: Lease, *, teller: str) -> bool:
+        """Return whether this acquire is to tell what is new."""
+        return self._book.take_news(lease, now_ms=self._clock.now_ms(), teller=teller)
 
-    async def release(self, thread: Thread, *, sandbox_id: str | None) -> Released:
+    async def settle_news(self, lease: Lease, *, teller: str, heard: bool) -> None:
+        """Note what became of the news."""
+        self._book.settle_news(lease, teller=teller, heard=heard)
+
+    async def release(
+        self, thread: Thread, *, sandbox_id: str | None, unleased: bool = False
+    ) -> Released:
         """End a lease now."""
-        released = self._book.release(thread, now_ms=self._clock.now_ms(), sandbox_id=sandbox_id)
+        released = self._book.release(
+            thread, now_ms=self._clock.now_ms(), sandbox_id=sandbox_id, unleased=unleased
+        )
         self._tell()
         return released
 

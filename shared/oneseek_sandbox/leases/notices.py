@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
 __all__ = ["Notices"]
 
@@ -30,6 +30,29 @@ class Notices:
             waiters.discard(waiter)
             if not waiters:
                 self._waiters.pop(name, None)
+
+    async def wait(
+        self,
+        name: str,
+        busy_ms: Callable[[], Awaitable[int]],
+        *,
+        timeout_ms: int,
+        look_ms: int,
+    ) -> None:
+        """Wait for a notice about `name` for as long as it is busy, `timeout_ms` at most.
+
+        Args:
+            busy_ms: Asks how much longer; asked at least every `look_ms`, for lost notices.
+        """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout_ms / 1000
+        while True:
+            # Expected before looking, so that a notice in between is not missed.
+            with self.expect(name) as notice:
+                rest = min((await busy_ms()) / 1000, end - loop.time(), look_ms / 1000)
+                if rest <= 0:
+                    return
+                await asyncio.wait([notice], timeout=rest)
 
     def wake(self, name: str) -> None:
         """Give notice about `name`."""

@@ -6,13 +6,13 @@ import asyncio
 import secrets
 from typing import TYPE_CHECKING, Any, Final
 
+from oneseek_sandbox.errors import StoreUnavailableError
 from oneseek_sandbox.leases.answers import (
     read_acquired,
     read_all_doomed,
     read_creation,
     read_doomed,
     read_lease,
-    read_refusal,
     read_resolved,
     write_placement,
 )
@@ -21,6 +21,7 @@ from oneseek_sandbox.leases.doomed import MOST_DOUBLINGS
 from oneseek_sandbox.leases.keys import KeyNames, thread_tag
 from oneseek_sandbox.leases.store import Busy, Creation, Expired, LeaseTerms, Released
 from oneseek_sandbox.leases.subscription import Subscription
+from oneseek_sandbox.leases.transitions import Transitions
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -66,6 +67,7 @@ class RedisLeaseStore:
         self._terms = terms or LeaseTerms()
         self._keys = KeyNames(prefix)
         self._connection = RedisConnection(url, revive)
+        self._transitions = Transitions(self._connection, self._keys, self._terms)
         self._subscription = Subscription(self._connection, self._keys.notices)
 
     async def open(self) -> None:
@@ -78,16 +80,17 @@ class RedisLeaseStore:
         await self._connection.close()
 
     async def acquire(
-        self, thread: Thread, *, attempt: str, idle_ms: int | None = None, lost: str | None = None
+        self, thread: Thread, *, attempt: str, idle_ms: int | None = None, lost: Lease | None = None
     ) -> Granted | Suspected | Creation | Busy:
         """Take the lease, or the right to create."""
-        answer = await self._run(
+        answer = await self._transitions.of_thread(
             "acquire",
             thread,
             attempt,
             secrets.token_hex(16),
             "" if idle_ms is None else idle_ms,
-            lost or "",
+            lost.sandbox_id if lost else "",
+            lost.boot_id if lost else "",
             thread.scope,
             thread.thread_id,
             self._terms.creation_ms,
@@ -96,16 +99,23 @@ class RedisLeaseStore:
         )
         return read_acquired(answer)
 
-    async def restart(self, thread: Thread, *, sandbox_id: str, attempt: str) -> Creation | Busy:
+    async def restart(self, lease: Lease, *, attempt: str) -> Creation | Busy:
         """Begin to start a sandbox again."""
-        answer = await self._run("restart", thread, sandbox_id, attempt, self._terms.creation_ms)
+        answer = await self._transitions.of_thread(
+            "restart",
+            lease.thread,
+            lease.sandbox_id,
+            lease.boot_id,
+            attempt,
+            self._terms.creation_ms,
+        )
         outcome = read_acquired(answer)
         assert isinstance(outcome, Creation | Busy)  # noqa: S101
         return outcome
 
     async def renew(self, creation: Creation, *, above_generation: int = 0) -> Creation:
         """Prolong a creation."""
-        _, flat = await self._run(
+        _, flat = await self._transitions.of_thread(
             "renew",
             creation.thread,
             creation.sandbox_id,
@@ -115,22 +125,26 @@ class RedisLeaseStore:
         )
         return read_creation(flat)
 
-    async def commit(self, creation: Creation, placement: Placement) -> Lease:
+    async def commit(
+        self, creation: Creation, placement: Placement, *, created_ms: int = 0, idle_ms: int = 0
+    ) -> Lease:
         """Make the lease ready."""
-        _, flat = await self._run(
+        _, flat = await self._transitions.of_thread(
             "commit",
             creation.thread,
             creation.sandbox_id,
             creation.attempt,
             self._terms.lifetime_ms,
+            created_ms,
+            idle_ms,
             *write_placement(placement),
         )
         return read_lease(flat)
 
-    async def abandon(self, creation: Creation, *, uid: str = "", name: str = "") -> None:
+    async def abandon(self, creation: Creation, *, uid: str = "", name: str = "") -> Doomed | None:
         """Give up a creation."""
         thread = creation.thread
-        await self._run(
+        _, entry = await self._transitions.of_thread(
             "abandon",
             thread,
             creation.sandbox_id,
@@ -141,26 +155,21 @@ class RedisLeaseStore:
             thread.thread_id,
             creation.generation,
         )
+        return read_doomed(entry) if entry else None
 
     async def wait(self, thread: Thread, timeout_ms: int) -> None:
         """Wait until acquiring is worth another try."""
-        tag, notices = thread_tag(thread), self._subscription.notices
-        loop = asyncio.get_running_loop()
-        end = loop.time() + timeout_ms / 1000
-        await self._subscription.start(min(timeout_ms, _LOOK_MS))
-        while True:
-            # Expected before looking, so that a notice in between is not missed.
-            with notices.expect(tag) as notice:
-                _, busy_ms = await self._read(tag)
-                rest = min(busy_ms / 1000, end - loop.time(), _LOOK_MS / 1000)
-                if rest <= 0:
-                    return
-                await asyncio.wait([notice], timeout=rest)
+        tag = thread_tag(thread)
+
+        async def busy_ms() -> int:
+            return (await self._read(tag))[1]
+
+        await self._subscription.wait(tag, busy_ms, timeout_ms=timeout_ms, look_ms=_LOOK_MS)
 
     async def resolve(self, sandbox_id: str) -> Resolved:
         """Return the thread of a `sandbox_id`."""
         keys = [self._keys.sandbox(sandbox_id), *self._keys.of_store()]
-        return read_resolved(await self._call("resolve", keys, "", sandbox_id))
+        return read_resolved(await self._transitions.run("resolve", keys, "", sandbox_id))
 
     async def pin(
         self,
@@ -173,55 +182,66 @@ class RedisLeaseStore:
     ) -> Lease:
         """Hold the lease for an operation."""
         most = self._terms.max_request_ids
-        _, flat = await self._run(
+        _, flat = await self._transitions.of_thread(
             "pin", thread, sandbox_id or "", pin_id, limit_ms, request or "", most
         )
         return read_lease(flat)
 
     async def unpin(self, lease: Lease, *, pin_id: str, unstarted: str | None = None) -> None:
         """Let the pin go."""
-        await self._run(
-            "unpin", lease.thread, lease.sandbox_id, pin_id, unstarted or "", _boot_id(lease)
+        await self._transitions.of_thread(
+            "unpin", lease.thread, lease.sandbox_id, pin_id, unstarted or "", lease.boot_id
         )
 
     async def suspect(self, lease: Lease) -> None:
         """Mark a lease."""
-        await self._mark(lease, "suspect", 1)
+        seen = (lease.sandbox_id, lease.boot_id)
+        await self._transitions.of_thread("mark", lease.thread, *seen, 1)
 
     async def clear(self, lease: Lease) -> None:
         """Take the mark away."""
-        await self._mark(lease, "suspect", 0)
+        seen = (lease.sandbox_id, lease.boot_id)
+        await self._transitions.of_thread("mark", lease.thread, *seen, 0)
 
-    async def acknowledge_restart(self, lease: Lease) -> None:
-        """Note that a restart was told."""
-        await self._mark(lease, "restarted", 0)
+    async def take_news(self, lease: Lease, *, teller: str) -> bool:
+        """Return whether this acquire is to tell what is new."""
+        return await self._news(lease, teller, "take")
 
-    async def release(self, thread: Thread, *, sandbox_id: str | None) -> Released:
+    async def settle_news(self, lease: Lease, *, teller: str, heard: bool) -> None:
+        """Note what became of the news."""
+        await self._news(lease, teller, "heard" if heard else "unheard")
+
+    async def release(
+        self, thread: Thread, *, sandbox_id: str | None, unleased: bool = False
+    ) -> Released:
         """End a lease now."""
-        state, *entry = await self._run("release", thread, sandbox_id or "")
-        doomed = read_doomed(entry[0]) if entry and entry[0] else None
-        return Released(already=state == "already", doomed=doomed)
+        names = (sandbox_id or "", int(unleased), thread.scope, thread.thread_id)
+        state, *found = await self._transitions.of_thread("release", thread, *names)
+        if state == "already":
+            return Released(already=True, doomed=None)
+        entry, generation = found
+        return Released(False, read_doomed(entry) if entry else None, int(generation))
 
     async def lose(self, lease: Lease) -> Doomed | None:
         """End a lease whose sandbox is gone."""
-        _, entry = await self._run("lose", lease.thread, lease.sandbox_id, _boot_id(lease))
+        _, entry = await self._transitions.of_thread(
+            "lose", lease.thread, lease.sandbox_id, lease.boot_id
+        )
         return read_doomed(entry) if entry else None
 
     async def expire(self, limit: int) -> Expired:
         """End what is over."""
-        _, more, *entries = await self._call("expire", self._keys.of_store(), "", limit)
+        _, more, *entries = await self._transitions.of_store("expire", limit)
         return Expired([read_doomed(entry) for entry in entries], more=more == "1")
 
     async def doomed(self, limit: int) -> list[Doomed]:
         """Return doomed entries."""
-        return read_all_doomed(await self._call("doomed", self._keys.of_store(), "", limit))
+        return read_all_doomed(await self._transitions.of_store("doomed", limit))
 
     async def take_doomed(self, limit: int) -> list[Doomed]:
         """Return doomed entries that are due, and put them off."""
         pauses = (self._terms.pause_ms, MOST_DOUBLINGS)
-        return read_all_doomed(
-            await self._call("take_doomed", self._keys.of_store(), "", limit, *pauses)
-        )
+        return read_all_doomed(await self._transitions.of_store("take_doomed", limit, *pauses))
 
     async def doomed_among(self, uids: list[str]) -> set[str]:
         """Return which of these are doomed."""
@@ -232,7 +252,7 @@ class RedisLeaseStore:
 
     async def forget(self, uid: str) -> None:
         """Drop a doomed entry."""
-        await self._call("forget", self._keys.of_store(), "", uid)
+        await self._transitions.of_store("forget", uid)
 
     async def get(self, thread: Thread) -> Lease | None:
         """Return the thread's lease."""
@@ -244,8 +264,9 @@ class RedisLeaseStore:
         found: list[Lease] = []
         for start in range(0, len(tags), _BATCH):
             batch = tags[start : start + _BATCH]
-            reads = await asyncio.gather(*(self._read(tag) for tag in batch))
-            found += [lease for lease, _ in reads if lease is not None]
+            reads = await asyncio.gather(*(self._look(tag) for tag in batch))
+            # One of a later version is not for us to list or to compare.
+            found += [read_lease(read[1]) for read in reads if read[0] == "lease"]
         return found
 
     async def count(self) -> int:
@@ -254,38 +275,26 @@ class RedisLeaseStore:
 
     async def once(self, name: str, ttl_ms: int) -> bool:
         """Return True for the first call with this name."""
-        keys = [self._keys.once(name)]
-        _, first = await self._call("once", keys, "", name, ttl_ms, secrets.token_hex(8))
+        keys, token = [self._keys.once(name)], secrets.token_hex(8)
+        _, first = await self._transitions.run("once", keys, "", name, ttl_ms, token)
         return bool(first == "1")
 
     async def _read(self, tag: str) -> tuple[Lease | None, int]:
         """Return the lease, and how many milliseconds an acquire would have to wait."""
-        state, *found = await self._call("get", self._keys.of_thread(tag), tag)
+        state, *found = await self._look(tag)
+        if state == "unknown":
+            raise StoreUnavailableError(
+                "The thread's lease is in a state that only a later version of oneseek-sandbox "
+                "knows. Try again; if this persists, update this server."
+            )
         return (read_lease(found[0]), int(found[1])) if state == "lease" else (None, 0)
 
-    async def _mark(self, lease: Lease, mark: str, value: int) -> None:
-        await self._run("mark", lease.thread, lease.sandbox_id, _boot_id(lease), mark, value)
+    async def _look(self, tag: str) -> list[Any]:
+        return await self._transitions.run("get", self._keys.of_thread(tag), tag)
 
-    async def _run(self, script: str, thread: Thread, *args: str | int) -> list[Any]:
-        """Run a transition of one thread."""
-        tag = thread_tag(thread)
-        return await self._call(script, self._keys.of_thread(tag), tag, *args, thread=thread)
-
-    async def _call(
-        self,
-        script: str,
-        keys: list[str],
-        tag: str,
-        *args: str | int,
-        thread: Thread | None = None,
-    ) -> list[Any]:
-        header = (self._keys.stem, tag, self._terms.ended_ms)
-        answer = await self._connection.run(script, keys, (*header, *args))
-        if answer[0] == "refused":
-            # Scripts that refuse for the sake of a sandbox_id have it as their first argument.
-            raise read_refusal(answer[1], thread, str(args[0]))
-        return answer
-
-
-def _boot_id(lease: Lease) -> str:
-    return lease.placement.boot_id if lease.placement else ""
+    async def _news(self, lease: Lease, teller: str, what: str) -> bool:
+        seen = (lease.sandbox_id, lease.boot_id)
+        _, taken = await self._transitions.of_thread(
+            "news", lease.thread, *seen, teller, what, self._terms.creation_ms
+        )
+        return bool(taken == "1")

@@ -29,7 +29,7 @@ Event = Literal[
     "use",
     "suspect",
     "clear",
-    "acknowledge",
+    "tell",
     "restart",
     "release",
     "expire",
@@ -46,7 +46,7 @@ TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
     ("ready", "use"): "ready",
     ("ready", "suspect"): "ready",
     ("ready", "clear"): "ready",
-    ("ready", "acknowledge"): "ready",
+    ("ready", "tell"): "ready",
     ("ready", "restart"): "restarting",
     ("ready", "release"): "none",
     ("ready", "expire"): "none",
@@ -62,7 +62,7 @@ TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
     ("restarting", "expire"): "none",
 }
 """`lapse`: a creation was not renewed in time. `use`: activity, at either end of an operation.
-`acknowledge`: the thread was told of its sandbox's restart.
+`tell`: the thread is told that its sandbox is fresh or was restarted.
 """
 
 
@@ -92,6 +92,7 @@ class LeaseRecord:
         deadline_ms: When the creation under way lapses.
         pins: Deadline of each operation in flight; those in the past do not count.
         requests: By digest of a `request_id`: where it was sent, as `noted` writes it.
+        teller: The acquire that is about to tell the news of the placement, until `telling_ms`.
     """
 
     thread: Thread
@@ -109,6 +110,8 @@ class LeaseRecord:
     pins: dict[str, int] = field(default_factory=dict)
     state: State = "creating"
     requests: dict[str, str] = field(default_factory=dict)
+    teller: str = ""
+    telling_ms: int = 0
 
     def move(self, event: Event) -> None:
         """Follow the table."""
@@ -140,13 +143,17 @@ class LeaseRecord:
             return self.deadline_ms if now_ms < self.deadline_ms else 0
         return self.over_ms if self.is_retired(now_ms) and now_ms < self.over_ms else 0
 
-    def commit(self, placement: Placement, now_ms: int, lifetime_ms: int) -> None:
-        """Become ready; the lifetime begins with the first commit."""
+    def commit(
+        self, placement: Placement, now_ms: int, lifetime_ms: int, *, created_ms: int, idle_ms: int
+    ) -> None:
+        """Become ready; the lifetime begins with the first commit of the sandbox in any lease."""
         if self.state == "creating":
-            self.created_ms = now_ms
-            self.ends_ms = now_ms + lifetime_ms if lifetime_ms else 0
+            self.created_ms = min(created_ms, now_ms) or now_ms
+            self.ends_ms = self.created_ms + lifetime_ms if lifetime_ms else 0
+            self.idle_ms = idle_ms or self.idle_ms
         self.move("commit")
         self.placement, self.used_ms, self.suspect = placement, now_ms, False
+        self.teller, self.telling_ms = "", 0
 
     def restart(self, attempt: str, deadline_ms: int) -> Creation:
         """Begin to start the same sandbox again."""
@@ -164,11 +171,23 @@ class LeaseRecord:
         self.move("suspect" if suspect else "clear")
         self.suspect = suspect
 
-    def acknowledge_restart(self) -> None:
-        """Note that the thread knows of the last restart."""
-        self.move("acknowledge")
-        if self.placement:
-            self.placement = replace(self.placement, restarted=False)
+    def take_news(self, teller: str, now_ms: int, until_ms: int) -> bool:
+        """Return whether `teller` is to tell what is new, and keep others from it until then."""
+        self.move("tell")
+        has_news = self.placement is not None and (self.placement.fresh or self.placement.restarted)
+        if not has_news or (now_ms < self.telling_ms and teller != self.teller):
+            return False
+        self.teller, self.telling_ms = teller, until_ms
+        return True
+
+    def settle_news(self, teller: str, *, heard: bool) -> None:
+        """Let go of the news, known to the thread or for others to tell."""
+        self.move("tell")
+        if teller != self.teller:
+            return
+        self.teller, self.telling_ms = "", 0
+        if heard and self.placement:
+            self.placement = replace(self.placement, fresh=False, restarted=False)
 
     def use(self, now_ms: int) -> None:
         """Count activity, and drop pins that ended by themselves."""
@@ -241,4 +260,5 @@ class LeaseRecord:
             idle_ms=self.idle_ms,
             deadline_ms=self.deadline_ms,
             ended_generation=self.ended_generation,
+            placement=self.placement,
         )

@@ -76,54 +76,67 @@ class LeaseStore(Protocol):
         *,
         attempt: str,
         idle_ms: int | None = None,
-        lost: str | None = None,
+        lost: Lease | None = None,
     ) -> Granted | Suspected | Creation | Busy:
         """Take the thread's lease, or the right to create its sandbox (1, 2, 4, 5).
 
         An expired lease is doomed and its successor begun in the same transition; so is the lease
-        whose `sandbox_id` is `lost`. A creation whose lease lapsed is taken over with a new
+        that `lost` shows. A creation whose lease lapsed is taken over with a new
         generation and `sandbox_id`; a restart that lapsed leaves a suspect, as its files may be
         there. A lease past its maximum lifetime that is still pinned is `Busy`.
 
         Args:
             attempt: Random, new for every try to acquire; fences the creation.
             idle_ms: Replaces the lease's idle timeout; None leaves it (or takes the default).
-            lost: A `sandbox_id` that the runtime said is gone.
+            lost: A lease whose sandbox the runtime said is gone. The verdict is void when another
+                process of that sandbox was claimed since.
 
         Raises:
             CapacityError: A creation would exceed `max_sandboxes`.
         """
         ...
 
-    async def restart(self, thread: Thread, *, sandbox_id: str, attempt: str) -> Creation | Busy:
+    async def restart(self, lease: Lease, *, attempt: str) -> Creation | Busy:
         """Begin to start a ready lease's sandbox again: same `sandbox_id`, same generation.
 
         Raises:
-            CreationLostError: The lease is no longer ready with this `sandbox_id`.
+            CreationLostError: The lease is over, or another process of its sandbox was claimed.
         """
         ...
 
     async def renew(self, creation: Creation, *, above_generation: int = 0) -> Creation:
         """Prolong a creation; its generation becomes greater than `above_generation` (2, 3).
 
+        Once it is committed this changes nothing: a commit whose answer is late is no loss.
+
         Raises:
-            CreationLostError: Taken over, released, or committed.
+            CreationLostError: Taken over or released.
         """
         ...
 
-    async def commit(self, creation: Creation, placement: Placement) -> Lease:
+    async def commit(
+        self, creation: Creation, placement: Placement, *, created_ms: int = 0, idle_ms: int = 0
+    ) -> Lease:
         """Make the lease ready and wake who waits (2).
+
+        Args:
+            created_ms: When an adopted sandbox was made, so that its lifetime goes on; 0 for now.
+            idle_ms: The idle timeout of an adopted sandbox; 0 for the creation's.
 
         Raises:
             CreationLostError: Taken over or released meanwhile; nothing was changed (3).
         """
         ...
 
-    async def abandon(self, creation: Creation, *, uid: str = "", name: str = "") -> None:
+    async def abandon(self, creation: Creation, *, uid: str = "", name: str = "") -> Doomed | None:
         """Give up a creation and wake who waits; with `uid`, doom that sandbox in the same step.
 
         Nothing happens to the lease when the creation is not the current one any more. The lease
         of an abandoned restart ends as lost.
+
+        Returns:
+            What is doomed by this; None where `uid` is, or may become, the thread's sandbox: the
+            lease names it, or a successor that is still creating may have found it.
         """
         ...
 
@@ -179,12 +192,29 @@ class LeaseStore(Protocol):
         """Take the mark of `suspect` away (7)."""
         ...
 
-    async def acknowledge_restart(self, lease: Lease) -> None:
-        """Note that an acquire has told of this restart: no later one does."""
+    async def take_news(self, lease: Lease, *, teller: str) -> bool:
+        """Return whether this acquire is to tell that the sandbox is fresh or was restarted (1).
+
+        One at a time is, until it was heard; a teller of whom nothing is heard for the life of a
+        creation lease is replaced.
+
+        Args:
+            teller: Random; the call may be repeated with the same one.
+        """
         ...
 
-    async def release(self, thread: Thread, *, sandbox_id: str | None) -> Released:
+    async def settle_news(self, lease: Lease, *, teller: str, heard: bool) -> None:
+        """Note that the news was heard, or let the next acquire tell it (1)."""
+        ...
+
+    async def release(
+        self, thread: Thread, *, sandbox_id: str | None, unleased: bool = False
+    ) -> Released:
         """End a lease now, whatever runs under it; also one that is being created (6).
+
+        Args:
+            unleased: The runtime has a sandbox of the thread: where the store knows of none, note
+                that all there was until now is released.
 
         Raises:
             LeaseNotFoundError: The thread has none and had none lately.

@@ -11,6 +11,8 @@ from redis.exceptions import RedisError
 from oneseek_sandbox.leases.notices import Notices
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from oneseek_sandbox.leases.connection import RedisConnection
 
 __all__ = ["Subscription"]
@@ -32,7 +34,14 @@ class Subscription:
         self._task: asyncio.Task[None] | None = None
         self._listening = asyncio.Event()
 
-    async def start(self, timeout_ms: int) -> None:
+    async def wait(
+        self, name: str, busy_ms: Callable[[], Awaitable[int]], *, timeout_ms: int, look_ms: int
+    ) -> None:
+        """Wait as `Notices.wait` does, for notices from all processes."""
+        await self._start(min(timeout_ms, look_ms))
+        await self.notices.wait(name, busy_ms, timeout_ms=timeout_ms, look_ms=look_ms)
+
+    async def _start(self, timeout_ms: int) -> None:
         """Return when notices arrive from now on, or after `timeout_ms`."""
         if self._task is None:
             self._task = asyncio.create_task(self._listen())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,13 +11,14 @@ import pytest
 from oneseek_sandbox.errors import LeaseNotFoundError, SandboxExpiredError
 from oneseek_sandbox.leases.store import (
     Expired,
+    Granted,
     LeaseStore,
     LeaseTerms,
     Resolved,
     Suspected,
     Thread,
 )
-from oneseek_sandbox.testing.lease_steps import THREAD, begin, busy, granted, make_ready
+from oneseek_sandbox.testing.lease_steps import THREAD, begin, busy, granted, make_ready, placement
 
 if TYPE_CHECKING:
     from oneseek_sandbox.testing.lease_steps import Later, NewStore
@@ -182,15 +184,17 @@ class ActivityPromises:
     async def test_a_suspect_that_is_gone_is_replaced_in_one_step(self, store: LeaseStore) -> None:
         lease = await make_ready(store, uid="u1")
         await store.suspect(lease)
-        creation = await begin(store, lost=lease.sandbox_id)
+        creation = await begin(store, lost=lease)
         assert creation.generation > lease.generation
         assert [(entry.uid, entry.reason) for entry in await store.doomed(10)] == [("u1", "lost")]
 
     @pytest.mark.promise(7)
     async def test_naming_another_sandbox_as_lost_changes_nothing(self, store: LeaseStore) -> None:
         lease = await make_ready(store)
-        outcome = await store.acquire(THREAD, attempt="a", lost="0" * 32)
-        assert not isinstance(outcome, Suspected)
+        other_boot = replace(lease, placement=placement(boot_id="another"))
+        for judged in (replace(lease, sandbox_id="0" * 32), other_boot):
+            outcome = await store.acquire(THREAD, attempt="a", lost=judged)
+            assert isinstance(outcome, Granted)
         assert await store.resolve(lease.sandbox_id) == Resolved(THREAD)
 
     @pytest.mark.promise(9)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,15 +11,12 @@ from oneseek_sandbox.errors import (
     CapacityError,
     CreationLostError,
     LeaseNotFoundError,
-    SandboxUnavailableError,
 )
 from oneseek_sandbox.leases.store import (
     Busy,
     Creation,
     LeaseStore,
     LeaseTerms,
-    Resolved,
-    Suspected,
     Thread,
 )
 from oneseek_sandbox.testing.lease_steps import (
@@ -42,7 +38,7 @@ _LAPSES_SOON = LeaseTerms(creation_ms=60, idle_ms=60_000)
 
 
 class CreationPromises:
-    """Tests of creations, restarts and capacity."""
+    """Tests of creations and capacity."""
 
     @pytest.fixture
     async def store(self, new_store: NewStore) -> LeaseStore:
@@ -214,75 +210,44 @@ class CreationPromises:
         await store.abandon(creation, uid="u1", name="n1")
         assert [entry.uid for entry in await store.doomed(10)] == ["u1"]
 
-    async def test_a_restart_keeps_id_and_generation(self, store: LeaseStore) -> None:
-        lease = await make_ready(store, boot_id="first")
-        creation = await store.restart(THREAD, sandbox_id=lease.sandbox_id, attempt="a")
-        assert isinstance(creation, Creation)
-        assert (creation.sandbox_id, creation.generation) == (lease.sandbox_id, lease.generation)
-        await busy(store)
-        assert await store.resolve(lease.sandbox_id) == Resolved(THREAD)
-        for sandbox_id in (None, lease.sandbox_id):
-            with pytest.raises(SandboxUnavailableError, match="restarted"):
-                await store.pin(THREAD, sandbox_id=sandbox_id, pin_id="p", limit_ms=1000)
-        again = await store.commit(creation, placement(boot_id="second"))
-        assert (again.sandbox_id, again.created_ms) == (lease.sandbox_id, lease.created_ms)
-        assert again.placement is not None
-        assert again.placement.boot_id == "second"
+    @pytest.mark.promise(3)
+    @pytest.mark.finding(3)
+    async def test_renewing_what_was_committed_changes_nothing(self, store: LeaseStore) -> None:
+        creation = await begin(store)
+        lease = await store.commit(creation, placement())
+        renewed = await store.renew(creation, above_generation=creation.generation)
+        assert (renewed.generation, renewed.attempt) == (creation.generation, creation.attempt)
+        assert await store.get(THREAD) == lease
 
-    async def test_a_restart_is_shown_until_it_was_told(self, store: LeaseStore) -> None:
-        restarted = replace(placement("u1", boot_id="second"), restarted=True)
-        lease = await store.commit(await begin(store), restarted)
-        assert (await granted(store)).placement == restarted
-        await store.acknowledge_restart(replace(lease, placement=placement("u1", boot_id="first")))
-        assert (await granted(store)).placement == restarted
-        for _ in range(2):
-            await store.acknowledge_restart(lease)
-            assert (await granted(store)).placement == replace(restarted, restarted=False)
+    @pytest.mark.promise(3)
+    @pytest.mark.finding(3)
+    async def test_giving_up_says_what_is_to_be_ended(self, store: LeaseStore) -> None:
+        creation = await begin(store)
+        await store.commit(creation, placement("u1"))
+        assert await store.abandon(creation, uid="u1", name="n1") is None, "the lease names it"
+        doomed = await store.abandon(creation, uid="u2", name="n2")
+        assert doomed is not None
+        assert doomed.uid == "u2"
 
-    async def test_only_one_of_two_restarts_goes_ahead(self, store: LeaseStore) -> None:
-        lease = await make_ready(store)
-        first = await store.restart(THREAD, sandbox_id=lease.sandbox_id, attempt="a")
-        assert isinstance(
-            await store.restart(THREAD, sandbox_id=lease.sandbox_id, attempt="b"), Busy
+    @pytest.mark.finding(6)
+    async def test_an_adopted_sandbox_keeps_its_age_and_its_idle_timeout(
+        self, new_store: NewStore
+    ) -> None:
+        store = await new_store(LeaseTerms(idle_ms=60_000, lifetime_ms=100_000))
+        made = await store.commit(await begin(store), placement())
+        assert made.ends_ms == made.created_ms + 100_000
+        await store.release(THREAD, sandbox_id=None)
+        adopted = await store.commit(
+            await begin(store), placement("u2"), created_ms=made.created_ms - 5000, idle_ms=7000
         )
-        assert await store.restart(THREAD, sandbox_id=lease.sandbox_id, attempt="a") == first
-        with pytest.raises(CreationLostError):
-            await store.restart(THREAD, sandbox_id="0" * 32, attempt="c")
-
-    async def test_an_abandoned_restart_ends_the_lease_as_lost(self, store: LeaseStore) -> None:
-        lease = await make_ready(store, uid="u1")
-        creation = await store.restart(THREAD, sandbox_id=lease.sandbox_id, attempt="a")
-        assert isinstance(creation, Creation)
-        await store.abandon(creation, uid="u2", name="n2")
-        assert {entry.uid for entry in await store.doomed(10)} == {"u1", "u2"}
-        assert await store.get(THREAD) is None
-
-    async def test_a_lapsed_restart_leaves_a_suspect_whose_files_are_kept(
-        self, new_store: NewStore, later: Later
-    ) -> None:
-        store = await new_store(_LAPSES_SOON)
-        lease = await make_ready(store)
-        late = await store.restart(THREAD, sandbox_id=lease.sandbox_id, attempt="a")
-        assert isinstance(late, Creation)
-        await later(61)
-        outcome = await store.acquire(THREAD, attempt="b")
-        assert isinstance(outcome, Suspected)
-        assert outcome.lease.placement == lease.placement
-        with pytest.raises(CreationLostError):
-            await store.commit(late, placement())
-
-    @pytest.mark.promise(5)
-    async def test_a_restart_that_outlived_its_lease_cannot_be_committed(
-        self, new_store: NewStore, later: Later
-    ) -> None:
-        store = await new_store(LeaseTerms(creation_ms=300, idle_ms=300))
-        lease = await make_ready(store, uid="u1")
-        late = await store.restart(THREAD, sandbox_id=lease.sandbox_id, attempt="a")
-        assert isinstance(late, Creation)
-        await later(300)
-        with pytest.raises(CreationLostError):
-            await store.commit(late, placement())
-        assert [entry.reason for entry in await store.doomed(10)] == ["expired"]
+        assert adopted.created_ms == made.created_ms - 5000
+        assert adopted.ends_ms == adopted.created_ms + 100_000
+        assert adopted.expires_ms == adopted.used_ms + 7000
+        await store.release(THREAD, sandbox_id=None)
+        future = await store.commit(
+            await begin(store), placement("u3"), created_ms=made.created_ms + 10**9
+        )
+        assert future.created_ms < made.created_ms + 10**9
 
     async def test_capacity_counts_leases_and_doomed_but_never_stops_a_replacement(
         self, new_store: NewStore
@@ -292,7 +257,7 @@ class CreationPromises:
         await begin(store, Thread("tenant", "second"))
         with pytest.raises(CapacityError):
             await begin(store, Thread("tenant", "third"))
-        await begin(store, lost=lease.sandbox_id)
+        await begin(store, lost=lease)
         await store.release(Thread("tenant", "second"), sandbox_id=None)
         with pytest.raises(CapacityError):
             await begin(store, Thread("tenant", "third"))

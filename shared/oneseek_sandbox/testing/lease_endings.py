@@ -119,10 +119,10 @@ class EndingPromises:
         assert first.ended_generation == 0
         await store.release(THREAD, sandbox_id=None)
         second = await begin(store)
-        assert second.ended_generation == first.generation
-        assert (await store.renew(second)).ended_generation == first.generation
+        assert first.generation < second.ended_generation < second.generation
+        assert (await store.renew(second)).ended_generation == second.ended_generation
         lease = await store.commit(second, placement())
-        third = await begin(store, lost=lease.sandbox_id)
+        third = await begin(store, lost=lease)
         assert third.ended_generation == second.generation
         assert (await begin(store, Thread("tenant", "other"))).ended_generation == 0
 
@@ -180,7 +180,7 @@ class EndingPromises:
         self, store: LeaseStore
     ) -> None:
         old = await make_ready(store, uid="u1", boot_id="first")
-        creation = await store.restart(THREAD, sandbox_id=old.sandbox_id, attempt="a")
+        creation = await store.restart(old, attempt="a")
         assert isinstance(creation, Creation)
         assert await store.lose(old) is None
         await store.commit(creation, placement("u1", boot_id="second"))
@@ -191,7 +191,7 @@ class EndingPromises:
     @pytest.mark.promise(4)
     async def test_a_doomed_entry_stays_until_it_is_forgotten(self, store: LeaseStore) -> None:
         lease = await make_ready(store, uid="u1")
-        await begin(store, lost=lease.sandbox_id)
+        await begin(store, lost=lease)
         for _ in range(2):
             (entry,) = await store.doomed(10)
             assert (entry.sandbox_id, entry.thread) == (lease.sandbox_id, THREAD)

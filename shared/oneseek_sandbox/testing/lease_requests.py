@@ -26,9 +26,7 @@ async def _pin(store: LeaseStore, pin_id: str = "p", request: str = _REQUEST) ->
 
 
 async def _restart(store: LeaseStore, lease: Lease, boot_id: str = "another boot") -> Lease:
-    outcome = await store.restart(
-        lease.thread, sandbox_id=lease.sandbox_id, attempt=secrets.token_hex(8)
-    )
+    outcome = await store.restart(lease, attempt=secrets.token_hex(8))
     assert isinstance(outcome, Creation)
     return await store.commit(outcome, placement("uid", boot_id))
 

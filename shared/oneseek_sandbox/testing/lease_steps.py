@@ -59,7 +59,7 @@ def placement(uid: str = "", boot_id: str = "boot") -> Placement:
 
 
 async def begin(
-    store: LeaseStore, thread: Thread = THREAD, *, attempt: str = "", lost: str | None = None
+    store: LeaseStore, thread: Thread = THREAD, *, attempt: str = "", lost: Lease | None = None
 ) -> Creation:
     """Acquire where that must begin a creation."""
     attempt = attempt or f"attempt-{next(_numbers)}"

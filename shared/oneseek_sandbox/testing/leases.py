@@ -20,6 +20,7 @@ from oneseek_sandbox.testing.lease_creation import CreationPromises
 from oneseek_sandbox.testing.lease_deletion import DeletionPromises
 from oneseek_sandbox.testing.lease_endings import EndingPromises
 from oneseek_sandbox.testing.lease_requests import RequestPromises
+from oneseek_sandbox.testing.lease_restarts import RestartPromises
 from oneseek_sandbox.testing.lease_steps import (
     LONG,
     Later,
@@ -43,6 +44,11 @@ __all__ = [
 
 
 class LeaseStoreContract(
-    CreationPromises, ActivityPromises, RequestPromises, EndingPromises, DeletionPromises
+    CreationPromises,
+    RestartPromises,
+    ActivityPromises,
+    RequestPromises,
+    EndingPromises,
+    DeletionPromises,
 ):
     """Every promise of the port that a store can hold; numbers are the design's."""

@@ -61,7 +61,9 @@ class MemoryRuntime:
             raise CreationLostError("It carries a greater generation.")
         restarted = sandbox.uid in self.stopped
         self.stopped.discard(sandbox.uid)
-        adopted = dataclasses.replace(current, labels=labels, restarted=restarted)
+        created_ms = current.labels.created_ms if current.labels else 0
+        kept = dataclasses.replace(labels, created_ms=created_ms)
+        adopted = dataclasses.replace(current, labels=kept, restarted=restarted)
         self.objects[sandbox.uid] = adopted
         return adopted
 

@@ -1,7 +1,6 @@
 """The client of the workers: the data operations, over pooled and proved connections.
 
-Knows Redis no more than Kubernetes: a lease's placement is all it needs. Every failure is one of
-`errors.py`; whether a command may have run is said where it matters.
+A lease's placement is all it needs. Errors say whether a command may have run where it matters.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from oneseek_sandbox.worker.answers import (
     parse,
 )
 from oneseek_sandbox.worker.bodies import read_header, read_pieces, read_whole
-from oneseek_sandbox.worker.connection import PROTOCOLS, Peer, ProvedBackend
+from oneseek_sandbox.worker.connection import PROTOCOLS, Peer, ProvedBackend, unknown_protocol
 from oneseek_sandbox.worker.exchange import exchange
 from oneseek_sandbox.worker.execution import Execution, Gap, Piece
 from oneseek_sandbox.worker.failures import broken, failures
@@ -117,7 +116,7 @@ class WorkerClient:
         if response.status == _OK:
             claimed = parse(Claimed, content)
             if claimed.protocol not in PROTOCOLS:
-                raise ClaimConflictError(f"worker protocol {claimed.protocol} is not spoken here")
+                raise unknown_protocol(claimed.protocol)
             return claimed
         if b"claim_conflict" in content:
             raise ClaimConflictError("the worker belongs to another token")

@@ -25,7 +25,7 @@ from oneseek_sandbox.errors import SandboxLostError, SandboxUnavailableError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["PROTOCOLS", "Peer", "ProvedBackend"]
+__all__ = ["PROTOCOLS", "Peer", "ProvedBackend", "unknown_protocol"]
 
 PROTOCOLS: Final = (1,)
 """Versions of the worker's protocol that this client speaks."""
@@ -136,7 +136,7 @@ async def _demand_proof(stream: AsyncNetworkStream, peer: Peer) -> None:
     Raises:
         ConnectError: It is the worker of another sandbox, which got this address meanwhile.
         SandboxLostError: It is another process than the one that was claimed.
-        SandboxUnavailableError: It answers, but not as a worker does.
+        SandboxUnavailableError: It answers, but not as a worker that is known here.
     """
     nonce = secrets.token_hex(16)
     await stream.write(f"GET /proof?nonce={nonce} HTTP/1.1\r\nhost: worker\r\n\r\n".encode())
@@ -151,9 +151,12 @@ async def _demand_proof(stream: AsyncNetworkStream, peer: Peer) -> None:
             "The sandbox was started again by itself, most likely because it ran out of memory: "
             "its processes are gone. Acquire again; files that are there are kept."
         )
-    if answer.get("boot_id") != peer.boot_id or answer.get("protocol") not in PROTOCOLS:
+    if answer.get("protocol") not in PROTOCOLS:
+        raise unknown_protocol(answer.get("protocol"))
+    if answer.get("boot_id") != peer.boot_id:
         raise SandboxLostError(
-            "Another process answers at this sandbox's address; the sandbox is gone. Acquire again."
+            "Another process than the one that was acquired answers at this sandbox's address. "
+            "Acquire it again to go on with its files, if they are there."
         )
     expected = hmac.new(
         str(peer.token).encode(), f"{nonce}:{peer.boot_id}".encode(), hashlib.sha256
@@ -164,6 +167,14 @@ async def _demand_proof(stream: AsyncNetworkStream, peer: Peer) -> None:
             "What answers at this sandbox's address cannot prove that it is the sandbox. "
             "Acquire again."
         )
+
+
+def unknown_protocol(number: object) -> SandboxUnavailableError:
+    """Return the error for a worker of another version: no verdict, its files are there."""
+    return SandboxUnavailableError(
+        f"The sandbox's worker speaks protocol {str(number)[:20]}, which this server does not know. "
+        "Try again; if this persists, update this server."
+    )
 
 
 async def _read_answer(stream: AsyncNetworkStream) -> bytes:

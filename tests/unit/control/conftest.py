@@ -6,9 +6,11 @@ import pytest
 
 from oneseek_sandbox.acquisition import Acquisition
 from oneseek_sandbox.auth import Caller, TokenKey
+from oneseek_sandbox.claiming import Claims
 from oneseek_sandbox.cleanup import Cleanup
 from oneseek_sandbox.clock import SystemClock
 from oneseek_sandbox.creation import Creator
+from oneseek_sandbox.judgement import Judge
 from oneseek_sandbox.leases.memory import MemoryLeaseStore
 from oneseek_sandbox.leases.store import LeaseTerms, Thread
 from oneseek_sandbox.models import AcquireRequest
@@ -32,16 +34,13 @@ class World:
         self.store = store
         self.runtime = MemoryRuntime()
         self.workers = WorkerClient()
-        self.creator = Creator(
-            self.store,
-            self.runtime,
-            self.workers,
-            TokenKey(b"token key of the tests"),
-            startup_seconds=2,
-            creation_ms=CREATION_MS,
+        self.claims = Claims(
+            self.runtime, self.workers, TokenKey(b"token key of the tests"), startup_seconds=2
         )
+        self.creator = Creator(self.store, self.runtime, self.claims, creation_ms=CREATION_MS)
+        self.judge = Judge(self.store, self.runtime, self.workers)
         self.acquisition = Acquisition(
-            self.store, self.runtime, self.workers, self.creator, patience_seconds=10
+            self.store, self.runtime, self.creator, self.judge, patience_seconds=10
         )
         self.provisioner = Provisioner(
             settings=self.settings,
@@ -63,8 +62,8 @@ class World:
         return Cleanup(
             self.store,
             self.runtime,
-            self.workers,
             self.creator,
+            self.judge,
             sweep_ms=0,
             now_ms=SystemClock().now_ms(),
         )

@@ -24,8 +24,8 @@ class LosesAnswers(MemoryLeaseStore):
 
     lost = 1
 
-    async def commit(self, creation, placement):
-        lease = await super().commit(creation, placement)
+    async def commit(self, creation, placement, **fields):
+        lease = await super().commit(creation, placement, **fields)
         if self.lost:
             self.lost -= 1
             raise StoreUnavailableError("The connection broke.")
@@ -37,10 +37,10 @@ class IsAway(MemoryLeaseStore):
 
     away = False
 
-    async def commit(self, creation, placement):
+    async def commit(self, creation, placement, **fields):
         if self.away:
             raise StoreUnavailableError("The store is away.")
-        return await super().commit(creation, placement)
+        return await super().commit(creation, placement, **fields)
 
 
 def fail(runtime, method, error, *, times=1):

@@ -165,11 +165,8 @@ async def test_two_at_once_are_both_asked_of_the_worker_and_neither_erases_the_o
 async def test_a_repeat_after_a_restart_never_reaches_the_worker(world):
     await world.acquire()
     await execute(world)
-    (record,) = world.store._book.records.values()
     lease = await world.store.get(world.thread)
-    creation = await world.store.restart(
-        world.thread, sandbox_id=record.sandbox_id, attempt="restart"
-    )
+    creation = await world.store.restart(lease, attempt="restart")
     await world.store.commit(creation, dataclasses.replace(lease.placement, boot_id="b" * 32))
     with pytest.raises(AnswerLostError):
         await execute(world)

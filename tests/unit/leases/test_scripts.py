@@ -29,7 +29,7 @@ def test_a_script_says_first_what_it_does_and_answers(script):
 
 def test_every_script_is_called_and_every_call_has_its_script():
     source = Path(store_module.__file__).read_text()
-    called = set(re.findall(r'_(?:run|call)\(\s*"(\w+)"', source))
+    called = set(re.findall(r'_transitions\.\w+\(\s*"(\w+)"', source))
     assert called == {script.stem for script in SCRIPTS} - {"lease"}
 
 

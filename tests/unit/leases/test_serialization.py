@@ -50,9 +50,8 @@ def walk(seed, steps=400):
         leases.append(book.commit(chance.choice(creations[-4:]), made, now_ms=now_ms))
 
     def restart(thread):
-        record = book.records.get(thread)
-        sandbox_id = record.sandbox_id if record else ""
-        creations.append(book.restart(thread, now_ms=now_ms, sandbox_id=sandbox_id, attempt="r"))
+        lease = book.records[thread].lease(now_ms)
+        creations.append(book.restart(lease, now_ms=now_ms, attempt="r"))
 
     def pin(thread):
         request = chance.choice("abc")
@@ -79,7 +78,7 @@ def walk(seed, steps=400):
         now_ms += chance.choice([0, 1, 30])
         try:
             chance.choice(calls)(chance.choice(THREADS))
-        except (SandboxError, IndexError, AttributeError):
+        except (SandboxError, IndexError, KeyError, AttributeError):
             continue
         book.notices.clear()
         yield book

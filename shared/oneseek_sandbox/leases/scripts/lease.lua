@@ -11,7 +11,8 @@ local STEM, TAG, ENDED_MS = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local LIVE, DOOMED, ENTRIES = STEM .. 'live', STEM .. 'doomed', STEM .. 'doomed-entries'
 local TRIES = STEM .. 'doomed-tries'
 local NUMBERS = { 'generation', 'deadline_ms', 'idle_ms', 'created_ms', 'used_ms',
-  'expires_ms', 'over_ms', 'ends_ms' }
+  'expires_ms', 'over_ms', 'ends_ms', 'telling_ms' }
+local STATES = { creating = true, ready = true, restarting = true }
 
 local clock = redis.call('TIME')
 local NOW = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -32,6 +33,8 @@ local function read(tag)
   local lease = { tag = tag }
   for i = 1, #flat, 2 do lease[flat[i]] = flat[i + 1] end
   for _, name in ipairs(NUMBERS) do lease[name] = tonumber(lease[name]) end
+  -- Of a later version: what is not understood is neither granted nor ended.
+  if not STATES[lease.state] then error('unknown lease state ' .. tostring(lease.state)) end
   return lease
 end
 
@@ -78,8 +81,8 @@ local function doom(lease, uid, name, reason)
 end
 
 -- Ends a lease; answers its doomed entry or ''. Without a reason the lease is forgotten, as nobody
--- was ever given its sandbox.
-local function finish(lease, reason)
+-- was ever given its sandbox. What is labelled up to `over` (else its own generation) is over.
+local function finish(lease, reason, over)
   redis.call('DEL', key('lease', lease.tag), key('pins', lease.tag), key('requests', lease.tag))
   redis.call('ZREM', LIVE, lease.tag)
   notify(lease.tag)
@@ -89,7 +92,7 @@ local function finish(lease, reason)
   end
   redis.call('HSET', key('sandbox', lease.sandbox_id), 'reason', reason)
   redis.call('PEXPIRE', key('sandbox', lease.sandbox_id), ENDED_MS)
-  redis.call('SET', key('last-end', lease.tag), text(lease.generation), 'PX', ENDED_MS)
+  redis.call('SET', key('last-end', lease.tag), text(over or lease.generation), 'PX', ENDED_MS)
   if lease.uid == '' then return '' end
   return doom(lease, lease.uid, lease.name, reason)
 end
@@ -117,13 +120,15 @@ local function held(tag, sandbox_id, attempt)
   return nil
 end
 
--- The ready lease that still shows the sandbox process the caller saw; boot_id '' for any.
+-- Whether a lease still shows the sandbox process the caller saw; boot_id '' for any.
+local function is_seen_by(lease, sandbox_id, boot_id)
+  return lease.sandbox_id == sandbox_id and (boot_id == '' or boot_id == lease.boot_id)
+end
+
+-- The ready lease that the caller saw.
 local function seen(tag, sandbox_id, boot_id)
   local lease = read(tag)
-  if lease and lease.state == 'ready' and lease.sandbox_id == sandbox_id
-    and (boot_id == '' or boot_id == lease.boot_id) then
-    return lease
-  end
+  if lease and lease.state == 'ready' and is_seen_by(lease, sandbox_id, boot_id) then return lease end
   return nil
 end
 

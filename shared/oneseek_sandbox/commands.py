@@ -1,0 +1,48 @@
+"""A command on its way to a worker. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from oneseek_sandbox import paths
+from oneseek_sandbox.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from oneseek_sandbox.models import ExecuteRequest
+    from oneseek_sandbox.settings import Settings
+
+__all__ = ["worker_command"]
+
+_KILL_GRACE_MS: Final = 2000
+"""Between TERM and KILL at a command's limit."""
+
+
+def worker_command(request: ExecuteRequest, settings: Settings, *, stream: bool) -> dict[str, Any]:
+    """Check a command against this server's limits and write it in the worker's words.
+
+    Raises:
+        InvalidRequestError: It is over a limit, or `cwd` is not in the workspace.
+    """
+    cwd = request.cwd
+    if request.timeout_seconds > settings.max_timeout_seconds:
+        raise InvalidRequestError(
+            f"timeout_seconds: {request.timeout_seconds:g} is over this server's limit of "
+            f"{settings.max_timeout_seconds}; give less, or run it in the background."
+        )
+    output = request.max_output_bytes or settings.max_output_bytes
+    if output > settings.max_output_bytes:
+        raise InvalidRequestError(
+            f"max_output_bytes: {output} is over this server's limit of "
+            f"{settings.max_output_bytes}; write the output to a file and read that."
+        )
+    return {
+        "command": request.command,
+        "cwd": None if cwd is None else paths.in_workspace(cwd, settings.workspace_dir),
+        "env": request.env,
+        "stdin": request.stdin,
+        "timeout_ms": round(1000 * request.timeout_seconds),
+        "grace_ms": _KILL_GRACE_MS,
+        "max_output_bytes": output,
+        "request_id": request.request_id,
+        "stream": stream,
+    }

@@ -1,0 +1,109 @@
+"""Ending sandboxes: what a release ends, and the deletion of what the store has doomed."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from oneseek_sandbox.errors import LeaseNotFoundError, SandboxError, SandboxReleasedError
+from oneseek_sandbox.leases.store import Thread
+from oneseek_sandbox.models import ReleaseAnswer
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from oneseek_sandbox.auth import Caller
+    from oneseek_sandbox.leases.store import Doomed, LeaseStore, Released
+    from oneseek_sandbox.models import ReleaseRequest
+    from oneseek_sandbox.runtimes.runtime import Runtime, SandboxObject
+
+    Locate = Callable[[ReleaseRequest, Caller], Awaitable[tuple[Thread, str | None]]]
+
+__all__ = ["Releases", "delete_doomed"]
+
+log = logging.getLogger(__name__)
+
+
+async def delete_doomed(store: LeaseStore, runtime: Runtime, entry: Doomed) -> None:
+    """End a doomed sandbox and drop its entry; what fails stays for the next round."""
+    try:
+        if await runtime.stop(entry.uid, entry.name):
+            await store.forget(entry.uid)
+    except SandboxError as error:
+        log.warning("Sandbox %s stays doomed until it can be ended: %s", entry.name, error)
+
+
+class Releases:
+    """Ends the sandbox of a thread in the store, then in the runtime."""
+
+    def __init__(self, store: LeaseStore, runtime: Runtime) -> None:
+        self._store = store
+        self._runtime = runtime
+
+    async def release(
+        self, request: ReleaseRequest, caller: Caller, locate: Locate
+    ) -> ReleaseAnswer:
+        """End a sandbox, or say that it had ended.
+
+        Args:
+            locate: Returns the thread, and the `sandbox_id` when it was named by that.
+
+        Raises:
+            LeaseNotFoundError: Neither the store nor the runtime knows of one.
+            SandboxGoneError: `sandbox_id` expired or was lost.
+        """
+        try:
+            released = await self._of_lease(*await locate(request, caller))
+        except SandboxReleasedError:
+            return ReleaseAnswer(released=False, already_released=True)
+        except LeaseNotFoundError:
+            unleased = await self._of_unleased(request, caller)
+            if unleased is None:
+                raise
+            released = unleased
+        return ReleaseAnswer(released=not released.already, already_released=released.already)
+
+    async def _of_lease(self, thread: Thread, sandbox_id: str | None) -> Released:
+        """End a lease, and what was being made or adopted for it."""
+        released = await self._store.release(thread, sandbox_id=sandbox_id)
+        if released.doomed is not None:
+            await delete_doomed(self._store, self._runtime, released.doomed)
+        elif not released.already:
+            await self._stop(await self._runtime.find(thread), released)
+        return released
+
+    async def _of_unleased(self, request: ReleaseRequest, caller: Caller) -> Released | None:
+        """End what the runtime has of a sandbox that the store does not know (it was emptied)."""
+        found = await self._labelled(request, caller)
+        if not found or found[0].labels is None:
+            return None
+        released = await self._store.release(
+            found[0].labels.thread, sandbox_id=request.sandbox_id, unleased=True
+        )
+        if released.doomed is not None:
+            await delete_doomed(self._store, self._runtime, released.doomed)
+        await self._stop(found, released)
+        return released
+
+    async def _labelled(self, request: ReleaseRequest, caller: Caller) -> list[SandboxObject]:
+        if request.thread_id is not None:
+            thread = Thread(caller.scope(request.scope), request.thread_id)
+            return [sandbox for sandbox in await self._runtime.find(thread) if sandbox.labels]
+        return [
+            sandbox
+            for sandbox in await self._runtime.list()
+            if sandbox.labels
+            and sandbox.labels.sandbox_id == request.sandbox_id
+            and caller.reaches(sandbox.labels.thread.scope)
+        ]
+
+    async def _stop(self, found: list[SandboxObject], released: Released) -> None:
+        """End objects as they were found; whoever acquires next ends what is left."""
+        for sandbox in found:
+            labels = sandbox.labels
+            if labels is None or labels.generation > released.generation:
+                continue  # of a creation that began since
+            try:
+                await self._runtime.stop(sandbox.uid, sandbox.name, generation=labels.generation)
+            except SandboxError as error:
+                log.warning("Sandbox %s is left to the cleanup: %s", sandbox.name, error)

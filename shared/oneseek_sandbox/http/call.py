@@ -1,0 +1,63 @@
+"""One authenticated request on its way to the provisioner, and the way back of its answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel
+
+from oneseek_sandbox.http.answering import json_response
+from oneseek_sandbox.http.disconnect import unless_disconnected
+from oneseek_sandbox.http.reading import read_model
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from oneseek_sandbox.auth import Caller
+    from oneseek_sandbox.http.running import RunningCalls
+    from oneseek_sandbox.provisioner import Provisioner
+    from oneseek_sandbox.settings import Settings
+    from oneseek_sandbox.telemetry.operations import Operation
+
+__all__ = ["Call"]
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+T = TypeVar("T")
+
+
+class Call:
+    """One authenticated request on its way to the provisioner."""
+
+    def __init__(
+        self,
+        request: Request,
+        caller: Caller,
+        provisioner: Provisioner,
+        settings: Settings,
+        running: RunningCalls,
+        operation: Operation,
+    ) -> None:
+        self.request = request
+        self.caller = caller
+        self.provisioner = provisioner
+        self.settings = settings
+        self.running = running
+        self.operation = operation
+
+    async def read(self, model: type[ModelT]) -> ModelT:
+        """Read the JSON body."""
+        request = await read_model(self.request, model, self.settings.max_request_bytes)
+        self.operation.told(request)
+        return request
+
+    async def unless_gone(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await `work`, and cancel it when the caller leaves: nobody waits for what it would do."""
+        return await unless_disconnected(self.request, work)
+
+    def answered(self, answer: BaseModel) -> Response:
+        """Return an answer as JSON."""
+        self.operation.answered(answer)
+        return json_response(answer)
