@@ -172,7 +172,16 @@ class LocalRuntime:
         if self._threads is None:
             raise RuntimeUnavailableError("The local runtime is closed.")
         call = functools.partial(function, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        except OSError as error:
+            if self._opened is None:
+                raise  # who starts a server reads the system's own words
+            raise RuntimeUnavailableError(
+                f"The sandboxes' state in {self._settings.home} cannot be read or written: {error}."
+                " Try again; if this persists, its operator should check the disk's free space and"
+                " the folder's permissions."
+            ) from error
 
     async def shortages(self) -> Sequence[str]:
         """Say so when the disk has less left than a new sandbox needs."""
