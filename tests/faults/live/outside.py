@@ -1,0 +1,176 @@
+"""What is seen of a system from outside: its sandboxes' processes and files, and what is left."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from oneseek_sandbox.runtimes.local import host, liveness, processes
+
+__all__ = ["RunLog", "Seen", "processes_of", "seen_sandboxes", "signal_all"]
+
+LOG = ".ran"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A sandbox as its record says; `first` is the process id of its PID 1 while it lives."""
+
+    name: str
+    thread: str
+    sandbox_id: str
+    groups: tuple[str, ...]
+    user: int | None
+    folder: Path
+
+    @property
+    def monitor(self) -> int | None:
+        """The process id of bubblewrap's own process, which lives as long as the sandbox."""
+        status = self.folder / "status"
+        if not liveness.is_alive(status):
+            return None
+        pid = liveness.read_status(status).get("monitor-pid")
+        return pid if isinstance(pid, int) else None
+
+    @property
+    def first(self) -> int | None:
+        """The process id, here, of PID 1; None when it does not live (any more)."""
+        monitor, pid = self.monitor, liveness.first_process(self.folder / "status")
+        return pid if pid and monitor and processes.parent(pid) == monitor else None
+
+
+def seen_sandboxes(home: Path, thread: str | None = None) -> list[Seen]:
+    """Return the sandboxes that have a record and are not ending, of one thread or of all."""
+    found = []
+    for path in sorted(home.glob("sandboxes/*/object.json")):
+        try:
+            record = json.loads(path.read_text("utf-8"))
+            labels = record["labels"]
+            if record["ending"] or thread not in (None, labels["thread"]["thread_id"]):
+                continue
+            found.append(
+                Seen(
+                    record["name"],
+                    labels["thread"]["thread_id"],
+                    labels["sandbox_id"],
+                    tuple(record["groups"]),
+                    record["host_user"],
+                    path.parent,
+                )
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # being replaced, or gone
+    return found
+
+
+def children(pid: int) -> list[int]:
+    """Return the living children of a process."""
+    return [child for child in processes.all_processes() if processes.parent(child) == pid]
+
+
+def processes_of(sandbox: Seen) -> list[int]:
+    """Return all processes inside a sandbox, PID 1 last."""
+    first = sandbox.first
+    if first is None:
+        return []
+    found, level = [first], [first]
+    while level := [child for pid in level for child in children(pid)]:
+        found[:0] = level
+    return found
+
+
+def signal_all(pids: list[int], number: int) -> int:
+    """Send a signal to processes, and return how many were there."""
+    sent = 0
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+            sent += 1
+    return sent
+
+
+class RunLog:
+    """Counts what commands wrote about themselves, also of sandboxes whose files are gone since.
+
+    Every command of the traffic that may run once adds a line to a file of its workspace, which is
+    held open here from when the sandbox appears.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._open: dict[str, int] = {}
+        self.seen: dict[str, Seen] = {}
+
+    def look(self) -> None:
+        """Open the log of every sandbox that is new."""
+        for sandbox in seen_sandboxes(self._home):
+            self.seen[sandbox.name] = sandbox
+            if sandbox.name in self._open:
+                continue
+            with contextlib.suppress(OSError):
+                self._open[sandbox.name] = self._open_log(sandbox.folder / "workspace")
+
+    @staticmethod
+    def _open_log(workspace: Path) -> int:
+        owner = workspace.stat()
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(workspace / LOG, flags, 0o644)
+        if os.geteuid() == 0:
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
+        return descriptor
+
+    def counts(self) -> Counter[str]:
+        """Return how often each command began."""
+        lines: Counter[str] = Counter()
+        for descriptor in self._open.values():
+            size = os.fstat(descriptor).st_size
+            lines.update(os.pread(descriptor, size, 0).decode("utf-8", "replace").split())
+        return lines
+
+    def close(self) -> None:
+        """Let go of the files, without which their file system cannot be unmounted."""
+        for descriptor in self._open.values():
+            os.close(descriptor)
+        self._open = {}
+
+    def left(self) -> list[str]:
+        """Name what is left of the sandboxes that were seen, and in the folders for them."""
+        found = [
+            f"folder {path}"
+            for kind in ("sandboxes", "ending", "users", "damaged")
+            for path in sorted((self._home / kind).glob("*"))
+        ]
+        found += [f"socket {path}" for path in self._sockets() if path.suffix == ".sock"]
+        for sandbox in self.seen.values():
+            found += [f"cgroup {group}" for group in sandbox.groups if Path(group).exists()]
+        return found + [f"process {text}" for text in self._processes()]
+
+    def _sockets(self) -> list[Path]:
+        return sorted(host.socket_folder(self._home.absolute()).glob("*"))
+
+    def _processes(self) -> list[str]:
+        users = {sandbox.user for sandbox in self.seen.values()} - {None}
+        return [
+            f"{pid} {processes.command_name(pid)}"
+            for pid in processes.all_processes()
+            if self._is_ours(pid, users)
+        ]
+
+    def _is_ours(self, pid: int, users: set[int | None]) -> bool:
+        if users:
+            return processes.real_user(pid) in users
+        return any(
+            processes.shows_workspace(pid, name) or processes.in_group(pid, name)
+            for name in self.seen
+        )
+
+    def kill_left(self) -> None:
+        """End what is left, so that one finding is not many."""
+        users = {sandbox.user for sandbox in self.seen.values()} - {None}
+        ours = [pid for pid in processes.all_processes() if self._is_ours(pid, users)]
+        signal_all(ours, signal.SIGKILL)
