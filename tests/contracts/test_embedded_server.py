@@ -234,3 +234,20 @@ def test_a_home_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(ConfigurationError, match="PROVISIONER_HOME"):
         EmbeddedServer.ensure(tmp_path / "home")
     (tmp_path / "home").unlink()
+
+
+@pytest.mark.finding(5)
+def test_a_tail_that_a_power_cut_tore_is_cut_off_and_kept_aside(home):
+    with client(EmbeddedServer.ensure(home)) as connection:
+        connection.set("kept", "1")
+    pid = server_pid(home)
+    os.kill(pid, signal.SIGKILL)
+    wait_until_gone(pid)
+    (data,) = (home / "redis" / "appendonlydir").glob("*.incr.aof")
+    # The file had grown on the disk before what was written to it got there.
+    torn = data.read_bytes() + bytes(4096)
+    data.write_bytes(torn)
+    with client(EmbeddedServer.ensure(home)) as connection:
+        assert connection.get("kept") == b"1"
+        connection.set("new", "1")
+    assert (home / "redis" / "damaged" / data.name).read_bytes() == torn

@@ -97,7 +97,20 @@ class EmbeddedServer:
 
 
 def _start(files: ServerFiles, lock: int) -> Path:
-    """Start the server, which inherits the lock, and return where it answers."""
+    """Start the server, which inherits the lock, and return where it answers.
+
+    A power cut may leave a tail in its file that is not what was written. What it tells is over:
+    the sandboxes that this forgets are adopted again, as those of an emptied store.
+    """
+    try:
+        return _start_once(files, lock)
+    except ConfigurationError:
+        if not files.cut_torn_tail(find_program()):
+            raise
+        return _start_once(files, lock)
+
+
+def _start_once(files: ServerFiles, lock: int) -> Path:
     program, address = find_program(), files.new_address()
     files.pid.unlink(missing_ok=True)
     arguments = {

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
+import shutil
 import signal
 import stat
+import subprocess
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ServerFiles"]
 
+log = logging.getLogger(__name__)
+
+_MEND_SECONDS: Final = 60.0
 # sun_path of Linux, without its closing zero.
 _LONGEST_SOCKET_PATH: Final = 107
 
@@ -100,6 +106,34 @@ class ServerFiles:
             lines = self.log.read_text(encoding="utf-8", errors="replace").split("\n")
         last = next((line for line in reversed(lines) if line.strip()), "nothing")
         return f"Its log {self.log} ends with: {last.strip()[:300]}."
+
+    def cut_torn_tail(self, program: str) -> bool:
+        """Cut off what the server cannot read at the end of its file; needs the lock.
+
+        The whole of it is kept in `damaged/`, one at a time.
+
+        Returns:
+            Whether there was such an end, and it is gone.
+        """
+        data, damaged = self.folder / "appendonlydir", self.folder / "damaged"
+        parts = sorted(data.glob("*.incr.aof"), key=lambda part: int(part.name.split(".")[-3]))
+        if not parts or "Bad file format reading the append only file" not in self.last_words():
+            return False
+        log.error("A power cut, most likely, tore the lease store. %s", self.last_words())
+        shutil.rmtree(damaged, ignore_errors=True)
+        shutil.copytree(data, damaged)
+        # The server's program is also the tool for its files, under that name.
+        name = Path(program).name.replace("server", "check-aof")
+        mending = subprocess.run(
+            [name, "--fix", str(parts[-1])],
+            executable=program,
+            input=b"y\n",
+            env={},
+            check=False,
+            capture_output=True,
+            timeout=_MEND_SECONDS,
+        )
+        return mending.returncode == 0
 
 
 def _socket_folder(folder: Path) -> Path:
