@@ -16,7 +16,11 @@ import tarfile
 from pathlib import Path
 
 import pytest
+import redis
 
+from oneseek_sandbox.leases.embedded import EmbeddedServer
+from oneseek_sandbox.leases.keys import KeyNames, thread_tag
+from oneseek_sandbox.leases.store import Thread
 from oneseek_sandbox.runtimes.local.liveness import first_process
 from oneseek_sandbox.testing.server import LiveServer
 from oneseek_sandbox.testing.verbs.calls import Sandbox, call, refused
@@ -164,6 +168,24 @@ async def is_refused_and_kept(client, sandbox):
     for verb, fields in REFUSED:
         await refused(client, verb, status=503, code="store_unavailable", thread_id="t", **fields)
     await refused(client, "ls", status=503, code="store_unavailable", sandbox_id=sandbox.id)
+
+
+async def test_a_lease_in_a_state_of_a_later_version_is_never_granted(new_server):
+    server = new_server(key=KEY, settings={"PROVISIONER_SWEEP_INTERVAL_SECONDS": "1"})
+    lease = KeyNames("oneseek").lease(thread_tag(Thread("default", "t")))
+    async with server.async_client() as client:
+        sandbox = await acquired(client, "t")
+        await sandbox.write("/workspace/kept", "kept")
+        other = await acquired(client, "other")
+        with redis.Redis.from_url(EmbeddedServer.ensure(server.home)) as store:
+            store.hset(lease, "state", "hibernating")
+            await is_refused_and_kept(client, sandbox)
+            # Nobody else is held up by it, and it is not ended either.
+            await other.write("/workspace/file", "x")
+            assert store.hget(lease, "state") == b"hibernating"
+            store.hset(lease, "state", "ready")
+        assert (await call(client, "acquire", thread_id="t"))["sandbox_id"] == sandbox.id
+        assert (await sandbox.read("/workspace/kept"))["content"] == "kept"
 
 
 async def test_a_lease_file_of_a_later_version_is_refused_and_left_as_it_is(new_server):
