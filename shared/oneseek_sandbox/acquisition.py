@@ -15,6 +15,7 @@ from oneseek_sandbox.errors import (
     SandboxUnavailableError,
     UnavailableError,
 )
+from oneseek_sandbox.leases.facts import tell_of_start
 from oneseek_sandbox.leases.store import Busy, Creation, Granted
 
 if TYPE_CHECKING:
@@ -150,5 +151,9 @@ class Acquisition:
 
     def _forget(self, task: asyncio.Task[Created]) -> None:
         self._creating.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled():
+            return
+        if (error := task.exception()) is not None:
             log.warning("A creation failed: %s", error)
+        else:
+            tell_of_start(task.result().lease, found=task.result().found)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from oneseek_sandbox.ending import delete_doomed
 from oneseek_sandbox.errors import SandboxError
+from oneseek_sandbox.leases.facts import tell_of_end, tell_of_start
 from oneseek_sandbox.leases.store import Creation
 from oneseek_sandbox.models import CleanupIdleAnswer
 
@@ -139,7 +140,10 @@ class Cleanup:
                     # Only as it was seen; with a greater one than the lease it is of a time that
                     # the store has forgotten.
                     seen = sandbox.labels.generation
-                    orphans += await self._runtime.stop(sandbox.uid, sandbox.name, generation=seen)
+                    if await self._runtime.stop(sandbox.uid, sandbox.name, generation=seen):
+                        orphans += 1
+                        labels = sandbox.labels
+                        tell_of_end(labels.thread, labels.sandbox_id, sandbox.name, "orphan")
             except SandboxError as error:
                 log.warning("Sandbox %s is left for the next sweep: %s", sandbox.name, error)
         return adopted, orphans
@@ -149,7 +153,9 @@ class Cleanup:
         if not isinstance(outcome, Creation):
             return False
         # Released since the runtime was asked, it is gone by now; a new one is not wanted.
-        return (await self._creator.create(outcome, adopt_only=True, keep_idle=True)).found
+        created = await self._creator.create(outcome, adopt_only=True, keep_idle=True)
+        tell_of_start(created.lease, found=created.found)
+        return created.found
 
     async def _settle_leases(self, leases: dict[Thread, Lease], seen: set[str]) -> int:
         """Look at leases under suspicion or without an object in the list."""

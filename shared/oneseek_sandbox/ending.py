@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from oneseek_sandbox.errors import LeaseNotFoundError, SandboxError, SandboxReleasedError
+from oneseek_sandbox.leases.facts import tell_of_end
 from oneseek_sandbox.leases.store import Thread
 from oneseek_sandbox.models import ReleaseAnswer
 
@@ -29,6 +30,7 @@ async def delete_doomed(store: LeaseStore, runtime: Runtime, entry: Doomed) -> N
     try:
         if await runtime.stop(entry.uid, entry.name):
             await store.forget(entry.uid)
+            tell_of_end(entry.thread, entry.sandbox_id, entry.name, entry.reason)
     except SandboxError as error:
         log.warning("Sandbox %s stays doomed until it can be ended: %s", entry.name, error)
 
@@ -104,6 +106,8 @@ class Releases:
             if labels is None or labels.generation > released.generation:
                 continue  # of a creation that began since
             try:
-                await self._runtime.stop(sandbox.uid, sandbox.name, generation=labels.generation)
+                seen = labels.generation
+                if await self._runtime.stop(sandbox.uid, sandbox.name, generation=seen):
+                    tell_of_end(labels.thread, labels.sandbox_id, sandbox.name, "released")
             except SandboxError as error:
                 log.warning("Sandbox %s is left to the cleanup: %s", sandbox.name, error)

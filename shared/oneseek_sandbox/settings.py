@@ -6,8 +6,10 @@ holds it complete.
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
@@ -19,10 +21,14 @@ from oneseek_sandbox.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["PREFIX", "Settings", "variables"]
+__all__ = ["PREFIX", "Settings", "unknown_settings", "variables"]
 
 PREFIX = "PROVISIONER_"
 _IN_A_POD = "KUBERNETES_SERVICE_HOST"  # the cluster sets it
+# Kubernetes describes a Service that is called "provisioner" to every pod beside it.
+_SERVICE_LINK = re.compile(
+    r"PROVISIONER_((SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)=.*|PORT=\w+://.*)"
+)
 _WITHOUT_PREFIX = {"port": "PORT"}  # PORT is Knative's own name for it
 
 _DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
@@ -163,6 +169,25 @@ def variables() -> dict[str, str]:
     return {
         name: _WITHOUT_PREFIX.get(name, PREFIX + name.upper()) for name in Settings.model_fields
     }
+
+
+def unknown_settings(environment: Mapping[str, str] | None = None) -> list[str]:
+    """Return a sentence for each `PROVISIONER_*` variable that is none of ours, with the nearest one."""
+    source = os.environ if environment is None else environment  # noqa: TID251
+    known = set(variables().values())
+    return [
+        f"{name} is not a setting{_nearest(name, known)}"
+        for name in sorted(source)
+        if name.startswith(PREFIX)
+        and name not in known
+        and not _SERVICE_LINK.fullmatch(f"{name}={source[name]}")
+    ]
+
+
+def _nearest(name: str, known: set[str]) -> str:
+    bare = name.removeprefix(PREFIX)
+    near = [bare] if bare in known else difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]}?" if near else "."
 
 
 def _explain(detail: object) -> str:

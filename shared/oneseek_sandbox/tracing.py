@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import re
 import secrets
-import sys
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = [
-    "configure_logging",
     "current_trace_id",
     "current_traceparent",
     "parse_traceparent",
@@ -63,30 +58,3 @@ def current_traceparent() -> str:
     """Return the header that carries this task's trace on; empty outside of a call."""
     trace_id = current_trace_id()
     return f"00-{trace_id}-{secrets.token_hex(8)}-01" if trace_id else ""
-
-
-class _JsonLines(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if trace_id := _trace_id.get():
-            line["trace_id"] = trace_id
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
-
-
-def configure_logging(level: str) -> None:
-    """Write log lines to stderr, one JSON object each."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonLines())
-    # OpenTelemetry's exporters have something to say when a collector does not answer.
-    for name in ("oneseek_sandbox", "opentelemetry"):
-        logger = logging.getLogger(name)
-        logger.handlers = [handler]
-        logger.setLevel(level.upper())
-        logger.propagate = False

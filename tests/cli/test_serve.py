@@ -113,3 +113,12 @@ def test_the_doctor_names_what_fails_and_prints_the_mend_as_it_is(capsys, monkey
 
 def test_the_banner_is_the_first_thing_printed(server):
     assert server.log.read_text().startswith("oneseek-sandbox ")
+
+
+@pytest.mark.finding(20)
+@pytest.mark.parametrize("command", ["serve", "doctor"])
+def test_a_misspelt_setting_is_refused_with_the_nearest_one(command, tmp_path):
+    ran = run(command, PROVISIONER_HOME=str(tmp_path), PROVISIONER_MEMORY_LIMIT="64")
+    assert ran.returncode != 0
+    assert "PROVISIONER_MEMORY_LIMIT is not a setting" in ran.stderr
+    assert "did you mean PROVISIONER_MEMORY_LIMIT_MB?" in ran.stderr

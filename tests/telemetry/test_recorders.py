@@ -11,9 +11,10 @@ import sys
 import pytest
 
 from oneseek_sandbox.errors import CapacityError
+from oneseek_sandbox.log_lines import configure_logging, flush_log
 from oneseek_sandbox.telemetry import add_recorder, remove_recorder
 from oneseek_sandbox.telemetry.spans import current_span, start_span
-from oneseek_sandbox.tracing import configure_logging, current_trace_id
+from oneseek_sandbox.tracing import current_trace_id
 
 WITHOUT_THE_SDK = """
 import json, sys
@@ -184,6 +185,7 @@ def test_log_lines_inside_a_span_have_its_traces_id(recorder, capsys):
     with span.active():
         logging.getLogger("oneseek_sandbox.anything").warning("inside")
     logging.getLogger("opentelemetry.sdk.anything").warning("outside")
+    flush_log()
     inside, outside = map(json.loads, capsys.readouterr().err.splitlines())
     assert inside["trace_id"] == recorder.started[0].trace_id
     assert "trace_id" not in outside

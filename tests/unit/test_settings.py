@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from oneseek_sandbox.errors import ConfigurationError
-from oneseek_sandbox.settings import Settings, variables
+from oneseek_sandbox.settings import Settings, unknown_settings, variables
 
 
 def test_empty_values_count_as_not_set():
@@ -84,3 +84,31 @@ def test_secrets_are_not_shown():
 )
 def test_the_memory_limit_is_told_as_the_runtime_has_it(values, words):
     assert Settings(**values).memory_limit_in_words == words
+
+
+@pytest.mark.finding(20)
+@pytest.mark.parametrize(
+    ("variable", "nearest"),
+    [
+        ("PROVISIONER_IDLE_TIMEOUT", "PROVISIONER_IDLE_TIMEOUT_SECONDS"),
+        ("PROVISIONER_API_KEYS", "PROVISIONER_API_KEY"),
+        ("PROVISIONER_MEMORY_LIMIT", "PROVISIONER_MEMORY_LIMIT_MB"),
+        ("PROVISIONER_PORT", "PORT"),
+    ],
+)
+def test_a_misspelt_setting_is_named_with_the_nearest_one(variable, nearest):
+    (said,) = unknown_settings({variable: "8002", "PROVISIONER_HOST": "::1", "PATH": "/bin"})
+    assert said.startswith(f"{variable} is not a setting; did you mean {nearest}")
+
+
+@pytest.mark.finding(20)
+def test_what_kubernetes_says_of_a_service_of_our_name_is_no_setting_and_no_mistake():
+    links = {
+        "PROVISIONER_SERVICE_HOST": "10.0.0.7",
+        "PROVISIONER_SERVICE_PORT": "80",
+        "PROVISIONER_SERVICE_PORT_HTTP": "80",
+        "PROVISIONER_PORT": "tcp://10.0.0.7:80",
+        "PROVISIONER_PORT_80_TCP": "tcp://10.0.0.7:80",
+        "PROVISIONER_PORT_80_TCP_ADDR": "10.0.0.7",
+    }
+    assert unknown_settings(links) == []

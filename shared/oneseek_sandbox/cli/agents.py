@@ -103,7 +103,7 @@ def mcp(
     Which sandboxes they use is read from SANDBOX_* variables.
     """
     from oneseek_sandbox.client import BackendSettings
-    from oneseek_sandbox.tracing import configure_logging
+    from oneseek_sandbox.log_lines import configure_logging
 
     configure_logging("warning")
     with _refusals():

@@ -13,7 +13,7 @@ import typer
 from oneseek_sandbox import __version__
 from oneseek_sandbox.cli.failure import EXIT_ERROR, CommandLineError
 from oneseek_sandbox.cli.terminal import print_line, print_table
-from oneseek_sandbox.errors import SandboxError
+from oneseek_sandbox.errors import ConfigurationError, SandboxError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,6 +52,7 @@ def _cluster_settings() -> Settings:
     from oneseek_sandbox.settings import Settings
 
     with _refusals():
+        _refuse_unknown()
         here = Settings.from_environment().model_dump(exclude_unset=True)
         deployed = Settings.from_environment(
             asyncio.run(read_deployed(here.get("kubectl_context", "")))
@@ -64,14 +65,27 @@ def read_settings(host: str | None = None, port: int | None = None) -> Settings:
     """Read the settings from the environment, with the command line's on top.
 
     Raises:
-        CommandLineError: A setting is not acceptable.
+        CommandLineError: A setting is not acceptable, or there is no such setting.
     """
     from oneseek_sandbox.settings import Settings
 
     with _refusals():
+        _refuse_unknown()
         settings = Settings.from_environment()
     given = {"host": host, "port": port}
     return settings.model_copy(update={k: v for k, v in given.items() if v is not None})
+
+
+def _refuse_unknown() -> None:
+    """Refuse misspelt settings: whoever wrote one believes that it is in force.
+
+    Raises:
+        ConfigurationError: A variable has our prefix and is no setting.
+    """
+    from oneseek_sandbox.settings import unknown_settings
+
+    if unknown := unknown_settings():
+        raise ConfigurationError(f"Settings: {' '.join(unknown)} Correct or unset it.")
 
 
 def start(settings: Settings) -> int:

@@ -62,8 +62,11 @@ def _note_unused_store() -> None:
 
 
 def _server_settings(settings: BackendSettings, server: Settings | None) -> Settings:
-    from oneseek_sandbox.settings import Settings
+    from oneseek_sandbox.settings import Settings, unknown_settings
 
+    if server is None:
+        for unknown in unknown_settings():
+            log.warning("%s It is ignored.", unknown)
     base = Settings.from_environment() if server is None else server
     values: dict[str, Any] = base.model_dump(exclude_unset=True)
     url = settings.sandbox_state_redis_url

@@ -6,6 +6,7 @@ of a chat. `docs/backend.md` has a line for each; a test holds it complete.
 
 from __future__ import annotations
 
+import difflib
 import os
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -23,9 +24,13 @@ from oneseek_sandbox.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pydantic_core import ErrorDetails
+
 __all__ = ["BackendSettings"]
 
 _PREFIX = "sandbox_"
+_CLOSE = 0.8
+"""How alike two names must be, without the prefix: PROVISIONER_KEY is 0.88, NODE for MODE 0.75."""
 
 
 def _without_alias(mode: object) -> object:
@@ -65,9 +70,11 @@ class BackendSettings(BaseModel):
         """Read `SANDBOX_*` variables; empty ones count as not set.
 
         Raises:
-            ConfigurationError: A value is not acceptable; the message names it.
+            ConfigurationError: A value is not acceptable, or a name is nearly that of a setting;
+                the message names it. Names that are farther away are somebody else's.
         """
         source = os.environ if environment is None else environment  # noqa: TID251
+        _refuse_misspelt(source, [name.upper() for name in cls.model_fields])
         values = {name: source.get(name.upper(), "") for name in cls.model_fields}
         return cls.from_mapping({name: value for name, value in values.items() if value != ""})
 
@@ -84,7 +91,7 @@ class BackendSettings(BaseModel):
             return cls.model_validate(ours)
         except ValidationError as error:
             lines = [
-                f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}"
+                _explain(detail, list(cls.model_fields))
                 for detail in error.errors(include_input=False, include_url=False)
             ]
             raise ConfigurationError(f"Sandbox settings: {'; '.join(lines)}") from None
@@ -101,3 +108,27 @@ class BackendSettings(BaseModel):
         ):
             del base["sandbox_provisioner_api_key"]
         return self.from_mapping({**base, **values})
+
+
+def _explain(detail: ErrorDetails, known: list[str]) -> str:
+    name = ".".join(map(str, detail["loc"]))
+    if detail["type"] != "extra_forbidden":
+        return f"{name}: {detail['msg']}"
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def _refuse_misspelt(environment: Mapping[str, str], known: list[str]) -> None:
+    """Refuse names that differ from a setting by a letter or two, or lack its unit."""
+    bare = {name.removeprefix(_PREFIX.upper()): name for name in known}
+    for name in sorted(environment):
+        if not name.startswith(_PREFIX.upper()) or name in known:
+            continue
+        ours = name.removeprefix(_PREFIX.upper())
+        near = [f"{ours}{unit}" for unit in ("_SECONDS", "_BYTES") if f"{ours}{unit}" in bare]
+        near += difflib.get_close_matches(ours, bare, n=1, cutoff=_CLOSE)
+        if near:
+            raise ConfigurationError(
+                f"Sandbox settings: {name} is not a setting; did you mean {bare[near[0]]}? "
+                "Correct or unset it."
+            )

@@ -8,6 +8,7 @@ import functools
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
@@ -18,12 +19,13 @@ from oneseek_sandbox.errors import MethodNotAllowedError, SandboxError, UnknownV
 from oneseek_sandbox.gateway.guard import Guard
 from oneseek_sandbox.gateway.openapi import describe
 from oneseek_sandbox.gateway.page import docs_page
-from oneseek_sandbox.http.answering import error_response, json_response
+from oneseek_sandbox.http.answering import json_response
+from oneseek_sandbox.http.refusing import refuse
 from oneseek_sandbox.http.service import Service
 from oneseek_sandbox.http.verbs import VERBS
+from oneseek_sandbox.log_lines import called_by
 from oneseek_sandbox.models import CleanupIdleRequest
 from oneseek_sandbox.telemetry.operations import Operation, observed
-from oneseek_sandbox.tracing import start_trace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -61,10 +63,8 @@ def create_app(settings: Settings, service: Service | None = None) -> Starlette:
     async def verb(request: Request) -> Response:
         name = request.path_params["verb"]
         if name not in VERBS:
-            start_trace(request.headers.get("traceparent"))
-            return error_response(
-                UnknownVerbError(f"There is no verb {name!r}; there are: {', '.join(VERBS)}.")
-            )
+            unknown = UnknownVerbError(f"There is no verb {name!r}; there are: {', '.join(VERBS)}.")
+            return refuse(unknown, request.scope)
         return await service.answer(name, request)
 
     async def sandboxes(request: Request) -> Response:
@@ -105,14 +105,10 @@ class _Guarded:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            from starlette.datastructures import Headers
-
-            headers = Headers(scope=scope)
             try:
-                self._guard.check(headers)
+                self._guard.check(Headers(scope=scope))
             except SandboxError as error:
-                start_trace(headers.get("traceparent"))
-                await error_response(error)(scope, receive, send)
+                await refuse(error, scope)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
@@ -130,19 +126,15 @@ async def _docs(_: Request) -> Response:
 
 
 async def _not_found(request: Request, _: Exception) -> Response:
-    start_trace(request.headers.get("traceparent"))
-    return error_response(
-        UnknownVerbError(
-            f"Nothing is at {request.url.path!r}; call POST /v1/sandbox/VERB, or open /docs."
-        )
+    nothing = UnknownVerbError(
+        f"Nothing is at {request.url.path!r}; call POST /v1/sandbox/VERB, or open /docs."
     )
+    return refuse(nothing, request.scope)
 
 
 async def _wrong_method(request: Request, error: Exception) -> Response:
-    start_trace(request.headers.get("traceparent"))
-    response = error_response(
-        MethodNotAllowedError(f"{request.url.path!r} does not take {request.method}.")
-    )
+    wrong = MethodNotAllowedError(f"{request.url.path!r} does not take {request.method}.")
+    response = refuse(wrong, request.scope)
     response.headers.update(getattr(error, "headers", None) or {})
     return response
 
@@ -150,6 +142,7 @@ async def _wrong_method(request: Request, error: Exception) -> Response:
 async def _clean_up(service: Service) -> CleanupIdleAnswer:
     """Do one round of the timer, seen as a call of nobody."""
     operation = Operation("function", "cleanup_idle", "internal", counted=True, remote="")
+    called_by("timer")
     provisioner = await service.provisioner()
     work = provisioner.cleanup_idle(CleanupIdleRequest(), Caller("timer"))
     return await observed(operation, work)

@@ -15,8 +15,8 @@ from oneseek_sandbox.auth import Keys
 from oneseek_sandbox.errors import ConfigurationError
 from oneseek_sandbox.gateway.app import create_app
 from oneseek_sandbox.gateway.guard import is_loopback
+from oneseek_sandbox.log_lines import configure_logging
 from oneseek_sandbox.telemetry.providers import set_up
-from oneseek_sandbox.tracing import configure_logging
 
 if TYPE_CHECKING:
     from collections.abc import Callable

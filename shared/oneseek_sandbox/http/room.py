@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 from typing import TYPE_CHECKING
 
 from oneseek_sandbox.errors import ConfigurationError
-from oneseek_sandbox.http.answering import error_response, json_response
+from oneseek_sandbox.http.answering import json_response
+from oneseek_sandbox.http.refusing import refuse
 from oneseek_sandbox.http.service import Service
 from oneseek_sandbox.http.verbs import CONTROL_VERBS
-from oneseek_sandbox.settings import Settings
+from oneseek_sandbox.log_lines import configure_logging
+from oneseek_sandbox.settings import Settings, unknown_settings
 from oneseek_sandbox.telemetry.providers import set_up
-from oneseek_sandbox.tracing import configure_logging, start_trace
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
 __all__ = ["serve_verb"]
+
+log = logging.getLogger(__name__)
 
 
 async def serve_verb(verb: str, request: Request) -> Response:
@@ -29,8 +33,7 @@ async def serve_verb(verb: str, request: Request) -> Response:
         service = _service(verb)
     except ConfigurationError as error:
         configure_logging("info")
-        start_trace(request.headers.get("traceparent"))
-        return error_response(error)
+        return refuse(error, request.scope)
     if request.url.path == "/readyz":
         return await service.readiness()
     if request.url.path == "/metrics" and request.method == "GET":
@@ -54,6 +57,9 @@ def _service(verb: str) -> Service:
     """
     settings = Settings.from_environment()
     configure_logging(settings.log_level)
+    for unknown in unknown_settings():
+        # The ConfigMap may be newer than this function's image.
+        log.warning("%s It is ignored.", unknown)
     service = Service(settings, control=verb in CONTROL_VERBS)
     if not service.keys and not settings.allow_no_key:
         raise ConfigurationError(

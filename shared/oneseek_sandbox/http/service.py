@@ -14,14 +14,16 @@ from oneseek_sandbox.auth import Keys
 from oneseek_sandbox.errors import SandboxError, UnavailableError
 from oneseek_sandbox.http.answering import HEADERS, error_response, json_response
 from oneseek_sandbox.http.call import Call
+from oneseek_sandbox.http.refusing import peer_of, refuse
 from oneseek_sandbox.http.running import RunningCalls
 from oneseek_sandbox.http.streams import StreamedResponse
 from oneseek_sandbox.http.verbs import VERBS, check_method
+from oneseek_sandbox.log_lines import called_by
 from oneseek_sandbox.telemetry.instruments import LIVE, metrics_text
 from oneseek_sandbox.telemetry.operations import Operation
 from oneseek_sandbox.telemetry.registry import CONTENT_TYPE
 from oneseek_sandbox.telemetry.spans import CANCELLED
-from oneseek_sandbox.tracing import current_trace_id, start_trace
+from oneseek_sandbox.tracing import current_trace_id
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -75,6 +77,8 @@ class Service:
         traceparent = request.headers.get("traceparent", "")
         name = "list_sandboxes" if (verb, request.method) == ("acquire", "GET") else verb
         operation = Operation("function", name, "server", counted=True, remote=traceparent)
+        operation.peer = peer_of(request.scope)
+        called_by("")
         try:
             with operation.span.active():
                 response = await self._answer(verb, request, operation)
@@ -88,6 +92,7 @@ class Service:
             operation.failed(error)
             operation.end()
             raise
+        operation.status = response.status_code
         response.headers["x-trace-id"] = current_trace_id()
         if isinstance(response, StreamedResponse):
             response.operation = operation  # which ends with the stream
@@ -98,6 +103,7 @@ class Service:
     async def _answer(self, verb: str, request: Request, operation: Operation) -> Response:
         check_method(verb, request.method)
         caller = self.keys.caller(request.headers.get("authorization"))
+        called_by(caller.name)
         with self.running.call(verb):
             provisioner = await self.provisioner()
             call = Call(request, caller, provisioner, self.settings, self.running, operation)
@@ -105,12 +111,11 @@ class Service:
 
     async def metrics(self, request: Request) -> Response:
         """Answer with this process's figures, for operators."""
-        start_trace(request.headers.get("traceparent"))
         try:
             self.keys.caller(request.headers.get("authorization")).require_operator("The metrics")
             await self._look_at_live()
         except Exception as error:  # noqa: BLE001 - the edge
-            return error_response(error)
+            return refuse(error, request.scope)
         return Response(metrics_text(), headers={"content-type": CONTENT_TYPE, **HEADERS})
 
     async def readiness(self) -> Response:

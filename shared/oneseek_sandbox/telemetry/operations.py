@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
+from oneseek_sandbox.errors import ForbiddenError, UnauthenticatedError
+from oneseek_sandbox.log_lines import tell
 from oneseek_sandbox.telemetry import instruments
 from oneseek_sandbox.telemetry.facts import facts_of
 from oneseek_sandbox.telemetry.spans import CANCELLED, code_of, start_span
-from oneseek_sandbox.tracing import start_trace
+from oneseek_sandbox.tracing import current_trace_id, start_trace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
@@ -19,7 +22,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Operation", "observed", "observed_context", "observed_stream"]
 
+log = logging.getLogger(__name__)
+
 ResultT = TypeVar("ResultT")
+
+_LEFT: Final = 499
+"""The status of a request whose caller did not wait for one."""
+_SERVER_ERRORS: Final = 500
+_REFUSED_KEYS: Final = {UnauthenticatedError.code, ForbiddenError.code}
+_WHOSE: Final = {
+    "scope": "sandbox.scope",
+    "thread_id": "sandbox.thread_id",
+    "sandbox_id": "sandbox.id",
+}
 
 
 class Operation:
@@ -31,6 +46,10 @@ class Operation:
             only asked for.
         remote: The caller's traceparent, empty for none: the task's trace starts here then. None
             when the caller is in this process.
+
+    Attributes:
+        peer: The address that a request came from.
+        status: What a request was answered with.
     """
 
     def __init__(
@@ -46,7 +65,9 @@ class Operation:
         self.span = start_span(f"{part}.{verb}", kind, remote=remote)
         if remote is not None:
             start_trace(self.span.traceparent if self.span.is_told else remote)
-        self._counted = counted
+        self.peer, self.status = "", _LEFT
+        self._counted, self._is_request = counted, kind == "server"
+        self._trace_id = current_trace_id()
         self._began = time.perf_counter()
         self._facts: dict[str, Attribute] = {}
         self._is_answered = False
@@ -82,6 +103,23 @@ class Operation:
             self._counted = False
             seconds = time.perf_counter() - self._began
             instruments.count_call(self.verb, self._error, seconds, self._facts)
+            if self._is_request:
+                self._log(seconds)
+
+    def _log(self, seconds: float) -> None:
+        refused = self._error in _REFUSED_KEYS
+        facts = {
+            "verb": self.verb,
+            "status": self.status,
+            "error": self._error,
+            "duration_ms": round(1000 * seconds, 1),
+            **{name: self._facts.get(fact) for name, fact in _WHOSE.items()},
+            "peer": self.peer if refused else "",
+            "trace_id": self._trace_id,
+        }
+        grave = refused or self.status >= _SERVER_ERRORS
+        message = "Refused a key" if refused else "Answered a call"
+        tell(log, logging.WARNING if grave else logging.INFO, message, facts)
 
     @contextmanager
     def ending(self) -> Iterator[None]:

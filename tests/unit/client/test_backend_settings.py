@@ -104,3 +104,31 @@ def test_settings_of_the_two_sides_that_do_not_fit_are_named():
     server = Settings(max_lifetime_seconds=600, idle_timeout_seconds=300)
     with pytest.raises(ConfigurationError, match="MAX_LIFETIME_SECONDS"):
         connect(BackendSettings(), server=server)
+
+
+@pytest.mark.finding(20)
+@pytest.mark.parametrize(
+    ("variable", "nearest"),
+    [
+        ("SANDBOX_IDLE_TIMEOUT", "SANDBOX_IDLE_TIMEOUT_SECONDS"),
+        ("SANDBOX_TIMEOUT", "SANDBOX_TIMEOUT_SECONDS"),
+        ("SANDBOX_PROVISIONER_KEY", "SANDBOX_PROVISIONER_API_KEY"),
+        ("SANDBOX_ENABLE", "SANDBOX_ENABLED"),
+    ],
+)
+def test_a_name_that_is_nearly_a_settings_is_refused_with_it(variable, nearest):
+    with pytest.raises(ConfigurationError, match=rf"{variable} is not .* mean {nearest}\?"):
+        BackendSettings.from_environment({variable: "x"})
+
+
+@pytest.mark.finding(20)
+def test_names_of_others_are_left_alone():
+    others = ("SANDBOX_URL", "SANDBOX_KEY", "SANDBOX_NAME", "SANDBOX_ID", "SANDBOX_IMAGE")
+    read = BackendSettings.from_environment(dict.fromkeys(others, "x"))
+    assert read == BackendSettings()
+
+
+@pytest.mark.finding(20)
+def test_an_unknown_name_in_a_mapping_is_told_with_the_nearest_one():
+    with pytest.raises(ConfigurationError, match=r"did you mean sandbox_timeout_seconds\?"):
+        BackendSettings.from_mapping({"sandbox_timeout_second": 3})
