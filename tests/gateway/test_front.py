@@ -185,3 +185,31 @@ def test_a_port_that_is_taken_is_refused_with_a_name(server, tmp_path):
     with pytest.raises(RuntimeError, match=str(server.port)):
         second.start()
     second.kill()
+
+
+@pytest.mark.finding(18)
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [
+        ("specversion", "0.3"),
+        ("specversion", "1.1"),
+        ("id", ""),
+        ("source", ""),
+        ("type", ""),
+        ("id", None),
+    ],
+)
+@pytest.mark.parametrize("form", ["binary", "structured"])
+async def test_a_cloud_event_of_another_version_or_with_an_empty_attribute_is_refused(
+    client, form, attribute, value
+):
+    event = {"specversion": "1.0", "id": "1", "source": "/cron", "type": "cleanup"}
+    changed = {**event, attribute: value}
+    if value is None:
+        del changed[attribute]
+    if form == "binary":
+        sent = {"headers": {f"ce-{name}": given for name, given in changed.items()}}
+    else:
+        sent = {"headers": {"content-type": "application/cloudevents+json"}, "json": changed}
+    response = await client.post("/v1/sandbox/cleanup_idle", **sent)
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_request")

@@ -17,6 +17,7 @@ from mcp.server.stdio import stdio_server
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from oneseek_sandbox import __version__
+from oneseek_sandbox.adapters.mcp_lines import AnsweredLines
 from oneseek_sandbox.agent_tools import TOOLS, ToolsOfThreads
 from oneseek_sandbox.client import connect
 
@@ -94,7 +95,8 @@ async def serve_stdio(
 
 async def _serve(server: Server[Any]) -> None:
     async with stdio_server() as (reader, writer):
-        await server.run(reader, writer, server.create_initialization_options())
+        lines = AnsweredLines(reader, writer)
+        await server.run(lines, writer, server.create_initialization_options())
 
 
 class _Threads:

@@ -37,7 +37,7 @@ def read_cloud_event(request: Request, body: bytes) -> None:
     if media_type(request).startswith("application/cloudevents-batch"):
         raise InvalidRequestError("A batch of CloudEvents is not accepted; send them one by one.")
     try:
-        from_http(dict(request.headers), body or None)
+        event = from_http(dict(request.headers), body or None)
     except (
         GenericException,
         ValueError,
@@ -50,3 +50,15 @@ def read_cloud_event(request: Request, body: bytes) -> None:
             f"Not a valid CloudEvent ({type(error).__name__}): it needs specversion 1.0, id, "
             "source and type, in ce- headers or in a structured JSON body."
         ) from None
+    # The library takes the draft 0.3 too, and attributes that are there and empty.
+    attributes = event.get_attributes()
+    version = attributes.get("specversion")
+    if version != "1.0":
+        raise InvalidRequestError(
+            f"Not a valid CloudEvent: its specversion is {str(version)[:20]!r}; send 1.0."
+        )
+    for name in ("id", "source", "type"):
+        if not isinstance(attributes.get(name), str) or not attributes[name].strip():
+            raise InvalidRequestError(
+                f"Not a valid CloudEvent: {name} must be a text that is not empty."
+            )
