@@ -33,6 +33,17 @@ _NO_NETWORK: Final = (
     "eai_again",
     "temporary failure resolving",
     "unable to resolve host",
+    "connecttimeouterror",
+    "connection timed out",
+    "etimedout",
+    "(from versions: none)",  # pip, whatever it was that kept it from its index
+)
+_NOT_THAT: Final = (
+    " The sandbox has no network, so more time does not help a command that waits for one."
+)
+_WITHOUT_NETWORK: Final = (
+    "This sandbox has no network, on purpose. Put what the command needs into the workspace with "
+    "write_file, or ask the operator for a sandbox with network."
 )
 
 
@@ -121,11 +132,18 @@ def hint_for(
     ended: Mapping[str, int],
 ) -> str | None:
     """Return a sentence on why a command failed and what to do, where that can be told."""
+    if (
+        not network
+        and (killed_by == "timeout" or (killed_by is None and exit_code != 0 and not ended))
+        and _speaks_of_network(stderr)
+    ):
+        return _WITHOUT_NETWORK
     if killed_by == "timeout":
+        closed = "" if network else _NOT_THAT
         return (
             f"The command was ended after {timeout_seconds:g} s with everything it had started. "
             f"Raise timeout_seconds (up to {max_timeout_seconds}), or start it in the background: "
-            "'cmd > log 2>&1 &'."
+            f"'cmd > log 2>&1 &'.{closed}"
         )
     if killed_by == "out_of_memory":
         return (
@@ -147,11 +165,6 @@ def hint_for(
         return (
             f"The sandbox had reached its limit of {process_limit} processes and threads. What "
             f"earlier commands had left running was ended to make room, newest first: {names}."
-        )
-    if exit_code != 0 and not network and _speaks_of_network(stderr):
-        return (
-            "This sandbox has no network, on purpose. Put what the command needs into the "
-            "workspace with write_file, or ask the operator for a sandbox with network."
         )
     return None
 

@@ -41,3 +41,29 @@ async def test_a_function_exports_its_spans_under_its_own_name(room, collector):
     )
     assert span.error == "lease_not_found"
     assert 'verb="ls",outcome="lease_not_found"} 1' in figures.text
+
+
+@pytest.mark.finding(19)
+async def test_a_function_that_is_stopped_exports_the_spans_of_its_last_second(
+    collector, tmp_path, monkeypatch
+):
+    """The export's own interval is longer than the test: only an orderly end sends them."""
+    variables = {**collector.variables, "OTEL_BSP_SCHEDULE_DELAY": "600000"}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    room = Room("ls", tmp_path, KEY)
+    try:
+        room.wait()
+        headers = {"authorization": f"Bearer {KEY}", "traceparent": f"00-{'ab' * 16}-{'34' * 8}-01"}
+        async with httpx.AsyncClient(base_url=room.url, headers=headers, trust_env=False) as client:
+            await client.post("/", json={"thread_id": "nobody"})
+        assert not [span for span in collector.spans() if span.trace_id == "ab" * 16]
+        room.process.terminate()
+        assert room.process.wait(30) == 0
+        assert [span.name for span in collector.spans() if span.trace_id == "ab" * 16] == [
+            "function.ls"
+        ]
+    finally:
+        room.process.kill()
+        room.process.wait(30)
+        EmbeddedServer.stop(tmp_path)

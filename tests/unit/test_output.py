@@ -60,6 +60,18 @@ def test_a_stream_waits_for_the_rest_of_a_character():
     assert [decoder.feed(piece) for piece in (b"a\xe2", b"\x82", b"\xacb")] == ["a", "", "€b"]
 
 
+@pytest.mark.finding(19)
+def test_more_time_is_not_advised_for_what_waits_for_a_network_that_is_not_there():
+    waited = "WARNING: Retrying: Failed to establish a new connection"
+    assert "timeout_seconds" not in hint(killed_by="timeout", exit_code=124, stderr=waited)
+    assert "no network" in hint(killed_by="timeout", exit_code=124, stderr=waited)
+    silent = hint(killed_by="timeout", exit_code=124)
+    assert "Raise timeout_seconds" in silent
+    assert "no network" in silent
+    assert "no network" not in hint(killed_by="timeout", exit_code=124, network=True)
+    assert "no network" in hint(stderr="ERROR: No matching version (from versions: none)")
+
+
 def test_hints_name_the_cause_and_the_way_out():
     assert "up to 600" in hint(killed_by="timeout")
     assert "64 MB" in hint(killed_by="out_of_memory")

@@ -149,7 +149,11 @@ def _refusals() -> Iterator[None]:
     except SandboxError as error:
         raise CommandLineError(f"{error.code}: {error.message}") from None
     except OSError as error:
-        raise CommandLineError(f"this user cannot serve sandboxes here: {error}") from error
+        from oneseek_sandbox.runtimes.local.host import explain_refusal
+
+        raise CommandLineError(
+            f"sandboxes cannot be run on this machine: {explain_refusal(error)}"
+        ) from error
 
 
 async def _check(settings: Settings) -> list[Check]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,8 @@ from oneseek_sandbox.settings import Settings, unknown_settings
 from oneseek_sandbox.telemetry.providers import set_up
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from starlette.requests import Request
     from starlette.responses import Response
 
@@ -45,6 +49,24 @@ async def serve_verb(verb: str, request: Request) -> Response:
 def _set_up_telemetry(verb: str) -> None:
     """Do it at the first request, the one that asks whether this function is ready."""
     set_up(f"oneseek-sandbox-{verb}")
+    _end_in_order()
+
+
+def _end_in_order() -> None:
+    """Let the process end as processes do after SIGTERM: what exports spans and writes the log waits for that.
+
+    When uvicorn has answered the last call it raises the signal once more, for a parent to see;
+    unhandled, that would kill the process with its last second of spans.
+    """
+    stop = signal.getsignal(signal.SIGTERM)
+    if not callable(stop) or threading.current_thread() is not threading.main_thread():
+        return
+
+    def stop_once(number: int, frame: FrameType | None) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        stop(number, frame)
+
+    signal.signal(signal.SIGTERM, stop_once)
 
 
 @cache

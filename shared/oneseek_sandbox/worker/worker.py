@@ -2662,6 +2662,8 @@ def command_environment(workspace: str) -> dict[bytes, bytes]:
         # Python takes compiled code for current when second and size agree: an agent that mends
         # a file and runs it at once would run the old one.
         b"PYTHONDONTWRITEBYTECODE": b"1",
+        # Nobody else uses this system's Python: what pip installs goes to ~/.local, or a venv.
+        b"PIP_BREAK_SYSTEM_PACKAGES": b"1",
     }
     # The cluster's addresses are in the environment of every pod, and no business of commands.
     ours = {
@@ -2669,7 +2671,21 @@ def command_environment(workspace: str) -> dict[bytes, bytes]:
         for name, value in os.environb.items()
         if name != b"POD_IP" and not name.startswith(b"KUBERNETES_")
     }
-    return {**env, **ours, b"HOME": os.fsencode(workspace)}
+    env = {**env, **ours, b"HOME": os.fsencode(workspace)}
+    # Where pip and npm put programs that an agent installs: /usr is not its own.
+    env[b"PATH"] = os.fsencode(workspace) + b"/.local/bin:" + env[b"PATH"]
+    if not has_network():
+        # They would ask again for a minute; what was asked first has said all there is to say.
+        env = {b"PIP_RETRIES": b"0", b"npm_config_fetch_retries": b"0", **env}
+    return env
+
+
+def has_network() -> bool:
+    """Return whether there is any way out but loopback; a closed one may look open from here."""
+    try:
+        return any(name != "lo" for _, name in socket.if_nameindex())
+    except OSError:
+        return True
 
 
 # --- at-most-once table ------------------------------------------------------------------------

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import os
 import socket
 import struct
 from pathlib import Path
@@ -106,3 +108,48 @@ def test_newer_versions_of_pasta_are_told_not_to_map_this_machine():
     assert "--no-map-gw" in old
     assert "--map-host-loopback" not in old
     assert new[-2:] == ["--map-host-loopback", "none"]
+
+
+@pytest.mark.finding(19)
+def test_a_folder_that_this_user_may_not_enter_is_named_with_its_owner_and_no_container(tmp_path):
+    """Checked by an ordinary user; root, who may enter everything, becomes one in a process."""
+    closed = tmp_path / "closed"
+    (closed / "home").mkdir(parents=True)
+    closed.chmod(0o000)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(BaseException):
+            if os.geteuid() == 0:
+                for folder in tmp_path.parents:
+                    if folder.stat().st_uid == 0 and folder != Path("/"):
+                        folder.chmod(folder.stat().st_mode | 0o711)
+                tmp_path.chmod(0o755)
+                os.setgroups([])
+                os.setresgid(65534, 65534, 65534)
+                os.setresuid(65534, 65534, 65534)
+            try:
+                (closed / "home" / "sandboxes").mkdir()
+            except OSError as error:
+                os.write(writing, host.explain_refusal(error).encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as answer:
+        said = answer.read()
+    os.waitpid(child, 0)
+    closed.chmod(0o700)
+    assert f"because {closed} belongs to user {closed.stat().st_uid} and has mode 0000" in said
+    assert "PROVISIONER_HOME" in said
+    assert "container" not in said
+
+
+@pytest.mark.finding(19)
+def test_only_that_javas_settings_are_shown_which_hold_no_passwords(tmp_path):
+    for name in ("java-17-openjdk/security", "java-17-openjdk/management", "java-app/secret"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "java-17-openjdk" / "net.properties").touch()
+    shown = [Path(path).relative_to(tmp_path) for path in host.find_layout(tmp_path).settings]
+    assert [str(path) for path in shown] == [
+        "java-17-openjdk/net.properties",
+        "java-17-openjdk/security",
+    ]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from pathlib import Path
 
 import pytest
 
-from oneseek_sandbox.runtimes.local.mending import Machine, mend_start
+from oneseek_sandbox.runtimes.local.mending import Machine, mend_failure, mend_start
 from oneseek_sandbox.runtimes.local.self_test import Expected, judge
 
 GOOD = {
@@ -141,3 +142,32 @@ MACHINE = Machine(
 )
 def test_the_mend_is_the_one_for_this_machine(change, words):
     assert words in mend_start(dataclasses.replace(MACHINE, **change))
+
+
+@pytest.mark.finding(19)
+@pytest.mark.parametrize(
+    "said",
+    [
+        "bwrap: Can't find source path /srv/home/sandboxes/a/workspace: Permission denied",
+        "launch: [Errno 13] Permission denied: '/srv/home/programs/worker'",
+        "bwrap: Can't open /srv/home/x: No space left on device",
+    ],
+)
+def test_a_failure_that_speaks_of_the_state_folder_is_not_mended_with_other_namespaces(said):
+    machine = dataclasses.replace(MACHINE, in_container=True)
+    advice = mend_failure(machine, said, Path("/srv/home"))
+    assert "PROVISIONER_HOME" in advice
+    assert "docker run" not in advice
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "bwrap: setting up uid map: Permission denied",
+        "bwrap: No permissions to create new namespace",
+        "bwrap: Can't mount proc on /newroot/proc: Operation not permitted",
+    ],
+)
+def test_a_failure_that_speaks_of_namespaces_is_mended_for_this_machine(said):
+    machine = dataclasses.replace(MACHINE, in_container=True)
+    assert mend_failure(machine, said, Path("/srv/home")) == mend_start(machine)

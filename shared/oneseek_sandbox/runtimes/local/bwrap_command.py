@@ -36,6 +36,11 @@ _ETC: Final = (
     "/etc/ld.so.cache",
     "/etc/alternatives",
     "/etc/localtime",
+    "/etc/os-release",
+    "/etc/services",
+    "/etc/protocols",
+    "/etc/mime.types",
+    "/etc/fonts",
     "/etc/ssl/certs",
     "/etc/ssl/openssl.cnf",
     "/etc/pki/ca-trust",
@@ -63,10 +68,15 @@ def resolver_file(address: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Which of /bin, /lib and so on are links on this machine (merged /usr), and which folders."""
+    """Which of /bin, /lib and so on are links on this machine (merged /usr), and which folders.
+
+    Attributes:
+        settings: What programs below /usr keep in /etc under names that depend on their version.
+    """
 
     links: tuple[tuple[str, str], ...]
     folders: tuple[str, ...]
+    settings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +145,7 @@ def _system(plan: Plan) -> list[str]:
         arguments += ["--symlink", target, path]
     for path in plan.layout.folders:
         arguments += ["--ro-bind", path, path]
-    for path in _ETC:
+    for path in (*_ETC, *plan.layout.settings):
         arguments += ["--ro-bind-try", path, path]
     for path, descriptor in plan.data:
         arguments += ["--perms", "0644", "--ro-bind-data", str(descriptor), path]

@@ -20,6 +20,7 @@ __all__ = [
     "Interpreter",
     "can_mount",
     "disk_shortage",
+    "explain_refusal",
     "find_interpreter",
     "find_layout",
     "limits_processes",
@@ -70,8 +71,8 @@ def _version(path: str) -> tuple[int, ...]:
     return tuple(int(part) for part in answer.stdout.split())
 
 
-def find_layout() -> Layout:
-    """Look at which top folders of this machine are links into /usr."""
+def find_layout(etc: Path = Path("/etc")) -> Layout:
+    """Look at which top folders of this machine are links into /usr, and for Java's settings."""
     links, folders = [], []
     for name in _MERGED:
         path = Path("/") / name
@@ -79,7 +80,16 @@ def find_layout() -> Layout:
             links.append((str(path), str(path.readlink()).lstrip("/")))
         elif path.is_dir():
             folders.append(str(path))
-    return Layout(tuple(links), tuple(folders))
+    return Layout(tuple(links), tuple(folders), tuple(_java_settings(etc)))
+
+
+def _java_settings(etc: Path) -> list[str]:
+    """Return what a Debian's Java starts with: its security policy first of all.
+
+    Not its `management`, where an operator's passwords for remote access may be.
+    """
+    found = [*etc.glob("java-*-openjdk/*"), *etc.glob("java/*")]
+    return sorted(str(path) for path in found if path.name != "management")
 
 
 def limits_processes() -> bool:
@@ -147,9 +157,24 @@ def require_passable(paths: list[Path]) -> None:
             if not folder.stat().st_mode & stat.S_IXOTH:
                 raise ConfigurationError(
                     f"Sandboxes run as users of their own, who cannot pass {folder} on the way to"
-                    f" {path}, and this container may not mount. Run: chmod o+x {folder}; or give"
-                    " the container CAP_SYS_ADMIN; or set PROVISIONER_HOME to another folder."
+                    f" {path}, and this process may not mount it elsewhere. Run: chmod o+x {folder};"
+                    " or, if it leads to the state folder, set PROVISIONER_HOME to one that others"
+                    " can pass through, like /var/lib/oneseek-sandbox."
                 )
+
+
+def explain_refusal(error: OSError) -> str:
+    """Say which folder keeps this user from a file and what to do, or return the error's own words."""
+    if not isinstance(error, PermissionError) or not error.filename:
+        return str(error)
+    path = Path(os.fsdecode(error.filename)).absolute()
+    closed = next((f for f in reversed(path.parents) if not os.access(f, os.X_OK)), path.parent)
+    found = closed.stat()
+    return (
+        f"user {os.geteuid()} may not use {path}, because {closed} belongs to user {found.st_uid} "
+        f"and has mode {stat.S_IMODE(found.st_mode):04o}. Run this as that user, or set "
+        "PROVISIONER_HOME to a folder of your own."
+    )
 
 
 def socket_folder(home: Path) -> Path:

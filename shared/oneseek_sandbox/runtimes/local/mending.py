@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["Machine", "mend_limits", "mend_start"]
+__all__ = ["Machine", "mend_failure", "mend_limits", "mend_start"]
 
 _APPARMOR: Final = """\
 This machine's AppArmor lets only programs with a profile make user namespaces (Ubuntu 23.10 and
@@ -46,6 +46,19 @@ _UNKNOWN: Final = """\
 Try `bwrap --unshare-all --ro-bind / / true` as an ordinary user: it must print nothing. What it
 prints is what this machine forbids."""
 
+_HOME: Final = """\
+The state folder {home} cannot be used as it is: what was seen names the path and the reason. Give
+this user that folder and every folder above it, or set PROVISIONER_HOME to a folder of its own, on
+a local disk."""
+
+# What bubblewrap and the launcher say of paths. Of namespaces they say "Operation not permitted".
+_OF_FILES: Final = (
+    "Permission denied",
+    "No such file or directory",
+    "Read-only file system",
+    "No space left on device",
+)
+
 _LIMITS: Final = """\
 Give the server control groups it can write: run it as root, or as a user
     systemd-run --user --scope -p Delegate=yes oneseek-sandbox serve
@@ -80,6 +93,14 @@ def _number(path: Path) -> int | None:
         return int(path.read_text(encoding="ascii"))
     except (OSError, ValueError):
         return None
+
+
+def mend_failure(machine: Machine, said: str, home: Path) -> str:
+    """Return what to do where a sandbox does not start: about its files when it speaks of those."""
+    of_files = any(words in said for words in _OF_FILES)
+    if of_files and (str(home) in said or "source path" in said):
+        return _HOME.format(home=home)
+    return mend_start(machine)
 
 
 def mend_start(machine: Machine) -> str:

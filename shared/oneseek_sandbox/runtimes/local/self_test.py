@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from oneseek_sandbox.errors import SandboxStartError
 from oneseek_sandbox.runtimes.local import host, processes
-from oneseek_sandbox.runtimes.local.mending import Machine, mend_limits, mend_start
+from oneseek_sandbox.runtimes.local.mending import (
+    Machine,
+    mend_failure,
+    mend_limits,
+    mend_start,
+)
 from oneseek_sandbox.runtimes.local.starter import Program
 from oneseek_sandbox.runtimes.runtime import Check
 
@@ -55,10 +60,12 @@ class Expected:
 
 def self_test(sandboxes: Sandboxes, settings: Settings, controllers: frozenset[str]) -> list[Check]:
     """Start a trial sandbox and return what was found; nothing of it is left behind."""
-    mend = mend_start(Machine.look(has_bwrap=True))
+    machine = Machine.look(has_bwrap=True)
+    mend = mend_start(machine)
     try:
         facts, host_user = _probe(sandboxes, settings)
     except SandboxStartError as error:
+        mend = mend_failure(machine, str(error), settings.home)
         return [
             Check("a sandbox starts", passed=False, required=True, detail=str(error), mend=mend)
         ]
