@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from oneseek_sandbox.lines import LineSplitter
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterator
 
@@ -16,22 +18,21 @@ class EventParser:
 
     def __init__(self) -> None:
         self._name = ""
-        self._data = b""
-        self._rest = b""
+        self._data: list[bytes] = []
+        self._lines = LineSplitter()
 
     def feed(self, chunk: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield the pairs of name and data that `chunk` completes."""
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
-        for line in lines:
+        for line in self._lines.feed(chunk):
             field, _, value = line.rstrip(b"\r").partition(b":")
             value = value.removeprefix(b" ")
             if field == b"event":
                 self._name = value.decode()
             elif field == b"data":
-                self._data += value
+                self._data.append(value)
             elif not line.strip() and self._data:
-                yield self._name, json.loads(self._data)
-                self._name, self._data = "", b""
+                yield self._name, json.loads(b"\n".join(self._data))
+                self._name, self._data = "", []
 
 
 async def server_events(

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from oneseek_sandbox.errors import SandboxUnavailableError
+from oneseek_sandbox.lines import LineSplitter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -60,7 +61,7 @@ async def read_lines(
     Raises:
         SandboxUnavailableError: A line is longer, or the worker took longer.
     """
-    waiting = bytearray()
+    lines = LineSplitter()
     chunks = aiter(response.aiter_stream())
     clock = asyncio.get_running_loop().time
     while True:
@@ -75,12 +76,9 @@ async def read_lines(
         if chunk is None:
             return
         seconds -= clock() - began
-        waiting += chunk
-        *complete, rest = waiting.split(b"\n")
-        for line in complete:
-            yield bytes(line)
-        waiting = rest
-        if len(waiting) > longest:
+        for line in lines.feed(chunk):
+            yield line
+        if lines.waiting > longest:
             raise SandboxUnavailableError(
                 f"The sandbox's answer has a line over {longest} bytes and was dropped.",
                 may_have_run=True,
