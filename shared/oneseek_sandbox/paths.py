@@ -9,7 +9,7 @@ from typing import Final
 
 from oneseek_sandbox.errors import PathOutsideWorkspaceError
 
-__all__ = ["BASE64_PREFIX", "in_workspace"]
+__all__ = ["BASE64_PREFIX", "in_workspace", "names_directory"]
 
 BASE64_PREFIX: Final = "base64:"
 """Begins a path that is not UTF-8; such paths come from `ls` and may be given back as they are."""
@@ -17,6 +17,8 @@ BASE64_PREFIX: Final = "base64:"
 
 def in_workspace(path: str, workspace: str) -> str:
     """Return `path` normalised, when it is absolute and lies in the workspace as it is written.
+
+    A slash at its end stays, since it says that a directory is meant.
 
     Raises:
         PathOutsideWorkspaceError: It is relative, has `..` or NUL, or lies elsewhere.
@@ -35,7 +37,14 @@ def in_workspace(path: str, workspace: str) -> str:
         raise PathOutsideWorkspaceError(
             f"Path {path!r} is outside {workspace}; only paths in it can be used."
         )
-    return path if path.startswith(BASE64_PREFIX) else normal
+    if path.startswith(BASE64_PREFIX):
+        return path
+    return normal + "/" if names_directory(path) and normal != workspace else normal
+
+
+def names_directory(path: str) -> bool:
+    """Tell whether a path can only be one of a directory, as it is written."""
+    return _decoded(path).endswith(("/", "/."))
 
 
 def _decoded(path: str) -> str:

@@ -17,6 +17,7 @@ from oneseek_sandbox.ending import Releases
 from oneseek_sandbox.errors import (
     ConfigurationError,
     InvalidRequestError,
+    IsADirectoryInWorkspaceError,
     UnavailableError,
 )
 from oneseek_sandbox.leases.store import Thread
@@ -219,7 +220,7 @@ class Provisioner:
     ) -> AsyncIterator[OpenFile]:
         """Open a file for reading as a stream of bytes, of any size."""
         wanted = request.model_dump(include={"start_line", "end_line", "offset", "limit"})
-        wanted["path"] = self._path(request.path)
+        wanted["path"] = self._file(request.path)
         async with (
             self._pins.hold(request, caller, limit_ms) as lease,
             self._workers.read(lease, wanted) as file,
@@ -266,7 +267,7 @@ class Provisioner:
         meta = target.model_dump(
             include={"append", "create_only", "if_sha256", "mode"}, exclude_none=True
         )
-        meta["path"] = self._path(target.path)
+        meta["path"] = self._file(target.path)
         async with self._pins.hold(target, caller, limit_ms) as lease:
             written = await self._workers.write(lease, meta, content)
         return WriteFileAnswer(
@@ -276,7 +277,7 @@ class Provisioner:
     async def replace(self, request: models.ReplaceRequest, caller: Caller) -> models.ReplaceAnswer:
         """Replace exact text in a file."""
         wanted = request.model_dump(include={"old", "new", "replace_all", "if_sha256"})
-        wanted["path"] = self._path(request.path)
+        wanted["path"] = self._file(request.path)
         async with self._pins.hold(request, caller, _FILE_OPERATION_MS) as lease:
             replaced = await self._workers.replace(lease, wanted)
         return ReplaceAnswer(
@@ -287,6 +288,13 @@ class Provisioner:
         if self._acquisition is None:
             raise ConfigurationError("This process serves data verbs only.")
         return self._acquisition
+
+    def _file(self, path: str) -> str:
+        if paths.names_directory(path):
+            raise IsADirectoryInWorkspaceError(
+                f"{path} ends with '/', so it names a directory; give the path of a file."
+            )
+        return self._path(path)
 
     def _path(self, path: str) -> str:
         return paths.in_workspace(path, self._settings.workspace_dir)

@@ -104,6 +104,22 @@ async def test_a_sandbox_whose_processes_died_is_restarted_with_its_files(server
         assert (await call(client, "acquire", thread_id="t"))["sandbox_id"] == sandbox.id
 
 
+@pytest.mark.finding(14)
+async def test_a_sandbox_that_locked_its_workspace_is_restarted_all_the_same(server):
+    async with server.async_client() as client:
+        sandbox = await acquired(client, "locked")
+        await sandbox.run("chmod 000 /workspace")
+        end_sandboxes_of(server)
+        assert (
+            await client.post(
+                "/v1/sandbox/execute", json={"sandbox_id": sandbox.id, "command": "true"}
+            )
+        ).status_code == 503
+        again = await call(client, "acquire", thread_id="locked")
+        assert (again["sandbox_id"], again["restarted"]) == (sandbox.id, True)
+        assert (await sandbox.read("/workspace/kept"))["content"] == "locked"
+
+
 @pytest.mark.finding(2)
 @pytest.mark.parametrize("store_kind", ["auto", "file"])
 async def test_a_request_id_does_not_run_again_in_a_restarted_sandbox(

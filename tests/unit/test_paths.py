@@ -15,7 +15,8 @@ from oneseek_sandbox.paths import in_workspace
     [
         ("/workspace", "/workspace"),
         ("/workspace/", "/workspace"),
-        ("//workspace//a/./b/", "/workspace/a/b"),
+        ("//workspace//a/./b", "/workspace/a/b"),
+        ("/workspace/a//b/./", "/workspace/a/b/"),
         ("/workspace/..a/b..", "/workspace/..a/b.."),
         ("/workspace/a b\n", "/workspace/a b\n"),
     ],

@@ -262,7 +262,8 @@ class Operations:
         return responses
 
     def _root(self, path: str | None) -> str:
-        return self._workspace if path in {None, "", "/"} else self._inside(str(path))
+        inside = self._workspace if path in {None, "", "/"} else self._inside(str(path))
+        return inside.rstrip("/")
 
     def _inside(self, path: str) -> str:
         """Return a path in the workspace; what deepagents keeps beside it is in a folder there."""

@@ -45,10 +45,11 @@ def page(path: str, answer: ReadFileAnswer, offset: int, limit: int) -> ReadResu
         return ReadResult(file_data={"content": "", "encoding": "utf-8"}, no_lines_requested=True)
     if answer.size == 0:
         return ReadResult(file_data={"content": "", "encoding": "utf-8"})
-    if offset >= answer.total_lines:
+    total = answer.total_lines
+    if not answer.content if total is None else offset >= total:
+        length = f"{answer.size} bytes" if total is None else f"{total} lines"
         return ReadResult(
-            error=f"File '{path}': Line offset {offset} exceeds file length "
-            f"({answer.total_lines} lines)"
+            error=f"File '{path}': Line offset {offset} exceeds file length ({length})"
         )
     text, is_cut = _at_most(answer.content, MAX_OUTPUT_BYTES - len(TRUNCATION_MSG))
     is_cut = is_cut or answer.truncated
@@ -58,15 +59,17 @@ def page(path: str, answer: ReadFileAnswer, offset: int, limit: int) -> ReadResu
     if len(lines) > 1 and (is_cut or not lines[-1]):
         del lines[-1]
     end = offset + len(lines)
+    # The lines of a large file are not counted: a full page may have another one behind it.
+    is_last = len(lines) < limit and not is_cut if total is None else end >= total
     return ReadResult(
         file_data={
             "content": "\n".join(lines) + (TRUNCATION_MSG if is_cut else ""),
             "encoding": "utf-8",
         },
-        total_lines=answer.total_lines,
+        total_lines=total,
         start_line=offset + 1,
         end_line=end,
-        next_offset=end if end < answer.total_lines else None,
+        next_offset=None if is_last else end,
     )
 
 

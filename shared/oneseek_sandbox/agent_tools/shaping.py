@@ -83,13 +83,15 @@ def read(answer: ReadFileAnswer, wanted: ReadFileArguments, most: int) -> str:
     first = wanted.start_line or 1
     if answer.encoding == "base64":
         return (
-            f"[{printable(answer.path)} is not text: {answer.size} bytes, sha256 {answer.sha256}. "
+            f"[{printable(answer.path)} is not text: {answer.size} bytes"
+            f"{f', sha256 {answer.sha256}' if answer.sha256 else ''}. "
             "Look at it with sandbox_execute, for example with file, strings or xxd.]"
         )
     if answer.size == 0:
         return "(empty)"
-    if first > answer.total_lines:
-        return f"(no such lines: the file has {answer.total_lines})"
+    total = answer.total_lines
+    if not answer.content if total is None else first > total:
+        return f"(no such lines: the file has {'fewer' if total is None else total})"
     lines: list[str] = _LINES.findall(answer.content)
     if answer.truncated and len(lines) > 1 and not lines[-1].endswith("\n"):
         lines.pop()
@@ -100,8 +102,8 @@ def read(answer: ReadFileAnswer, wanted: ReadFileArguments, most: int) -> str:
     remark = ""
     if answer.truncated or shown != whole:
         remark = _what_was_cut(answer, shown, first, numbered=wanted.line_numbers)
-    elif first > 1 or last < answer.total_lines:
-        remark = f"[Lines {first} to {last} of {answer.total_lines}.]"
+    elif total is None or first > 1 or last < total:
+        remark = f"[Lines {first} to {last}{_of(answer)}.]"
     return text + ("\n" if remark and not text.endswith("\n") else "") + remark
 
 
@@ -183,9 +185,15 @@ def _what_was_cut(answer: ReadFileAnswer, shown: list[str], first: int, *, numbe
         )
     last = first + len(shown) - 1
     return (
-        f"[Cut: lines {first} to {last} of {answer.total_lines} are shown. Go on with "
-        f"start_line={last + 1}.]"
+        f"[Cut: lines {first} to {last}{_of(answer)} are shown. Go on with start_line={last + 1}.]"
     )
+
+
+def _of(answer: ReadFileAnswer) -> str:
+    """Name the number of lines; nobody counts those of a large file."""
+    if answer.total_lines is None:
+        return f" of a file of {answer.size} bytes"
+    return f" of {answer.total_lines}"
 
 
 def _size(text: str) -> int:

@@ -125,11 +125,12 @@ class RemoteSandboxes(Sandboxes):
 
     def _opened_file(self, response: httpx.Response) -> Download:
         known = response.headers
+        lines = known.get("x-sandbox-total-lines")
         try:
             return Download(
                 size=int(known["x-sandbox-size"]),
-                sha256=known["x-sandbox-sha256"],
-                total_lines=int(known["x-sandbox-total-lines"]),
+                sha256=known.get("x-sandbox-sha256"),
+                total_lines=None if lines is None else int(lines),
                 truncated=known["x-sandbox-truncated"] == "true",
                 chunks=self._wire.chunks(response),
             )

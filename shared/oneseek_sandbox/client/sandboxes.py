@@ -55,15 +55,15 @@ class Download:
 
     Attributes:
         size: Bytes of the whole file.
-        sha256: Of the whole file.
-        total_lines: Of the whole file.
+        sha256: Of the whole file; None when it has more than 64 MiB.
+        total_lines: Of the whole file; None as `sha256`.
         truncated: There is more in the range that was asked for than the chunks hold.
         chunks: The bytes, as they come.
     """
 
     size: int
-    sha256: str
-    total_lines: int
+    sha256: str | None
+    total_lines: int | None
     truncated: bool
     chunks: AsyncIterator[bytes]
 

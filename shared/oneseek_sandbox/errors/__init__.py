@@ -14,7 +14,8 @@ reads it. `docs/errors.md` has a paragraph per code; a test holds it complete.
     │       ├── SandboxReleasedError · SandboxExpiredError · SandboxLostError
     │       └── SandboxReplacedError (the client's)
     ├── WorkspaceError
-    │   ├── PathOutsideWorkspaceError · WorkspaceFileNotFoundError · WorkspaceFileExistsError
+    │   ├── PathChangedError · PathOutsideWorkspaceError
+    │   ├── WorkspaceFileNotFoundError · WorkspaceFileExistsError
     │   ├── IsADirectoryInWorkspaceError · NotADirectoryInWorkspaceError · NotARegularFileError
     │   ├── WorkspacePermissionError · WorkspaceFullError · NotTextError
     │   └── ContentChangedError · TextNotFoundError · TextNotUniqueError · FileTooLargeError
@@ -84,6 +85,7 @@ from oneseek_sandbox.errors.workspace import (
     NotADirectoryInWorkspaceError,
     NotARegularFileError,
     NotTextError,
+    PathChangedError,
     PathOutsideWorkspaceError,
     TextNotFoundError,
     TextNotUniqueError,
@@ -116,6 +118,7 @@ __all__ = [
     "NotARegularFileError",
     "NotTextError",
     "OutputNotTakenError",
+    "PathChangedError",
     "PathOutsideWorkspaceError",
     "RequestError",
     "RequestIdConflictError",

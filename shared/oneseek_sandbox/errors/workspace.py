@@ -11,6 +11,7 @@ __all__ = [
     "NotADirectoryInWorkspaceError",
     "NotARegularFileError",
     "NotTextError",
+    "PathChangedError",
     "PathOutsideWorkspaceError",
     "TextNotFoundError",
     "TextNotUniqueError",
@@ -34,6 +35,14 @@ class PathOutsideWorkspaceError(WorkspaceError):
 
     code = "path_outside_workspace"
     status = 400
+
+
+class PathChangedError(WorkspaceError):
+    """Raised when links or directories on a path were replaced while it was walked; try again."""
+
+    code = "path_changed"
+    retryable = True
+    default_retry_after_seconds = 1
 
 
 class WorkspaceFileNotFoundError(WorkspaceError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 __all__ = [
+    "SEND_PARTS",
     "accepts",
     "bounded_stream",
     "media_type",
@@ -32,6 +33,13 @@ __all__ = [
 ]
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
+SEND_PARTS: Final = (
+    "That is the most of one call (PROVISIONER_MAX_FILE_BYTES): send the file in parts with "
+    "append=true, or let a command in the sandbox fetch it."
+)
+_SEND_AS_STREAM: Final = (
+    "Send files as 'Content-Type: application/octet-stream' to write_file, or in parts with append."
+)
 
 
 def media_type(request: Request) -> str:
@@ -45,20 +53,22 @@ def accepts(request: Request, wanted: str) -> bool:
     return any(part.partition(";")[0].strip() == wanted for part in listed)
 
 
-async def bounded_stream(request: Request, limit: int) -> AsyncIterator[bytes]:
-    """Yield the body as it comes, at most `limit` bytes.
+async def bounded_stream(
+    request: Request, limit: int, *, advice: str = _SEND_AS_STREAM
+) -> AsyncIterator[bytes]:
+    """Yield the body as it comes, at most `limit` bytes; `advice` is for whoever sends more.
 
     Raises:
         RequestTooLargeError: There is more; known before the first byte when the length was sent.
     """
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > limit:
-        raise _too_large(limit)
+        raise RequestTooLargeError(f"The body is over {limit} bytes. {advice}")
     received = 0
     async for chunk in request.stream():
         received += len(chunk)
         if received > limit:
-            raise _too_large(limit)
+            raise RequestTooLargeError(f"The body is over {limit} bytes. {advice}")
         yield chunk
 
 
@@ -142,10 +152,3 @@ def _from_query(model: type[BaseModel], name: str, text: str) -> object:
     if "bool" in annotation and text in {"true", "false"}:
         return text == "true"
     return text
-
-
-def _too_large(limit: int) -> RequestTooLargeError:
-    return RequestTooLargeError(
-        f"The body is over {limit} bytes. Send files as 'Content-Type: application/octet-stream' "
-        "to write_file, or in parts with append."
-    )

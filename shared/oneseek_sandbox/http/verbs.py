@@ -24,6 +24,7 @@ from oneseek_sandbox.http.answering import (
 from oneseek_sandbox.http.cloud_events import is_cloud_event, read_cloud_event
 from oneseek_sandbox.http.disconnect import unless_disconnected
 from oneseek_sandbox.http.reading import (
+    SEND_PARTS,
     accepts,
     bounded_stream,
     media_type,
@@ -158,10 +159,10 @@ async def read_file(call: Call) -> Response:
     body = _file_bytes(call, request)
     meta = cast("ReadMeta", await call.unless_gone(anext(body)))
     call.operation.answered(meta)
+    known = {"x-sandbox-sha256": meta.sha256, "x-sandbox-total-lines": meta.total_lines}
     headers = {
         "x-sandbox-size": str(meta.size),
-        "x-sandbox-sha256": meta.sha256,
-        "x-sandbox-total-lines": str(meta.total_lines),
+        **{name: str(value) for name, value in known.items() if value is not None},
         "x-sandbox-truncated": "true" if meta.truncated else "false",
         "cache-control": "no-store",
         "x-content-type-options": "nosniff",
@@ -197,8 +198,8 @@ async def write_file(call: Call) -> Response:
     target = read_query(call.request, models.WriteFileTarget)
     call.operation.told(target)
     read = asyncio.Event()
-    body = _until_read(bounded_stream(call.request, call.settings.max_file_bytes), read)
-    work = call.provisioner.write_stream(target, call.caller, body)
+    body = bounded_stream(call.request, call.settings.max_file_bytes, advice=SEND_PARTS)
+    work = call.provisioner.write_stream(target, call.caller, _until_read(body, read))
     return call.answered(await unless_disconnected(call.request, work, body_read=read))
 
 

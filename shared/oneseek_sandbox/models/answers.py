@@ -130,8 +130,8 @@ class ReadFileAnswer(_Answer):
 
     Attributes:
         size: Bytes of the whole file.
-        sha256: Of the whole file.
-        total_lines: Of the whole file; a last line without newline counts.
+        sha256: Of the whole file; null when it has more than 64 MiB.
+        total_lines: Of the whole file; a last line without newline counts. Null as `sha256`.
         truncated: There is more in the range that was asked for than `content` holds.
     """
 
@@ -139,17 +139,21 @@ class ReadFileAnswer(_Answer):
     content: str
     encoding: Encoding
     size: int
-    sha256: str
-    total_lines: int
+    sha256: str | None
+    total_lines: int | None
     truncated: bool
 
 
 class WriteFileAnswer(_Answer):
-    """The file as it is now."""
+    """The file as it is now.
+
+    Attributes:
+        sha256: Of the whole file; null after an append to one that has more than 64 MiB now.
+    """
 
     path: str
     size: int
-    sha256: str
+    sha256: str | None
     created: bool
 
 

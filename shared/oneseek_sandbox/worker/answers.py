@@ -154,8 +154,8 @@ class ReadMeta(_Answer):
     """What is said of a file beside its bytes."""
 
     size: Count
-    sha256: Hash
-    total_lines: Count
+    sha256: Hash | None = None
+    total_lines: Count | None = None
     truncated: bool
 
 
@@ -163,7 +163,7 @@ class Written(_Answer):
     """A file after it was written."""
 
     size: Count
-    sha256: Hash
+    sha256: Hash | None = None
     created: bool
 
 

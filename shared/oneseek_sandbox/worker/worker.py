@@ -62,6 +62,7 @@ MAX_KEPT_ANSWERS = 256
 MAX_KEPT_BYTES = 8 * 1024 * 1024
 MAX_REQUEST_IDS = 50_000
 MAX_REPLACE_BYTES = 64 * 1024 * 1024
+MAX_SURVEYED_BYTES = 64 * 1024 * 1024  # larger files have no hash and no lines in answers
 MAX_OUTPUT_BYTES = 64 * 1024 * 1024
 MAX_SCRIPT_ARGUMENT = 100 * 1024  # Linux refuses one argument above 128 KiB
 MAX_JOB_BYTES = 64 * 1024  # well below what a socket takes at once
@@ -119,6 +120,7 @@ STATUS = {
     "method_not_allowed": 405,
     "not_a_directory": 409,
     "not_a_regular_file": 409,
+    "path_changed": 409,
     "path_outside_workspace": 400,
     "permission_denied": 403,
     "request_id_conflict": 409,
@@ -142,7 +144,8 @@ ERRNO_CODES = {
     errno.EDQUOT: "disk_full",
     errno.ENOTDIR: "not_a_directory",
     errno.EISDIR: "is_a_directory",
-    errno.ELOOP: "path_outside_workspace",
+    errno.ELOOP: "path_changed",  # only what was no symlink a moment ago is opened
+    errno.ENXIO: "not_a_regular_file",
     errno.ENAMETOOLONG: "invalid_request",
     errno.EEXIST: "file_exists",
     errno.EFBIG: "file_too_large",
@@ -175,7 +178,10 @@ class NotStartedError(WorkerError):
 def from_os_error(error: OSError, subject: str) -> WorkerError:
     """Say what the operating system refused, and about which path."""
     code = ERRNO_CODES.get(error.errno or 0, "internal")
-    return WorkerError(code, f"{subject}: {os.strerror(error.errno or 0)}.")
+    advice = (
+        " A command can change the mode: chmod -R u+rwX." if code == "permission_denied" else ""
+    )
+    return WorkerError(code, f"{subject}: {os.strerror(error.errno or 0)}.{advice}")
 
 
 def log(text: str) -> None:
@@ -889,12 +895,14 @@ class Place:
         directory = os.fstat(self.directory)
         return directory.st_dev, directory.st_ino, self.name
 
-    def refresh(self) -> os.stat_result | None:
+    def refresh(self, path: str) -> os.stat_result | None:
         """Look again at what is there; None when nothing is."""
         try:
             self.info = os.stat(self.name, dir_fd=self.directory, follow_symlinks=False)
         except FileNotFoundError:
             self.info = None
+        if self.info is not None and stat.S_ISLNK(self.info.st_mode):
+            raise path_changed(path)
         return self.info
 
 
@@ -904,6 +912,15 @@ def check_regular(info: os.stat_result, path: str) -> None:
         raise WorkerError("is_a_directory", f"{path} is a directory, not a file.")
     if not stat.S_ISREG(info.st_mode):
         raise WorkerError("not_a_regular_file", f"{path} is not a regular file.")
+
+
+def path_changed(path: str) -> WorkerError:
+    """Say that a path was changed while it was walked, by whatever runs inside."""
+    return WorkerError(
+        "path_changed",
+        f"{path[:200]} changed while it was looked at: something in the sandbox replaces its links "
+        "or directories. Try again.",
+    )
 
 
 class Workspace:
@@ -942,6 +959,18 @@ class Workspace:
             raise WorkerError("file_not_found", f"{text} does not exist.")
         return place
 
+    def open_root(self) -> int:
+        """Open the workspace itself, and give access back to an owner who has locked himself out.
+
+        `chmod -R 644 .` would otherwise end every command before it could be undone.
+        """
+        root = os.open(self.root, OPEN_DIRECTORY & ~os.O_NOFOLLOW)
+        mode = stat.S_IMODE(os.fstat(root).st_mode)
+        if not mode & stat.S_IXUSR:
+            with contextlib.suppress(OSError):  # not ours: then nobody inside has done it
+                os.chmod(self.root, mode | stat.S_IRWXU)  # noqa: PTH101
+        return root
+
     def open_directory(self, text: str, flags: int = os.O_RDONLY) -> int:
         """Open a directory in the workspace."""
         with self.resolve_existing(text) as place:
@@ -976,7 +1005,7 @@ class Workspace:
 
     def _walk(self, names: list[bytes], text: str, make_parents: bool) -> list[bytes] | Place:
         """Return the place, or the names to start again with after a symlink or a `..`."""
-        directory = os.open(self.root, OPEN_DIRECTORY & ~os.O_NOFOLLOW)
+        directory = self.open_root()
         try:
             for index, name in enumerate(names[:-1]):
                 info = self._look(directory, name, make=make_parents)
@@ -1004,7 +1033,10 @@ class Workspace:
         if names[index] == b"..":
             return self._go_up(names, index, text)
         if info is not None and stat.S_ISLNK(info.st_mode):
-            target = os.readlink(names[index], dir_fd=directory)
+            try:
+                target = os.readlink(names[index], dir_fd=directory)
+            except OSError:
+                raise path_changed(text) from None
             return self._follow(names, index, target, text)
         return None
 
@@ -1012,7 +1044,12 @@ class Workspace:
     def _enter(directory: int, name: bytes, info: os.stat_result | None, text: str) -> int:
         if info is None:
             raise WorkerError("file_not_found", f"{text} does not exist.")
-        below = os.open(name, OPEN_DIRECTORY, dir_fd=directory)
+        try:
+            below = os.open(name, OPEN_DIRECTORY, dir_fd=directory)
+        except (FileNotFoundError, NotADirectoryError):
+            if stat.S_ISDIR(info.st_mode):
+                raise path_changed(text) from None
+            raise
         os.close(directory)
         return below
 
@@ -1113,8 +1150,10 @@ def write_all(fd: int, data: bytes | memoryview) -> None:
 class Survey:
     """What one pass over a file tells: size, hash, lines, and where a range of lines lies."""
 
-    def __init__(self, start_line: int = 1, end_line: int | None = None) -> None:
-        self._hash = sha256()
+    def __init__(
+        self, start_line: int = 1, end_line: int | None = None, *, whole: bool = True
+    ) -> None:
+        self._hash = sha256() if whole else None
         self._before = start_line - 1
         self._through = end_line
         self._newlines = 0
@@ -1124,14 +1163,21 @@ class Survey:
         self.end: int | None = None
 
     @property
-    def sha256(self) -> str:
-        """The hash of everything fed."""
-        return self._hash.hexdigest()
+    def sha256(self) -> str | None:
+        """The hash of everything fed; None when not the whole file is looked at."""
+        return None if self._hash is None else self._hash.hexdigest()
 
     @property
-    def total_lines(self) -> int:
-        """Lines; a last one without newline counts."""
-        return self._newlines + (self._last != b"\n")
+    def total_lines(self) -> int | None:
+        """Lines; a last one without newline counts. None when not the whole file is looked at."""
+        return None if self._hash is None else self._newlines + (self._last != b"\n")
+
+    def is_done(self, limit: int | None) -> bool:
+        """Say whether so much is known of the range that the rest of the file does not matter."""
+        if self._hash is not None or self.begin is None:
+            return False
+        enough = limit is not None and self.size > self.begin + limit
+        return self._through is None or self.end is not None or enough
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the file."""
@@ -1140,7 +1186,8 @@ class Survey:
             self.begin = self._offset_after(chunk, newlines, self._before)
         if self.end is None and self._through is not None:
             self.end = self._offset_after(chunk, newlines, self._through)
-        self._hash.update(chunk)
+        if self._hash is not None:
+            self._hash.update(chunk)
         self._newlines += newlines
         self._last = chunk[-1:]
         self.size += len(chunk)
@@ -1197,14 +1244,18 @@ class Files:
         fd = self._workspace.open_file(path)
         try:
             source = Source(fd)
-            survey = Survey(start_line or 1, end_line)
-            await self._survey(source, survey, request.connection)
-            begin = survey.size if survey.begin is None else survey.begin
-            begin = min(survey.size, begin if offset is None else offset)
-            stop = end = max(begin, survey.size if survey.end is None else survey.end)
+            size = os.fstat(fd).st_size
+            survey = Survey(start_line or 1, end_line, whole=size <= MAX_SURVEYED_BYTES)
+            await self._survey(source, survey, request.connection, limit)
+            size = size if survey.sha256 is None else survey.size
+            begin = size if survey.begin is None else survey.begin
+            begin = min(size, begin if offset is None else offset)
+            stop = end = max(begin, size if survey.end is None else survey.end)
             if limit is not None:
                 stop = min(end, begin + limit)
-            await self._send_range(request, source, survey, begin, stop, truncated=stop < end)
+            meta = {"size": size, "sha256": survey.sha256, "total_lines": survey.total_lines}
+            meta["truncated"] = stop < end
+            await self._send_range(request, source, meta, begin, stop)
         finally:
             os.close(fd)
 
@@ -1238,7 +1289,7 @@ class Files:
         self, request: Request, place: Place, replacement: Replacement, if_sha256: str | None
     ) -> dict[str, Any]:
         path = request.subject
-        if place.refresh() is None:
+        if place.refresh(path) is None:
             raise WorkerError("file_not_found", f"{path} does not exist.")
         fd = self._workspace.open_place(place, path)
         try:
@@ -1246,7 +1297,9 @@ class Files:
             check_writable(place, path)
             if info.st_size > MAX_REPLACE_BYTES:
                 raise WorkerError(
-                    "file_too_large", f"{path} has {info.st_size} bytes; 67108864 is the most."
+                    "file_too_large",
+                    f"{path} has {info.st_size} bytes, and replace takes {MAX_REPLACE_BYTES} at "
+                    "most; change it with a command, for example sed -i.",
                 )
             with Draft(place.directory, self._drafts) as draft:
                 survey = Survey()
@@ -1272,7 +1325,7 @@ class Files:
                 draft.write(piece)
                 await turn()
             async with self._locks.held(place.key(), request.connection):
-                before = place.refresh()
+                before = place.refresh(order.path)
                 order.check(place)
                 await self._check_precondition(request, place, order)
                 mode = 0o644 if before is None else stat.S_IMODE(before.st_mode)
@@ -1299,7 +1352,7 @@ class Files:
         self, request: Request, chunks: Iterable[bytes], place: Place, order: WriteOrder
     ) -> dict[str, Any]:
         async with self._locks.held(place.key(), request.connection):
-            before = place.refresh()
+            before = place.refresh(order.path)
             order.check(place)
             await self._check_precondition(request, place, order)
             request.connection.check_present()
@@ -1308,11 +1361,12 @@ class Files:
             try:
                 check_regular(os.fstat(fd), order.path)
                 await self._append_chunks(fd, chunks, place, order)
-                survey = Survey()
+                size = os.fstat(fd).st_size
+                survey = Survey(whole=size <= MAX_SURVEYED_BYTES)
                 await self._survey(Source(fd), survey, request.connection)
             finally:
                 os.close(fd)
-        return {"size": survey.size, "sha256": survey.sha256, "created": before is None}
+        return {"size": size, "sha256": survey.sha256, "created": before is None}
 
     @staticmethod
     async def _append_chunks(
@@ -1346,19 +1400,21 @@ class Files:
         check_hash(order.if_sha256, survey.sha256, order.path)
 
     @staticmethod
-    async def _survey(source: Source, survey: Survey, connection: Connection) -> None:
-        for chunk in source.chunks():
+    async def _survey(
+        source: Source, survey: Survey, connection: Connection, limit: int | None = None
+    ) -> None:
+        chunks = source.chunks()
+        while not survey.is_done(limit) and (chunk := next(chunks, b"")):
             survey.feed(chunk)
             await connection.turn()
 
     @staticmethod
     async def _send_range(
-        request: Request, source: Source, survey: Survey, begin: int, stop: int, *, truncated: bool
+        request: Request, source: Source, meta: dict[str, Any], begin: int, stop: int
     ) -> None:
-        meta = {"size": survey.size, "sha256": survey.sha256, "total_lines": survey.total_lines}
         headers = (
             f"content-type: application/octet-stream\r\ncontent-length: {stop - begin}\r\n"
-            f"x-meta: {json.dumps({**meta, 'truncated': truncated})}\r\n"
+            f"x-meta: {json.dumps(meta)}\r\n"
         )
         head = request.head(200, headers)
         while begin < stop:
@@ -1477,10 +1533,12 @@ class WriteOrder:
 def check_writable(place: Place, path: str) -> None:
     """Refuse a read-only file, which a rename would replace all the same."""
     if not os.access(place.name, os.W_OK, dir_fd=place.directory, effective_ids=True):
+        if place.refresh(path) is None:
+            raise path_changed(path)
         raise WorkerError("permission_denied", f"{path} is read-only; change its mode first.")
 
 
-def check_hash(wanted: str | None, found: str, path: str) -> None:
+def check_hash(wanted: str | None, found: str | None, path: str) -> None:
     """Refuse when the content is not the one the caller knows."""
     if wanted is not None and wanted.lower() != found:
         raise WorkerError("content_changed", f"{path} has changed ({found} now); read it again.")
@@ -2649,7 +2707,7 @@ class Commands:
 
     def _open_cwd(self, spec: CommandSpec) -> int:
         if spec.cwd is None:
-            return os.open(self._workspace.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            return self._workspace.open_root()
         return self._workspace.open_directory(spec.cwd, os.O_PATH)
 
 

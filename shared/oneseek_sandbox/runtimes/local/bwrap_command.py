@@ -118,7 +118,7 @@ def bwrap_command(plan: Plan) -> list[str]:
         *_kernel_mounts(plan),
         *("--bind", plan.workspace, plan.workspace_dir),
         *("--remount-ro", "/"),
-        *("--chdir", plan.workspace_dir),
+        *("--chdir", "/"),  # not the workspace: whoever owns it can make it inaccessible
         *_environment(plan),
         *("--seccomp", str(plan.seccomp_fd)),
         *(("--json-status-fd", str(plan.status_fd)) if plan.status_fd is not None else ()),

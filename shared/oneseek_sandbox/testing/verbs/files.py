@@ -68,6 +68,15 @@ class FilesContract(VerbsFixtures):
         assert (await sandbox.read("/workspace/l", start_line=4))["content"] == "4"
         assert (await sandbox.read("/workspace/l", start_line=9))["content"] == ""
 
+    async def test_a_path_that_ends_with_a_slash_is_no_file(self, sandbox: Sandbox) -> None:
+        for path in ("/workspace/newdir/", "/workspace/newdir/."):
+            told = await sandbox.refused(
+                "write_file", path=path, content="x", status=409, code="is_a_directory"
+            )
+            assert "give the path of a file" in told
+        listed = await sandbox.call("ls")
+        assert "/workspace/newdir" not in [entry["path"] for entry in listed["entries"]]
+
     async def test_bytes_are_read_by_offset(self, sandbox: Sandbox) -> None:
         await sandbox.write("/workspace/o", "0123456789")
         part = await sandbox.read("/workspace/o", offset=3, limit=4)
