@@ -420,6 +420,19 @@ def test_replace_is_exact(client: Client, home: Path) -> None:
     assert names(home) == {"file"}
 
 
+@pytest.mark.finding(18)
+def test_a_replace_that_fails_for_its_line_ends_names_them(client: Client, home: Path) -> None:
+    for text, old, told in ((b"a\r\nb\r\n", "a\nb", r"\r\n"), (b"a\nb\n", "a\r\nb", r"\n")):
+        client.write(f"{home}/file", text)
+        with pytest.raises(Refused) as refused:
+            client.call("/replace", path=f"{home}/file", old=old, new="c")
+        assert refused.value.code == "text_not_found"
+        assert f"lines end with {told}:" in refused.value.message
+    with pytest.raises(Refused) as refused:
+        client.call("/replace", path=f"{home}/file", old="a\nc", new="c")
+    assert "end with" not in refused.value.message
+
+
 def test_replace_over_chunk_borders(client: Client, home: Path) -> None:
     data = b"abc" * 400_000
     client.write(f"{home}/file", data)

@@ -1081,6 +1081,11 @@ class Workspace:
         return inside + names[index + 1 :]
 
 
+def is_draft(name: bytes) -> bool:
+    """Say whether a name is one that `Draft` gives."""
+    return len(name) == 37 and name.startswith(b".oneseek-") and name.endswith(b".tmp")
+
+
 class Draft:
     """A temporary file beside its target: put in place whole, or gone."""
 
@@ -1209,6 +1214,22 @@ class Files:
         self._locks = Locks(scheduler)
         self._drafts: set[bytes] = set()
 
+    async def sweep(self) -> None:
+        """Delete the drafts of an earlier worker on these files: it was killed while it wrote."""
+        waiting = [self._workspace.root]
+        while waiting:
+            folder = waiting.pop()
+            with contextlib.suppress(OSError), os.scandir(folder) as entries:
+                for number, entry in enumerate(entries):
+                    name = os.fsencode(entry.name)
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(folder + b"/" + name)
+                    elif is_draft(name) and name not in self._drafts:
+                        os.unlink(folder + b"/" + name)  # noqa: PTH108
+                    if number % 256 == 255:
+                        await turn()
+            await turn()
+
     async def ls(self, request: Request) -> None:
         """List a directory, sorted by the names on the path."""
         fields = await request.fields()
@@ -1222,7 +1243,7 @@ class Files:
         if after and (after[: len(base)] != base or len(after) == len(base)):
             raise WorkerError("invalid_request", "cursor is not below path.")
         prefix = b"/".join([self._workspace.root.rstrip(b"/"), *base])
-        listing = Listing(limit, self._drafts)
+        listing = Listing(limit)
         fd = self._workspace.open_directory(path)
         await listing.walk(fd, prefix, depth, after[len(base) :])
         entries = listing.entries[:limit]
@@ -1464,11 +1485,13 @@ class Replacement:
         self._new = new
         self._every = every
         self._rest = b""
+        self._has_crlf = False
         self.count = 0
 
     def feed(self, chunk: bytes, draft: Draft) -> None:
         """Take the next bytes; those that may begin an `old` are held back."""
         data = self._rest + chunk
+        self._has_crlf = self._has_crlf or b"\r\n" in data
         position = self._take(data, draft)
         cut = max(position, len(data) - len(self._old) + 1)
         self._write(data[position:cut], draft)
@@ -1481,7 +1504,11 @@ class Replacement:
     def check(self, path: str) -> None:
         """Refuse unless there was one, or any number for `replace_all`."""
         if self.count == 0:
-            raise WorkerError("text_not_found", f"old does not occur in {path}; read it again.")
+            told = f"old does not occur in {path}; read it again."
+            if b"\n" in self._old and self._has_crlf != (b"\r\n" in self._old):
+                ends = "\\r\\n" if self._has_crlf else "\\n"
+                told += f" Its lines end with {ends}: write them so in old and new."
+            raise WorkerError("text_not_found", told)
         if self.count > 1 and not self._every:
             raise WorkerError(
                 "text_not_unique",
@@ -1554,9 +1581,8 @@ def _utf8(text: str, name: str) -> bytes:
 class Listing:
     """Collects directory entries in order, at most one more than the limit."""
 
-    def __init__(self, limit: int, hidden: set[bytes]) -> None:
+    def __init__(self, limit: int) -> None:
         self._wanted = limit + 1
-        self._hidden = hidden
         self.entries: list[dict[str, Any]] = []
 
     async def walk(self, fd: int, prefix: bytes, depth: int, after: list[bytes]) -> None:
@@ -1593,7 +1619,7 @@ class Listing:
         with os.scandir(fd) as entries:
             for number, entry in enumerate(entries):
                 name = os.fsencode(entry.name)
-                if name >= start and name not in self._hidden:
+                if name >= start and not is_draft(name):
                     names.append(name)
                 if len(names) > 2 * self._wanted + 1024:
                     names = sorted(names)[: self._wanted + 1]
@@ -3062,6 +3088,7 @@ class Worker:
         """Serve until idle for too long."""
         self.scheduler.spawn(self._accept())
         self.scheduler.spawn(self._commands.reap(wakeup))
+        self.scheduler.spawn(self._files.sweep())
         self.scheduler.spawn(self._end_when_idle())
         self.scheduler.run()
 
