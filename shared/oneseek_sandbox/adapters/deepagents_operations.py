@@ -6,11 +6,13 @@ What goes wrong is in the results, as deepagents wants it: a file operation neve
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from typing import TYPE_CHECKING, Final, Literal
 
 from deepagents.backends import protocol as p
 
 from oneseek_sandbox import errors
+from oneseek_sandbox.adapters.deepagents_editing import edited, has_crlf
 from oneseek_sandbox.adapters.deepagents_reading import PREVIEW_BYTES, binary, is_text, page
 from oneseek_sandbox.adapters.search import Order, SearchRefused, run_search
 from oneseek_sandbox.paths import in_workspace
@@ -25,6 +27,7 @@ Conventions = Literal["0.7", "0.6"]
 published suite still asks for: `write` refuses a file that is there, `glob` gives relative paths,
 of directories too."""
 
+_LARGEST_EDITED: Final = 64 * 1024 * 1024  # what replace takes at most
 _LARGEST_DOWNLOAD: Final = 100 * 1024 * 1024
 _PAGE: Final = 10_000
 _KEPT: Final = ".deepagents"
@@ -146,22 +149,13 @@ class Operations:
         new_string: str,
         replace_all: bool,
     ) -> p.EditResult:
-        """Replace exact text. Reading shows CRLF as LF, so that is tried, too."""
+        """Replace exact text. Reading shows CRLF as LF, and edits keep what a file has."""
         if not old_string:
             return p.EditResult(
                 error="Error: old_string cannot be empty. Provide the exact text to replace."
             )
         try:
-            path = self._inside(file_path)
-            try:
-                done = await self._thread.replace(
-                    path, old_string, new_string, replace_all=replace_all
-                )
-            except errors.TextNotFoundError:
-                if "\n" not in old_string:
-                    raise
-                old, new = _with_crlf(old_string), _with_crlf(new_string)
-                done = await self._thread.replace(path, old, new, replace_all=replace_all)
+            done = await self._edited(self._inside(file_path), old_string, new_string, replace_all)
         except errors.WorkspaceFileNotFoundError:
             return p.EditResult(error=f"Error: File '{file_path}' not found")
         except errors.TextNotFoundError:
@@ -173,7 +167,26 @@ class Operations:
             )
         except errors.SandboxError as error:
             return p.EditResult(error=f"Error editing file '{file_path}': {_problem(error)}")
-        return p.EditResult(path=file_path, occurrences=done.replacements)
+        return p.EditResult(path=file_path, occurrences=done)
+
+    async def _edited(self, path: str, old: str, new: str, every: bool) -> int:
+        """Edit, and look at line ends only where they matter: a file may have both kinds."""
+        if "\n" in old or "\n" not in new:
+            try:
+                return (await self._thread.replace(path, old, new, replace_all=every)).replacements
+            except errors.TextNotFoundError:
+                if "\n" not in old:
+                    raise
+        async with self._thread.download(path, limit=_LARGEST_EDITED) as file:
+            content = b"".join([chunk async for chunk in file.chunks])
+            if file.truncated or not has_crlf(content):
+                content = b""
+        if not content:
+            return (await self._thread.replace(path, old, new, replace_all=every)).replacements
+        after, count = edited(content, old, new, every=every)
+        before = hashlib.sha256(content).hexdigest()
+        await self._thread.upload(path, after, if_sha256=before)
+        return count
 
     async def delete(self, file_path: str) -> p.DeleteResult:
         """Delete a file, or a directory with all that is in it."""
@@ -207,14 +220,15 @@ class Operations:
             matches=[
                 {"path": where, "line": line, "text": text} for where, line, text in found.results
             ],
-            truncated=found.cut == "budget",
+            truncated=bool(found.cut),
         )
 
     async def glob(self, pattern: str, path: str | None) -> p.GlobResult:
         """Find files by their names."""
         try:
             root = self._root(path)
-            order = Order("glob", root, self._workspace, glob=pattern, ignore=(_KEPT,))
+            below = pattern.removeprefix(root) if pattern.startswith(root + "/") else pattern
+            order = Order("glob", root, self._workspace, glob=below, ignore=(_KEPT,))
             order = dataclasses.replace(order, include_dirs=self._is_old)
             found = await run_search(self._thread, order)
         except SearchRefused as refused:
@@ -283,7 +297,3 @@ def _joined(parts: list[str]) -> str:
             text += "\n" if text and not text.endswith("\n") else ""
             text += part
     return text
-
-
-def _with_crlf(text: str) -> str:
-    return text.replace("\r\n", "\n").replace("\n", "\r\n")

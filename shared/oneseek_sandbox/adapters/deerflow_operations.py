@@ -38,6 +38,7 @@ _REASONS: Final[dict[str, tuple[type[OSError], int]]] = {
     "file_not_found": (FileNotFoundError, errno.ENOENT),
     "not_a_directory": (NotADirectoryError, errno.ENOTDIR),
     "permission_denied": (PermissionError, errno.EACCES),
+    "unreadable": (PermissionError, errno.EACCES),
     "invalid_path": (PermissionError, errno.EACCES),
 }
 
@@ -142,14 +143,14 @@ class Operations:
         paths = await self.acquired()
         order = Order("glob", "", glob=pattern, include_dirs=include_dirs, max_results=max_results)
         found = await run_search(self._thread, _placed(order, paths, path))
-        return [paths.virtual(name) for name, _ in found.results], found.cut == "budget"
+        return [paths.virtual(name) for name, _ in found.results], bool(found.cut)
 
     async def grep(self, path: str, order: Order) -> tuple[list[GrepMatch], bool]:
         """Find lines."""
         paths = await self.acquired()
         found = await run_search(self._thread, _placed(order, paths, path))
         matches = [GrepMatch(paths.virtual(name), *rest) for name, *rest in found.results]
-        return matches, found.cut == "budget"
+        return matches, bool(found.cut)
 
 
 def _placed(order: Order, paths: VirtualPaths, path: str) -> Order:

@@ -25,7 +25,7 @@ class SearchRefused(Exception):  # noqa: N818 - an answer rather than a fault
     """Raised when nothing was searched or deleted.
 
     Attributes:
-        reason: `file_not_found`, `not_a_directory`, `permission_denied`, `invalid_path`,
+        reason: `unreadable` when nothing was found in what could be read; `file_not_found`, `not_a_directory`, `permission_denied`, `invalid_path`,
             `is_workspace`, `pattern_too_broad`, or `invalid_pattern` and what is wrong with it.
     """
 
@@ -101,13 +101,16 @@ async def run_search(thread: ThreadSandbox, order: Order) -> Searched:
             "image's own?"
         )
     try:
-        return _searched(json.loads(ended.stdout), order)
+        searched = _searched(json.loads(ended.stdout), order)
     except (ValueError, TypeError, KeyError, RecursionError):
         # What is in the sandbox may say anything, so nothing of it is repeated.
         raise SandboxUnavailableError(
             f"What the {order.do} in the sandbox printed is not an answer. Is its python3 the "
             "image's own?"
         ) from None
+    if searched.cut == "unreadable" and not searched.results:
+        raise SearchRefused("unreadable")  # not the same as that there is none
+    return searched
 
 
 async def _ended(thread: ThreadSandbox, order: Order) -> ExecuteAnswer:

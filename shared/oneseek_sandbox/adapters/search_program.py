@@ -173,6 +173,8 @@ def walk(order: dict[str, Any], found: Found) -> Iterator[tuple[bytes, list[str]
     ignored = [_compiled(name) for name in order["ignore"]]
 
     def note(error: OSError) -> None:
+        if error.filename == root:
+            raise error
         found.cut = found.cut or "unreadable"
 
     def is_kept(name: bytes) -> bool:
