@@ -7,9 +7,9 @@ import binascii
 import posixpath
 from typing import Final
 
-from oneseek_sandbox.errors import PathOutsideWorkspaceError
+from oneseek_sandbox.errors import IsADirectoryInWorkspaceError, PathOutsideWorkspaceError
 
-__all__ = ["BASE64_PREFIX", "in_workspace", "names_directory"]
+__all__ = ["BASE64_PREFIX", "in_workspace", "of_file"]
 
 BASE64_PREFIX: Final = "base64:"
 """Begins a path that is not UTF-8; such paths come from `ls` and may be given back as they are."""
@@ -39,11 +39,24 @@ def in_workspace(path: str, workspace: str) -> str:
         )
     if path.startswith(BASE64_PREFIX):
         return path
-    return normal + "/" if names_directory(path) and normal != workspace else normal
+    return normal + "/" if _names_directory(path) and normal != workspace else normal
 
 
-def names_directory(path: str) -> bool:
-    """Tell whether a path can only be one of a directory, as it is written."""
+def of_file(path: str, workspace: str) -> str:
+    """Return `path` as `in_workspace` does, when it can be one of a file.
+
+    Raises:
+        IsADirectoryInWorkspaceError: It ends with a slash.
+        PathOutsideWorkspaceError: As of `in_workspace`.
+    """
+    if _names_directory(path):
+        raise IsADirectoryInWorkspaceError(
+            f"{path} ends with '/', so it names a directory; give the path of a file."
+        )
+    return in_workspace(path, workspace)
+
+
+def _names_directory(path: str) -> bool:
     return _decoded(path).endswith(("/", "/."))
 
 

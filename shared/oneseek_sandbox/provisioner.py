@@ -17,7 +17,6 @@ from oneseek_sandbox.ending import Releases
 from oneseek_sandbox.errors import (
     ConfigurationError,
     InvalidRequestError,
-    IsADirectoryInWorkspaceError,
     UnavailableError,
 )
 from oneseek_sandbox.leases.store import Thread
@@ -290,11 +289,7 @@ class Provisioner:
         return self._acquisition
 
     def _file(self, path: str) -> str:
-        if paths.names_directory(path):
-            raise IsADirectoryInWorkspaceError(
-                f"{path} ends with '/', so it names a directory; give the path of a file."
-            )
-        return self._path(path)
+        return paths.of_file(path, self._settings.workspace_dir)
 
     def _path(self, path: str) -> str:
         return paths.in_workspace(path, self._settings.workspace_dir)
