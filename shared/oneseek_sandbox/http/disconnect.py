@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, TypeVar
 from starlette.requests import ClientDisconnect
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import AsyncIterator, Coroutine
     from typing import Any
 
     from starlette.requests import Request
 
-__all__ = ["unless_disconnected"]
+__all__ = ["unless_disconnected", "until_read"]
 
 T = TypeVar("T")
 
@@ -47,3 +47,10 @@ async def _disconnected(request: Request, body_read: asyncio.Event | None) -> No
         await body_read.wait()
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+async def until_read(body: AsyncIterator[bytes], body_read: asyncio.Event) -> AsyncIterator[bytes]:
+    """Yield a body as it comes, and say when that was all: from then on a caller may be missed."""
+    async for chunk in body:
+        yield chunk
+    body_read.set()

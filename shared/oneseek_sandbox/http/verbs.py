@@ -22,7 +22,7 @@ from oneseek_sandbox.http.answering import (
     event_stream,
 )
 from oneseek_sandbox.http.cloud_events import is_cloud_event, read_cloud_event
-from oneseek_sandbox.http.disconnect import unless_disconnected
+from oneseek_sandbox.http.disconnect import unless_disconnected, until_read
 from oneseek_sandbox.http.reading import (
     SEND_PARTS,
     accepts,
@@ -39,7 +39,6 @@ from oneseek_sandbox.worker.execution import Gap, Piece
 if TYPE_CHECKING:
     from collections.abc import (
         AsyncGenerator,
-        AsyncIterator,
         Awaitable,
         Callable,
         Iterator,
@@ -199,14 +198,8 @@ async def write_file(call: Call) -> Response:
     call.operation.told(target)
     read = asyncio.Event()
     body = bounded_stream(call.request, call.settings.max_file_bytes, advice=SEND_PARTS)
-    work = call.provisioner.write_stream(target, call.caller, _until_read(body, read))
+    work = call.provisioner.write_stream(target, call.caller, until_read(body, read))
     return call.answered(await unless_disconnected(call.request, work, body_read=read))
-
-
-async def _until_read(body: AsyncIterator[bytes], read: asyncio.Event) -> AsyncIterator[bytes]:
-    async for chunk in body:
-        yield chunk
-    read.set()
 
 
 async def replace(call: Call) -> Response:
