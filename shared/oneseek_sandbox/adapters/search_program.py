@@ -1,10 +1,9 @@
 """Runs inside a sandbox, by its text: finds names, finds lines, deletes. Python 3.9, stdlib only.
 
 An order (of `search.py`) comes as JSON on standard input, and the answer goes out as JSON: no shell
-and no other tool sees a name, so names may have colons, newlines and bytes that are no UTF-8.
+and no other tool sees a name, so names may have colons, newlines and bytes that are no UTF-8: they are bytes here.
 """
 
-# Names are bytes here.
 # ruff: noqa: PTH113, PTH116, PTH118, PTH120, PTH123
 from __future__ import annotations
 
@@ -171,10 +170,9 @@ def walk(order: dict[str, Any], found: Found) -> Iterator[tuple[bytes, list[str]
     """Yield path, names below the root, and whether it is a directory; links are not followed."""
     root = decoded(order["path"])
     ignored = [_compiled(name) for name in order["ignore"]]
+    os.close(os.open(root, os.O_RDONLY))  # what cannot be read at all is an error, not a part
 
     def note(error: OSError) -> None:
-        if error.filename == root:
-            raise error
         found.cut = found.cut or "unreadable"
 
     def is_kept(name: bytes) -> bool:
