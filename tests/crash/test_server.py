@@ -105,11 +105,11 @@ async def test_a_sandbox_whose_processes_died_is_restarted_with_its_files(server
 
 
 @pytest.mark.finding(14)
-async def test_a_sandbox_that_locked_its_workspace_is_restarted_all_the_same(server):
+async def test_a_sandbox_that_locked_its_workspace_is_restarted_all_the_same(server, end_sandboxes):
     async with server.async_client() as client:
         sandbox = await acquired(client, "locked")
         await sandbox.run("chmod 000 /workspace")
-        end_sandboxes_of(server)
+        end_sandboxes(server)
         assert (
             await client.post(
                 "/v1/sandbox/execute", json={"sandbox_id": sandbox.id, "command": "true"}
