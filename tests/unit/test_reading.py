@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from oneseek_sandbox.errors import RequestTooLargeError
 from oneseek_sandbox.http import verbs
-from oneseek_sandbox.http.verbs import Call
+from oneseek_sandbox.http.call import Call
 
 
 class Provisioner:
