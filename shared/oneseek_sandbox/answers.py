@@ -24,7 +24,15 @@ if TYPE_CHECKING:
     from oneseek_sandbox.settings import Settings
     from oneseek_sandbox.worker.answers import Entries, Exit, Kept, ReadMeta
 
-__all__ = ["acquired", "content_bytes", "directory", "executed", "listed", "read"]
+__all__ = [
+    "acquired",
+    "content_bytes",
+    "directory",
+    "executed",
+    "listed",
+    "read",
+    "stdin_fields",
+]
 
 
 def _time(milliseconds: int) -> datetime:
@@ -156,11 +164,32 @@ def content_bytes(request: WriteFileRequest) -> bytes:
     """
     if request.encoding == "utf-8":
         return request.content.encode()
+    return _from_base64("content", request.content)
+
+
+def stdin_fields(request: ExecuteRequest) -> dict[str, str | None]:
+    """Return what a command reads on standard input, in the worker's words.
+
+    Text goes as text, however it came: a worker of before `stdin_encoding` takes that too.
+
+    Raises:
+        InvalidRequestError: `stdin` is not base64 though `stdin_encoding` says so.
+    """
+    if request.stdin is None or request.stdin_encoding == "utf-8":
+        return {"stdin": request.stdin}
+    content = _from_base64("stdin", request.stdin)
     try:
-        return base64.b64decode(request.content, validate=True)
+        return {"stdin": content.decode()}
+    except UnicodeDecodeError:
+        return {"stdin": request.stdin, "stdin_encoding": "base64"}
+
+
+def _from_base64(field: str, text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise InvalidRequestError(
-            "content: not valid base64; send text with encoding 'utf-8', or mend the base64."
+            f"{field}: not valid base64; fix it, or send text with encoding 'utf-8'."
         ) from None
 
 

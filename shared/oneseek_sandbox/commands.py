@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from oneseek_sandbox import paths
+from oneseek_sandbox.answers import stdin_fields
 from oneseek_sandbox.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def worker_command(request: ExecuteRequest, settings: Settings, *, stream: bool)
         "command": request.command,
         "cwd": None if cwd is None else paths.in_workspace(cwd, settings.workspace_dir),
         "env": request.env,
-        "stdin": request.stdin,
+        **stdin_fields(request),
         "timeout_ms": round(1000 * request.timeout_seconds),
         "grace_ms": _KILL_GRACE_MS,
         "max_output_bytes": output,

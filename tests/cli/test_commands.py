@@ -118,9 +118,23 @@ def test_exec_takes_directory_environment_and_standard_input(shell, thread):
     assert ran.stdout.decode() == "/workspace/deep\n1=2 ü\ngrüße\n"
 
 
-def test_exec_closes_standard_input_when_none_is_given(shell, thread):
-    ran = shell("exec", "-t", thread, "cat; echo done", stdin=b"not for the command")
+@pytest.mark.finding(9)
+def test_exec_gives_the_command_what_is_piped_in_and_its_output_back_byte_for_byte(shell, thread):
+    data = bytes(range(256)) * 400
+    ran = shell("exec", "-t", thread, "cat; cat /dev/null; printf '\\377' >&2", stdin=data)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, data, b"\xff")
+
+
+@pytest.mark.finding(9)
+def test_exec_leaves_standard_input_alone_when_told_to(shell, thread):
+    ran = shell("exec", "-t", thread, "-n", "cat; echo done", stdin=b"not for the command")
     assert ran.stdout == b"done\n"
+
+
+@pytest.mark.finding(9)
+def test_exec_waits_for_no_terminal_and_no_device(shell, thread):
+    process = shell.start("exec", "-t", thread, "cat; echo done")
+    assert process.communicate(timeout=60) == (b"done\n", b"")
 
 
 def test_exec_says_that_time_ran_out(shell, thread):

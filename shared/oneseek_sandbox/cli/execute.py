@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import select
+import stat
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -32,7 +35,9 @@ if TYPE_CHECKING:
 
     from oneseek_sandbox.cli.connection import Connection
 
-__all__ = ["environment_fields", "execute", "read_standard_input", "run_command"]
+_QUIET_SECONDS: Final = 3.0
+
+__all__ = ["environment_fields", "execute", "run_command", "standard_input"]
 
 
 def execute(
@@ -55,8 +60,14 @@ def execute(
     ] = None,
     stdin: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Its standard input; - for this program's. Else none."),
+        typer.Option(
+            metavar="FILE",
+            help="File for the command's stdin; - for this program's (default: what is piped in).",
+        ),
     ] = None,
+    no_stdin: Annotated[
+        bool, typer.Option("--no-stdin", "-n", help="Leave this program's stdin alone.")
+    ] = False,
     max_output_bytes: Annotated[
         int | None,
         typer.Option(
@@ -83,7 +94,8 @@ def execute(
     }
     reference = sandbox_reference(thread, scope, sandbox)
     connection = connect(server, key)
-    fields["stdin"] = read_standard_input(stdin)
+    if not no_stdin:
+        fields |= standard_input(stdin)
     status = run_command(connection, reference, fields, idle_timeout=idle_timeout, as_json=as_json)
     raise typer.Exit(status)
 
@@ -133,24 +145,41 @@ def environment_fields(pairs: Sequence[str]) -> dict[str, str] | None:
     return environment or None
 
 
-def read_standard_input(source: str | None) -> str | None:
-    """Read what the command gets on standard input: a file, or `-` for this program's own.
+def standard_input(source: str | None) -> dict[str, str]:
+    """Return the fields for what the command gets on standard input; none when it gets nothing.
+
+    Args:
+        source: A file, or `-` for this program's own. Left out, its own where that is a pipe, a
+            file or a socket.
 
     Raises:
-        CommandLineError: It cannot be read, or is not UTF-8.
+        CommandLineError: It cannot be read.
     """
-    if source is None:
-        return None
+    if source is None and not _is_piped():
+        return {}
     try:
-        data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
-        return data.decode()
+        data = _read_own(source == "-") if source in (None, "-") else Path(source).read_bytes()
     except OSError as error:
-        raise CommandLineError(f"cannot read {source}: {error.strerror}") from None
+        raise CommandLineError(f"cannot read {source or 'stdin'}: {error.strerror}") from None
+    try:
+        return {"stdin": data.decode()}
     except UnicodeDecodeError:
-        raise CommandLineError(
-            "standard input must be UTF-8 text; send other bytes with `oneseek-sandbox put` and "
-            "read the file in the command"
-        ) from None
+        return {"stdin": base64.b64encode(data).decode(), "stdin_encoding": "base64"}
+
+
+def _is_piped() -> bool:
+    try:
+        mode = os.fstat(0).st_mode
+    except OSError:
+        return False  # closed
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)
+
+
+def _read_own(was_asked_for: bool) -> bytes:
+    """Read this program's standard input to its end, which may be long in coming."""
+    if not was_asked_for and not select.select([0], [], [], _QUIET_SECONDS)[0]:
+        note("waiting for the end of standard input; --no-stdin runs the command without it")
+    return sys.stdin.buffer.read()
 
 
 def _stream(connection: Connection, request: dict[str, object]) -> tuple[dict[str, Any], bool]:

@@ -51,6 +51,7 @@ class ExecuteOptions(TypedDict, total=False):
     cwd: str | None
     env: dict[str, str] | None
     stdin: str | None
+    stdin_encoding: Encoding
     timeout_seconds: float | None
     max_output_bytes: int | None
     stream_all: bool

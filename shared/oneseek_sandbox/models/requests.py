@@ -77,7 +77,8 @@ class ExecuteRequest(SandboxReference):
         command: A shell command line, or a list of arguments that no shell sees.
         cwd: Absolute path in the workspace; left out, the workspace itself.
         env: Variables added to the sandbox's own.
-        stdin: Text for standard input; left out, standard input is empty and closed.
+        stdin: What the command reads on standard input; left out, that is empty and closed.
+        stdin_encoding: Of `stdin`: `utf-8` for text, `base64` for any bytes.
         timeout_seconds: 0.1 upwards, to the server's maximum; default 30.
         max_output_bytes: Kept of stdout and of stderr each; head and tail stay. A stream brings so
             much as it is printed, then a `gap`, then the last 64 KiB.
@@ -85,7 +86,7 @@ class ExecuteRequest(SandboxReference):
         request_id: Makes the call at-most-once; the command then outlives a dropped connection.
         cancel: The `request_id` of a running command to end, instead of `command`; `*` ends every
             process of the sandbox, also what earlier commands left running, and keeps the files.
-        encoding: `base64` gives stdout and stderr as exact bytes.
+        encoding: Of the output: `base64` gives stdout and stderr as exact bytes.
     """
 
     command: (
@@ -96,6 +97,7 @@ class ExecuteRequest(SandboxReference):
     cwd: Path | None = None
     env: Annotated[dict[EnvironmentName, str], Field(max_length=1024)] | None = None
     stdin: str | None = None
+    stdin_encoding: Encoding = "utf-8"
     timeout_seconds: Annotated[float, Field(ge=0.1, allow_inf_nan=False)] = 30.0
     max_output_bytes: Annotated[int, Field(ge=1)] | None = None
     stream_all: bool = False

@@ -1811,8 +1811,7 @@ class CommandSpec:
         self.command = self._command(fields.raw("command"))
         self.cwd = fields.optional_text("cwd", limit=MAX_PATH)
         self.env = self._env(fields.raw("env"))
-        stdin = fields.optional_text("stdin")
-        self.stdin = None if stdin is None else _utf8(stdin, "stdin")
+        self.stdin = self._stdin(fields)
         self.timeout_ms = fields.integer("timeout_ms", 1, 86_400_000)
         self.grace_ms = fields.integer("grace_ms", 0, 600_000, 1000)
         self.max_output_bytes = fields.integer("max_output_bytes", 1, MAX_OUTPUT_BYTES)
@@ -1830,6 +1829,19 @@ class CommandSpec:
         values += [self.timeout_ms, self.grace_ms, self.max_output_bytes]
         stdin = b"-" if self.stdin is None else b"+" + self.stdin
         return sha256(_encode(values) + b"\n" + stdin).digest()
+
+    @staticmethod
+    def _stdin(fields: Fields) -> bytes | None:
+        text = fields.optional_text("stdin")
+        encoding = fields.text("stdin_encoding", "utf-8", limit=16)
+        if encoding not in ("utf-8", "base64"):
+            raise WorkerError("invalid_request", "stdin_encoding must be utf-8 or base64.")
+        if text is None or encoding == "utf-8":
+            return None if text is None else _utf8(text, "stdin")
+        try:
+            return binascii.a2b_base64(_utf8(text, "stdin"))
+        except binascii.Error:
+            raise WorkerError("invalid_request", "stdin is not valid base64.") from None
 
     @staticmethod
     def _command(value: object) -> str | list[str]:
