@@ -83,6 +83,7 @@ def executed(end: Exit, request: ExecuteRequest, settings: Settings) -> ExecuteA
         encoding=request.encoding,
         timed_out=end.timed_out,
         killed_by=end.killed_by,
+        oom_kills=end.oom_kills,
         stdout_truncated=end.stdout.bytes > len(end.stdout.head) + len(end.stdout.tail),
         stderr_truncated=end.stderr.bytes > len(end.stderr.head) + len(end.stderr.tail),
         stdout_bytes=end.stdout.bytes,
@@ -94,6 +95,7 @@ def executed(end: Exit, request: ExecuteRequest, settings: Settings) -> ExecuteA
         hint=output.hint_for(
             exit_code=end.exit_code,
             killed_by=end.killed_by,
+            oom_kills=end.oom_kills,
             stderr=stderr,
             network=settings.network == "on",
             memory_limit=settings.memory_limit_in_words,

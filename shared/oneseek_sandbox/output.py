@@ -123,6 +123,7 @@ def hint_for(
     *,
     exit_code: int,
     killed_by: str | None,
+    oom_kills: int = 0,
     stderr: str,
     network: bool,
     memory_limit: str,
@@ -131,8 +132,15 @@ def hint_for(
     process_limit: int,
     ended: Mapping[str, int],
 ) -> str | None:
-    """Return a sentence on why a command failed and what to do, where that can be told."""
-    if (
+    """Return what went wrong with a command and what to do, where that can be told."""
+    memory = None
+    if oom_kills or killed_by == "out_of_memory":
+        memory = (
+            f"The sandbox reached its memory limit ({memory_limit}) and the kernel killed "
+            f"{'a process' if oom_kills < 2 else f'{oom_kills} processes'} while the command ran, "
+            "whatever its exit code says; output may be missing. Work on less at once."
+        )
+    elif (
         not network
         and (killed_by == "timeout" or (killed_by is None and exit_code != 0 and not ended))
         and _speaks_of_network(stderr)
@@ -140,16 +148,12 @@ def hint_for(
         return _WITHOUT_NETWORK
     if killed_by == "timeout":
         closed = "" if network else _NOT_THAT
-        return (
+        timeout = (
             f"The command was ended after {timeout_seconds:g} s with everything it had started. "
             f"Raise timeout_seconds (up to {max_timeout_seconds}), or start it in the background: "
             f"'cmd > log 2>&1 &'.{closed}"
         )
-    if killed_by == "out_of_memory":
-        return (
-            f"The sandbox reached its memory limit ({memory_limit}) and the kernel ended a "
-            "process. Work on less at once."
-        )
+        return f"{timeout} {memory}" if memory else timeout
     if killed_by == "monitor_killed":
         return (
             "The process that watches over the command was killed from inside the sandbox, so "
@@ -160,6 +164,8 @@ def hint_for(
             f"The command had started more than the {process_limit} processes and threads that a "
             "sandbox may have, so it was ended. Run fewer at once."
         )
+    if memory:
+        return memory
     if ended:
         names = ", ".join(f"{count} × {printable(name)}" for name, count in ended.items())
         return (

@@ -81,3 +81,12 @@ def test_hints_name_the_cause_and_the_way_out():
     assert hint(stderr="Could not resolve host", network=True) is None
     assert hint(stderr="Could not resolve host", exit_code=0) is None
     assert hint(stderr="segfault") is None
+
+
+@pytest.mark.finding(10)
+@pytest.mark.parametrize("killed_by", [None, "timeout", "out_of_memory"])
+def test_memory_that_ran_out_is_said_whatever_the_exit_code(killed_by):
+    text = hint(exit_code=0, killed_by=killed_by, oom_kills=2)
+    assert "memory limit (64 MB)" in text
+    assert "2 processes" in text
+    assert ("timeout_seconds" in text) is (killed_by == "timeout")

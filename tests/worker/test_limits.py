@@ -188,6 +188,7 @@ def test_no_process_left_is_an_error_and_the_limit_still_holds(
     assert client.execute("echo fine")["stdout"] == b"fine\n"
 
 
+@pytest.mark.finding(10)
 def test_memory_running_out_is_said(start, tmp_path: Path) -> None:
     events = tmp_path / "memory.events"
     events.write_text("low 0\noom 0\noom_kill 0\n")
@@ -198,6 +199,8 @@ def test_memory_running_out_is_said(start, tmp_path: Path) -> None:
     events.write_text("oom_kill 1\n")
     assert client.execute("kill -9 $$")["killed_by"] is None
     assert client.execute(f"echo 'oom_kill 2' > {events}; exit 2")["killed_by"] == "out_of_memory"
-    assert client.execute(f"echo 'oom_kill 3' > {events}")["killed_by"] is None
+    succeeded = client.execute(f"echo 'oom_kill 3' > {events}")
+    assert (succeeded["killed_by"], succeeded["oom_kills"]) == (None, 1)
+    assert client.execute("true")["oom_kills"] == 0
     count = f"echo 'oom_kill 4' > {events}"
     assert client.execute(f"{count}; kill -9 $PPID; sleep 9")["killed_by"] == "out_of_memory"

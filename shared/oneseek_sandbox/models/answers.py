@@ -62,6 +62,9 @@ class ExecuteAnswer(_Answer):
         timed_out: It was ended because its time was over; output until then is here.
         killed_by: None, or why it was ended from outside: `timeout`, `cancelled`,
             `out_of_memory`, `monitor_killed`, `process_limit`.
+        oom_kills: How many processes the kernel killed in this sandbox while the command ran, since
+            its memory limit was reached: also in the middle of a pipeline that exits with 0. 0 where
+            the kernel's count cannot be seen.
         stdout_truncated: The middle was left out; `stdout_bytes` counts all that was printed. In
             text a line stands in the gap; in base64 the tail follows the head at once.
         invalid_utf8: Some bytes were not UTF-8 and stand as `\\xNN`; ask with encoding `base64`
@@ -80,6 +83,7 @@ class ExecuteAnswer(_Answer):
     killed_by: (
         Literal["timeout", "cancelled", "out_of_memory", "monitor_killed", "process_limit"] | None
     )
+    oom_kills: int = 0
     stdout_truncated: bool
     stderr_truncated: bool
     stdout_bytes: int

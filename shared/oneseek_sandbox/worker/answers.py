@@ -99,6 +99,7 @@ class Exit(_Answer):
     killed_by: (
         Literal["timeout", "cancelled", "out_of_memory", "monitor_killed", "process_limit"] | None
     )
+    oom_kills: Count = 0
     duration_ms: Count
     background: bool
     ended: Annotated[

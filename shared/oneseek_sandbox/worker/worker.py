@@ -2398,10 +2398,12 @@ class Command:
             self._commands.let_go(self.monitor)
         if self.error is None:
             code = self._exit_code_for(reason)
+            kills = max(0, self._commands.count_memory_kills() - self._kills_before)
             fields: dict[str, Any] = {
                 "exit_code": code,
                 "timed_out": reason == "timeout",
-                "killed_by": self._killed_by(reason, code),
+                "killed_by": self._killed_by(reason, code, kills),
+                "oom_kills": kills,
                 "duration_ms": int((max(self._ended, self._began) - self._began) * 1000),
                 "background": background,
             }
@@ -2419,14 +2421,12 @@ class Command:
             return 124
         return 137 if self._exit_code is None else self._exit_code
 
-    def _killed_by(self, reason: str | None, code: int) -> str | None:
+    def _killed_by(self, reason: str | None, code: int, kills: int) -> str | None:
         if reason not in (None, "monitor_killed") or code == 0:
             return reason
         # When another command ran beside, only a SIGKILL says whose memory it was.
         mine = code == 137 or not self.shared
-        if mine and self._commands.count_memory_kills() > self._kills_before:
-            return "out_of_memory"
-        return reason
+        return "out_of_memory" if mine and kills else reason
 
 
 class Commands:

@@ -218,6 +218,17 @@ class ExecuteContract(VerbsFixtures):
             assert "memory limit" in answer["hint"]
         assert (await sandbox.run("cat kept"))["stdout"] == "still here"
 
+    @pytest.mark.finding(10)
+    async def test_memory_that_ran_out_within_a_pipeline_is_said(self, sandbox: Sandbox) -> None:
+        script = "b = []\nfor _ in range(400): b.append(bytearray(10**7))\nprint('no limit')"
+        await sandbox.write("/workspace/hungry.py", script)
+        answer = await sandbox.run("python3 hungry.py | tail -1", timeout_seconds=60)
+        assert (answer["exit_code"], answer["stdout"]) == (0, "")
+        if "MemoryError" in answer["stderr"]:
+            return  # without a control group each process has its own limit, and says so itself
+        assert answer["oom_kills"] >= 1
+        assert "memory limit" in answer["hint"]
+
     async def test_a_huge_command_line_runs(self, sandbox: Sandbox) -> None:
         text = "y" * 300_000
         answer = await sandbox.run(f"cat > big <<'E'\n{text}\nE\nwc -c < big")
