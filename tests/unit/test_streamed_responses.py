@@ -38,7 +38,7 @@ def closed():
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
-    monkeypatch.setattr(streams, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(streams, "_PATIENCE_SECONDS", 0.2)
 
 
 async def pieces(count, closed):

@@ -27,7 +27,7 @@ __all__ = ["StreamedResponse", "delivered"]
 
 log = logging.getLogger(__name__)
 
-PATIENCE_SECONDS: Final = 30.0
+_PATIENCE_SECONDS: Final = 30.0
 """A caller that takes nothing for so long counts as gone, as it does for a worker."""
 
 _T = TypeVar("_T")
@@ -94,7 +94,7 @@ class StreamedResponse(StreamingResponse):
             try:
                 await super().__call__(scope, receive, send)
             except ClientDisconnect as error:
-                log.info("A caller took nothing of its stream for %g s.", PATIENCE_SECONDS)
+                log.info("A caller took nothing of its stream for %g s.", _PATIENCE_SECONDS)
                 if self.operation is not None:
                     self.operation.failed(error, CANCELLED)
             except SandboxError as error:
@@ -110,7 +110,7 @@ class StreamedResponse(StreamingResponse):
 
         async def send_in_time(message: Message) -> None:
             try:
-                async with asyncio.timeout(PATIENCE_SECONDS):
+                async with asyncio.timeout(_PATIENCE_SECONDS):
                     await send(message)
             except TimeoutError:
                 raise ClientDisconnect from None
