@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from oneseek_sandbox.ending import delete_doomed
 from oneseek_sandbox.errors import SandboxError
@@ -18,7 +18,7 @@ from oneseek_sandbox.leases.store import Creation
 from oneseek_sandbox.models import CleanupIdleAnswer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from oneseek_sandbox.creation import Creator
     from oneseek_sandbox.judgement import Judge
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Cleanup", "clean_up_every"]
 
 log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 _BATCH: Final = 100
 _MOST_BATCHES: Final = 100
@@ -83,13 +85,15 @@ class Cleanup:
     async def run(self) -> CleanupIdleAnswer:
         """Expire, delete, and compare when it is time to."""
         expired = await self._expire()
+        # Before anybody is asked who may not answer.
+        await self._delete_doomed()
         adopted = lost = orphans = 0
         if await self._store.once("sweep", self._sweep_ms):
             objects = await self._runtime.list()
             leases = {lease.thread: lease for lease in await self._store.leases()}
             adopted, orphans = await self._settle_objects(objects, leases)
             lost = await self._settle_leases(leases, {sandbox.uid for sandbox in objects})
-        await self._delete_doomed()
+            await self._delete_doomed()
         await self._runtime.maintain()
         return CleanupIdleAnswer(expired=expired, adopted=adopted, lost=lost, orphans=orphans)
 
@@ -110,18 +114,14 @@ class Cleanup:
             due += taken
             if len(taken) < _BATCH:
                 break
-        due.sort(key=lambda entry: entry.tries)
-        places = asyncio.Semaphore(_AT_ONCE)
+        await _each(sorted(due, key=lambda entry: entry.tries), self._delete)
 
-        async def delete(entry: Doomed) -> None:
-            async with places:
-                try:
-                    async with asyncio.timeout(_STOP_SECONDS):
-                        await delete_doomed(self._store, self._runtime, entry)
-                except TimeoutError:
-                    log.warning("Sandbox %s could not be ended in time; later again", entry.name)
-
-        await asyncio.gather(*(delete(entry) for entry in due))
+    async def _delete(self, entry: Doomed) -> None:
+        try:
+            async with asyncio.timeout(_STOP_SECONDS):
+                await delete_doomed(self._store, self._runtime, entry)
+        except TimeoutError:
+            log.warning("Sandbox %s could not be ended in time; later again", entry.name)
 
     async def _settle_objects(
         self, objects: list[SandboxObject], leases: dict[Thread, Lease]
@@ -129,13 +129,16 @@ class Cleanup:
         """Adopt objects without a lease; end those that a lease has replaced, or nobody claimed."""
         doomed = await self._store.doomed_among([o.uid for o in objects]) if objects else set()
         adopted = orphans = 0
-        for sandbox in objects:
+
+        async def settle(sandbox: SandboxObject) -> None:
+            nonlocal adopted, orphans
             if sandbox.labels is None or sandbox.uid in doomed:
-                continue
+                return
             lease = leases.get(sandbox.labels.thread)
             try:
                 if lease is None and sandbox.claimed:
-                    adopted += await self._adopt(sandbox.labels.thread)
+                    if await self._adopt(sandbox.labels.thread):
+                        adopted += 1
                 elif _is_orphan(sandbox, lease, self._now_ms):
                     # Only as it was seen; with a greater one than the lease it is of a time that
                     # the store has forgotten.
@@ -146,6 +149,8 @@ class Cleanup:
                         tell_of_end(labels.thread, labels.sandbox_id, sandbox.name, "orphan")
             except SandboxError as error:
                 log.warning("Sandbox %s is left for the next sweep: %s", sandbox.name, error)
+
+        await _each(objects, settle)
         return adopted, orphans
 
     async def _adopt(self, thread: Thread) -> bool:
@@ -160,16 +165,21 @@ class Cleanup:
     async def _settle_leases(self, leases: dict[Thread, Lease], seen: set[str]) -> int:
         """Look at leases under suspicion or without an object in the list."""
         lost = 0
-        for lease in leases.values():
+
+        async def settle(lease: Lease) -> None:
+            nonlocal lost
             placement = lease.placement
             if lease.state != "ready" or placement is None:
-                continue
+                return
             if placement.uid in seen and not lease.suspect:
-                continue
+                return
             try:
-                lost += await self._settle_lease(lease)
+                if await self._settle_lease(lease):
+                    lost += 1
             except SandboxError as error:
                 log.warning("Sandbox %s stays under suspicion: %s", placement.name, error)
+
+        await _each(leases.values(), settle)
         return lost
 
     async def _settle_lease(self, lease: Lease) -> bool:
@@ -185,6 +195,17 @@ class Cleanup:
         if verdict == "replaced" and (restart := await self._judge.restart(lease)):
             await self._creator.create(restart)
         return False
+
+
+async def _each(items: Iterable[_T], do: Callable[[_T], Awaitable[None]]) -> None:
+    """Do it for all, some at a time, so that one that does not answer holds up no other."""
+    places = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(item: _T) -> None:
+        async with places:
+            await do(item)
+
+    await asyncio.gather(*(one(item) for item in items))
 
 
 def _is_orphan(sandbox: SandboxObject, lease: Lease | None, now_ms: int) -> bool:

@@ -154,6 +154,35 @@ async def test_a_sandbox_that_cannot_be_asked_to_end_does_not_hold_up_a_round(ti
     assert [entry.uid for entry in await world.store.doomed(10)] == [hangs]
 
 
+@pytest.mark.finding(16)
+@pytest.mark.promise(9)
+async def test_sandboxes_that_do_not_answer_hold_up_no_deletion_and_not_each_other(timed):
+    world, clock = timed
+    asked, several = 0, asyncio.Event()
+
+    async def silent(call):
+        nonlocal asked
+        asked += 1
+        if asked == 8:
+            several.set()
+        await asyncio.sleep(3600)
+
+    for number in range(10):
+        thread = Thread("default", f"silent {number}")
+        await world.acquire(thread.thread_id)
+        await world.store.suspect(await world.store.get(thread))
+    for worker in world.runtime.workers.values():
+        worker.scripts["/health"] = silent
+    await world.acquire(idle_timeout_seconds=1)
+    clock.advance(2000)
+    cleaning = asyncio.create_task(world.cleanup().run())
+    async with asyncio.timeout(4):  # before the first of them is given up
+        await several.wait()
+    assert len(world.runtime.objects) == 10
+    cleaning.cancel()
+    await asyncio.gather(cleaning, return_exceptions=True)
+
+
 @pytest.mark.promise(6)
 async def test_a_sweep_does_not_bring_back_what_was_released_while_it_was_adopted(world):
     await world.acquire()
