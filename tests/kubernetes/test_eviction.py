@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from oneseek_sandbox.auth import TokenKey
+from oneseek_sandbox.claiming import Claims
 from oneseek_sandbox.creation import Creator
 from oneseek_sandbox.leases.memory import MemoryLeaseStore
 from oneseek_sandbox.leases.store import LeaseTerms, Thread
@@ -22,7 +23,9 @@ async def test_a_sandbox_over_its_disk_limit_is_evicted_and_says_why(new_runtime
     await runtime.maintain()
     workers = WorkerClient()
     store, key = MemoryLeaseStore(LeaseTerms(idle_ms=900_000)), TokenKey(b"secret-of-the-tests")
-    creator = Creator(store, runtime, workers, key, startup_seconds=60, creation_ms=60_000)
+    creator = Creator(
+        store, runtime, Claims(runtime, workers, key, startup_seconds=60), creation_ms=60_000
+    )
     lease = (await creator.create(await store.acquire(THREAD, attempt="a" * 32))).lease
     uid, name = lease.placement.uid, lease.placement.name
     assert await runtime.inspect(uid, name) == "running"

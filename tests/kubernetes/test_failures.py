@@ -8,6 +8,7 @@ import os
 import pytest
 
 from oneseek_sandbox.auth import TokenKey
+from oneseek_sandbox.claiming import Claims
 from oneseek_sandbox.creation import Creator
 from oneseek_sandbox.errors import (
     CapacityError,
@@ -41,9 +42,7 @@ async def create(new_runtime):
         creator = Creator(
             store,
             runtime,
-            workers,
-            TokenKey(b"secret-of-the-tests"),
-            startup_seconds=seconds,
+            Claims(runtime, workers, TokenKey(b"secret-of-the-tests"), startup_seconds=seconds),
             creation_ms=60_000,
         )
         return await creator.create(creation)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from oneseek_sandbox.auth import TokenKey
+from oneseek_sandbox.claiming import Claims
 from oneseek_sandbox.creation import Creator
 from oneseek_sandbox.leases.memory import MemoryLeaseStore
 from oneseek_sandbox.leases.store import LeaseTerms, Thread
@@ -29,7 +30,9 @@ async def gvisor(api, new_runtime):
 async def test_a_sandbox_behind_gvisor_runs_commands_and_keeps_files(gvisor):
     workers = WorkerClient()
     store, key = MemoryLeaseStore(LeaseTerms(idle_ms=900_000)), TokenKey(b"secret-of-the-tests")
-    creator = Creator(store, gvisor, workers, key, startup_seconds=60, creation_ms=60_000)
+    creator = Creator(
+        store, gvisor, Claims(gvisor, workers, key, startup_seconds=60), creation_ms=60_000
+    )
     creation = await store.acquire(Thread("default", "conversation-1"), attempt="a" * 32)
     lease = (await creator.create(creation)).lease
 
