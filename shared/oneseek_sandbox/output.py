@@ -133,46 +133,51 @@ def hint_for(
     ended: Mapping[str, int],
 ) -> str | None:
     """Return what went wrong with a command and what to do, where that can be told."""
-    memory = None
-    if oom_kills or killed_by == "out_of_memory":
-        memory = (
-            f"The sandbox reached its memory limit ({memory_limit}) and the kernel killed "
-            f"{'a process' if oom_kills < 2 else f'{oom_kills} processes'} while the command ran, "
-            "whatever its exit code says; output may be missing. Work on less at once."
-        )
-    elif (
-        not network
-        and (killed_by == "timeout" or (killed_by is None and exit_code != 0 and not ended))
-        and _speaks_of_network(stderr)
-    ):
-        return _WITHOUT_NETWORK
+    out_of_memory = oom_kills > 0 or killed_by == "out_of_memory"
+    failed = killed_by is None and exit_code != 0 and not ended
+    if not (network or out_of_memory) and (failed or killed_by == "timeout"):
+        if _speaks_of_network(stderr):
+            return _WITHOUT_NETWORK
+    hints = [_HINTS[killed_by].format(limit=process_limit)] if killed_by in _HINTS else []
     if killed_by == "timeout":
-        closed = "" if network else _NOT_THAT
-        timeout = (
+        hints = [
             f"The command was ended after {timeout_seconds:g} s with everything it had started. "
             f"Raise timeout_seconds (up to {max_timeout_seconds}), or start it in the background: "
-            f"'cmd > log 2>&1 &'.{closed}"
-        )
-        return f"{timeout} {memory}" if memory else timeout
-    if killed_by == "monitor_killed":
-        return (
-            "The process that watches over the command was killed from inside the sandbox, so "
-            "the command was ended. Kill processes by their own id or name only."
-        )
-    if killed_by == "process_limit":
-        return (
-            f"The command had started more than the {process_limit} processes and threads that a "
-            "sandbox may have, so it was ended. Run fewer at once."
-        )
-    if memory:
-        return memory
-    if ended:
+            f"'cmd > log 2>&1 &'.{'' if network else _NOT_THAT}"
+        ]
+    if out_of_memory and killed_by not in _HINTS:
+        hints.append(_memory_hint(memory_limit, oom_kills))
+    if ended and not hints:
         names = ", ".join(f"{count} × {printable(name)}" for name, count in ended.items())
-        return (
+        hints.append(
             f"The sandbox had reached its limit of {process_limit} processes and threads. What "
             f"earlier commands had left running was ended to make room, newest first: {names}."
         )
-    return None
+    return " ".join(hints) or None
+
+
+_HINTS: Final = {
+    "monitor_killed": (
+        "The process that watches over the command was killed from inside the sandbox, so the "
+        "command was ended. Kill processes by their own id or name only."
+    ),
+    "process_limit": (
+        "The command had started more than the {limit} processes and threads that a sandbox may "
+        "have, so it was ended. Run fewer at once."
+    ),
+    "disk_limit": (
+        "The workspace reached its disk limit, or the disk is nearly full, so everything that ran "
+        "in the sandbox was ended. Delete files (rm works), then write less."
+    ),
+}
+
+
+def _memory_hint(memory_limit: str, oom_kills: int) -> str:
+    return (
+        f"The sandbox reached its memory limit ({memory_limit}) and the kernel killed "
+        f"{'a process' if oom_kills < 2 else f'{oom_kills} processes'} while the command ran, "
+        "whatever its exit code says; output may be missing. Work on less at once."
+    )
 
 
 def _speaks_of_network(stderr: str) -> bool:

@@ -90,6 +90,7 @@ class Settings(BaseModel):
     process_limit: Annotated[int, Field(ge=16)] = 512
     cpu_limit: Annotated[float, Field(ge=0, le=1024)] = 0
     tmp_limit_mb: Annotated[int, Field(ge=1)] = 256
+    disk_limit_mb: Annotated[int, Field(ge=0)] = 2048
     min_free_disk_mb: Annotated[int, Field(ge=0)] = 512
 
     # Sandboxes on Kubernetes
@@ -132,6 +133,12 @@ class Settings(BaseModel):
         if self.runtime == "kubernetes":
             return self.pod_memory_limit or "of its namespace's LimitRange"
         return f"{self.memory_limit_mb} MB"
+
+    @property
+    def disk_options(self) -> tuple[str, ...]:
+        """What a worker that shares its disk with others is told about it."""
+        limit, floor = self.disk_limit_mb * 1024**2, self.min_free_disk_mb * 1024**2
+        return ("--disk-limit", str(limit), "--disk-floor", str(floor))
 
     @property
     def pod_cidrs(self) -> list[str]:

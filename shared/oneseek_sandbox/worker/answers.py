@@ -97,7 +97,10 @@ class Exit(_Answer):
     exit_code: Annotated[int, Field(ge=-1, le=255)]
     timed_out: bool
     killed_by: (
-        Literal["timeout", "cancelled", "out_of_memory", "monitor_killed", "process_limit"] | None
+        Literal[
+            "timeout", "cancelled", "out_of_memory", "monitor_killed", "process_limit", "disk_limit"
+        ]
+        | None
     )
     oom_kills: Count = 0
     duration_ms: Count

@@ -4,7 +4,8 @@ Standard library only, one file, Python 3.9 or newer; runs as `python3 -I -S -E 
 contract is `docs/worker-protocol.md`. Everything happens in one thread, so that code inside cannot
 stop it by using up processes; whatever takes long gives way in between (`turn`).
 
-Reading order: scheduler, kernel, HTTP, workspace files, processes, commands, at-most-once table, worker.
+Reading order: scheduler, kernel, HTTP, workspace files, disk, processes, commands, at-most-once
+table, worker.
 """
 
 from __future__ import annotations
@@ -101,6 +102,16 @@ COMMAND_NICENESS = 10
 MAX_ENDED_NAMES = 16
 MAX_STARTS = 3
 EVERYTHING = "*"  # in place of a request_id, when all processes are to end
+DISK_LOOK_SECONDS = 0.1  # while a command runs; what a look costs is one statfs
+DISK_SHORTEST_SECONDS = 0.01
+DISK_FASTEST = (
+    4 * 1024**3
+)  # bytes a second, into memory first; who is near the limit is looked at more
+DISK_CALM_SECONDS = 2.0
+DISK_WALK_SECONDS = 10.0  # the longest time without a walk while somebody writes
+DISK_SLICE_SECONDS = 0.01
+DISK_ENTRIES = 2_000_000
+DISK_GROWTH = 1024 * 1024  # past a limit, who has written so much is one who fills the disk
 UNCLAIMED_SECONDS = 120.0
 
 STATUS = {
@@ -700,6 +711,7 @@ class Body:
         self._left = length  # in the current chunk, when chunked
         self._chunked = chunked
         self._first = True
+        self.meter: Callable[[int], None] | None = None
         self.finished = not chunked and length == 0
 
     async def read(self) -> bytes:
@@ -715,7 +727,14 @@ class Body:
         del buffer[: self._left]
         self._left -= len(piece)
         self.finished = not self._chunked and self._left == 0
+        if self.meter is not None:
+            self.meter(len(piece))
         return piece
+
+    @property
+    def announced(self) -> int:
+        """How many bytes are known to come."""
+        return self._left
 
     async def read_all(self, limit: int) -> bytes:
         """Return the whole body; more than `limit` bytes are refused."""
@@ -1646,6 +1665,183 @@ class Listing:
         }
 
 
+# --- disk --------------------------------------------------------------------------------------
+
+
+class Disk:
+    """How much a folder takes on its disk, and that what fills it stops.
+
+    A look is one statfs: as long as everybody together has not written what is left to us, nor have
+    we, and nothing is counted. What a walk cannot see (below a directory that is closed to us, or
+    far too deep) is not counted.
+
+    Args:
+        limit: Bytes that the folder may take; 0 for any number.
+        floor: Bytes that stay free on the disk, as far as it is up to us.
+    """
+
+    def __init__(self, scheduler: Scheduler, folder: bytes, limit: int, floor: int = 0) -> None:
+        self.busy = Condition(scheduler)
+        self._root = folder
+        self._limit = limit
+        self._floor = floor
+        self._used = 0
+        self._free = 0
+        self._growth = 0  # by how much everybody together has filled the disk since the last walk
+        self._walked = float("-inf")
+        self._rested = 0.0  # when the next walk may begin, so that walks do not take all our time
+        self._walking = False
+        self._written_low = 0  # by us, since the disk came down to its floor
+        self._grown = 0  # in need, since it was last stopped: a little may be written to clean up
+
+    async def watch(self, commands: Commands) -> None:
+        """Stop what writes too much, for ever."""
+        if not self._limit and not self._floor:
+            return
+        growth = 0
+        while True:
+            if commands.running or self._growth > growth:
+                await sleep(self._pause())
+            else:
+                await self.busy.wait(time.monotonic() + DISK_CALM_SECONDS)
+            growth = self._growth
+            if await self._is_too_much():
+                await commands.stop_all("disk_limit")
+
+    def _pause(self) -> float:
+        left = self._free - self._floor
+        if self._limit:
+            left = min(left, self._limit - self._used - self._growth)
+        return min(DISK_LOOK_SECONDS, max(DISK_SHORTEST_SECONDS, left / DISK_FASTEST))
+
+    async def check(self, expected: int) -> None:
+        """Refuse to write when there is no room for `expected` bytes."""
+        self._look()
+        if self._limit and self._used + self._growth + expected >= self._limit:
+            await self._walk()
+        self.take(0, expected)
+
+    def take(self, size: int, expected: int = 0) -> None:
+        """Note that a caller writes so many bytes, or refuse."""
+        if self._limit and self._used + size + expected > self._limit:
+            raise WorkerError(
+                "disk_full",
+                f"The workspace takes {self._used // 1024**2} MB and may take "
+                f"{self._limit // 1024**2} MB. Delete files (rm, in a command) and try again.",
+            )
+        self._used += size
+        if self._floor and self._look() < self._floor:
+            self._written_low += size
+            if self._written_low > DISK_GROWTH:
+                raise WorkerError(
+                    "disk_full",
+                    "The disk of all sandboxes is nearly full. Delete files (rm, in a command), or "
+                    "release sandboxes, and try again.",
+                )
+
+    async def _is_too_much(self) -> bool:
+        """Look; whether the folder is over its limit, or the disk below its floor, and it grows."""
+        if self._walked < 0:
+            await self._walk()
+        low = self._look() < self._floor
+        growth = self._growth
+        if not low:
+            self._written_low = 0
+        due = growth > 0 and time.monotonic() - self._walked > DISK_WALK_SECONDS
+        over = self._limit and self._used + growth >= self._limit
+        if not (due or ((over or low) and growth > 0)) or time.monotonic() < self._rested:
+            return False
+        before = self._used
+        await self._walk()
+        grown = max(0, self._used - before)
+        over = bool(self._limit) and self._used >= self._limit
+        if low:
+            self._written_low += grown
+        self._grown = self._grown + grown if over or low else 0
+        crossed = over and before < self._limit <= before + grown
+        if not crossed and self._grown <= DISK_GROWTH:
+            return False
+        self._grown = 0
+        return True
+
+    def _look(self) -> int:
+        """Return the free bytes of the disk. What somebody deletes says nothing of what we wrote."""
+        found = os.statvfs(self._root)
+        free = found.f_bavail * found.f_frsize
+        self._growth += max(0, self._free - free)
+        self._free = free
+        return free
+
+    async def _walk(self) -> None:
+        """Count the bytes of all files, giving way to others."""
+        if self._walking:
+            while self._walking:
+                await sleep(DISK_SLICE_SECONDS)
+            return
+        self._walking = True
+        try:
+            began = time.monotonic()
+            self._look()
+            self._growth = 0
+            self._used = await self._count()
+            self._walked = time.monotonic()
+            self._rested = self._walked + 2 * (self._walked - began)
+        finally:
+            self._walking = False
+
+    async def _count(self) -> int:
+        seen: set[int] = set()
+        total = self._count_unnamed(seen)
+        folders = [self._root]
+        until = time.monotonic() + DISK_SLICE_SECONDS
+        entries = 0
+        while folders and entries < DISK_ENTRIES:
+            for info, path in self._entries(folders.pop()):
+                entries += 1
+                if info.st_nlink == 1 or info.st_ino not in seen:
+                    total += info.st_blocks * 512
+                if stat.S_ISDIR(info.st_mode):
+                    folders.append(path)
+                elif info.st_nlink > 1:
+                    seen.add(info.st_ino)
+                if entries % 64 == 0 and time.monotonic() > until:
+                    await sleep(DISK_SLICE_SECONDS)
+                    until = time.monotonic() + DISK_SLICE_SECONDS
+        return total
+
+    @staticmethod
+    def _entries(folder: bytes) -> Iterator[tuple[os.stat_result, bytes]]:
+        try:
+            with os.scandir(folder) as found:
+                for entry in found:
+                    with contextlib.suppress(OSError):
+                        yield entry.stat(follow_symlinks=False), entry.path
+        except OSError:
+            return  # deleted meanwhile, or closed to us
+
+    def _count_unnamed(self, seen: set[int]) -> int:
+        """Count files that were deleted and are still open: they take space like any other."""
+        total = 0
+        device = os.stat(self._root).st_dev  # noqa: PTH116 - nothing of pathlib here
+        for pid in read_processes():
+            for info, _ in self._open_files(pid):
+                unnamed = info.st_nlink == 0 and stat.S_ISREG(info.st_mode)
+                if unnamed and info.st_dev == device and info.st_ino not in seen:
+                    seen.add(info.st_ino)
+                    total += info.st_blocks * 512
+        return total
+
+    @staticmethod
+    def _open_files(pid: int) -> Iterator[tuple[os.stat_result, str]]:
+        try:
+            with os.scandir(f"/proc/{pid}/fd") as found:
+                for entry in found:
+                    with contextlib.suppress(OSError):
+                        yield entry.stat(), entry.path
+        except OSError:
+            return
+
+
 # --- processes ---------------------------------------------------------------------------------
 
 
@@ -2349,7 +2545,7 @@ class Command:
             await self._settle()
         else:
             reason = self._reason(in_time=in_time)
-            at_once = reason in ("monitor_killed", "process_limit")
+            at_once = reason in ("monitor_killed", "process_limit", "disk_limit")
             grace = 0.0 if at_once else self.spec.grace_ms / 1000
             await self._end_processes(grace)
         self._finish(reason)
@@ -2373,7 +2569,8 @@ class Command:
 
     async def _end_processes(self, grace: float) -> None:
         """TERM, grace, then STOP and KILL until no process of this command is left."""
-        send_signal(self.processes(), signal.SIGTERM, signal.SIGCONT)
+        if grace:
+            send_signal(self.processes(), signal.SIGTERM, signal.SIGCONT)
         deadline = time.monotonic() + grace
         while time.monotonic() < deadline and self.processes():
             await self.changed.wait(min(deadline, time.monotonic() + 0.02))
@@ -2551,6 +2748,19 @@ class Commands:
         }
         spared = {*self._own(), *self._background}
         return descendants(processes, os.getpid(), spared)
+
+    async def stop_all(self, reason: str) -> None:
+        """Kill every process of the sandbox at once, and wait until the commands have ended."""
+        stopped = stop_everything()
+        commands = list(self.running)
+        for command in commands:
+            command.stop(reason)
+        await self.kill(lambda: list(self._leftovers()))
+        for command in commands:
+            while not command.finished:
+                await command.changed.wait()
+        if stopped:
+            thaw()
 
     def _own(self) -> set[int]:
         own = set(self._monitors)
@@ -2866,6 +3076,9 @@ class OnceTable:
 # --- worker ------------------------------------------------------------------------------------
 
 
+DISK_OPTIONS = ("--disk-limit", "--disk-floor", "--tmp-limit")
+
+
 class Options:
     """The command line."""
 
@@ -2880,6 +3093,9 @@ class Options:
         self.max_commands = 64
         self.max_processes = 0
         self.end_excess = False
+        self.disk_limit = 0
+        self.disk_floor = 0
+        self.tmp_limit = 0
         self.unclaimed_exit = False
         rest = iter(arguments)
         for option in rest:
@@ -2897,7 +3113,10 @@ class Options:
             raise SystemExit(f"worker.py: {option} needs a value")
         if option in ("--listen", "--workspace", "--marker", "--uid", "--memory-events"):
             setattr(self, option[2:].replace("-", "_"), value)
-        elif option in ("--listen-fd", "--max-commands", "--max-processes") and value.isdigit():
+        elif (
+            option in ("--listen-fd", "--max-commands", "--max-processes", *DISK_OPTIONS)
+            and value.isdigit()
+        ):
             setattr(self, option[2:].replace("-", "_"), int(value))
         else:
             raise SystemExit(f"worker.py: unknown option or value: {option} {value}")
@@ -3080,6 +3299,9 @@ class Worker:
         self._workspace = Workspace(options.workspace)
         self._commands = Commands(self.scheduler, self._workspace, options)
         self._files = Files(self.scheduler, self._workspace)
+        limit, floor = options.disk_limit, options.disk_floor
+        self._disk = Disk(self.scheduler, self._workspace.root, limit, floor)
+        self._tmp = Disk(self.scheduler, b"/tmp", options.tmp_limit)
         self._once = OnceTable()
         self._connections: set[Connection] = set()
         self._requests = 0
@@ -3092,8 +3314,8 @@ class Worker:
             ("POST", "/cancel"): self._cancel,
             ("POST", "/ls"): self._files.ls,
             ("POST", "/read"): self._files.read,
-            ("POST", "/write"): self._files.write,
-            ("POST", "/replace"): self._files.replace,
+            ("POST", "/write"): self._write,
+            ("POST", "/replace"): self._replace,
         }
 
     def run(self, wakeup: int) -> NoReturn:
@@ -3102,6 +3324,8 @@ class Worker:
         self.scheduler.spawn(self._commands.reap(wakeup))
         self.scheduler.spawn(self._files.sweep())
         self.scheduler.spawn(self._end_when_idle())
+        self.scheduler.spawn(self._disk.watch(self._commands))
+        self.scheduler.spawn(self._tmp.watch(self._commands))
         self.scheduler.run()
 
     async def _accept(self) -> None:
@@ -3273,8 +3497,19 @@ class Worker:
         else:
             await request.answer({"cancelled": False})
 
+    async def _write(self, request: Request) -> None:
+        await self._disk.check(request.body.announced)
+        request.body.meter = self._disk.take
+        await self._files.write(request)
+
+    async def _replace(self, request: Request) -> None:
+        await self._disk.check(0)
+        await self._files.replace(request)
+
     async def _execute(self, request: Request) -> None:
         spec = CommandSpec(await request.fields(), request.headers.get("x-live-bytes"))
+        self._disk.busy.notify()
+        self._tmp.busy.notify()
         for _ in range(MAX_STARTS):
             began = time.monotonic()
             if self._commands.is_crowded():

@@ -98,6 +98,7 @@ def sandbox_config(
             str(settings.process_limit),
             "--max-commands",
             str(settings.max_commands),
+            *settings.disk_options,
             "--unclaimed-exit",
         ],
         "Cmd": [],

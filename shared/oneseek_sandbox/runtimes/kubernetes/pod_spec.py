@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final
 
 from oneseek_sandbox.runtimes.kubernetes.pod_metadata import APP, TEMPLATE, WARM_APP
@@ -29,6 +30,7 @@ SERVICE_ACCOUNT: Final = "oneseek-sandbox"
 _USER: Final = 1000
 # gVisor ends the whole sandbox at 1024, and the worker needs a moment to end what passes the limit.
 _MAX_PROCESSES: Final = 768
+_PREFIXES: Final = "kMGTPE"
 _CODE: Final = "/opt/oneseek-sandbox"
 _STATE: Final = "/run/oneseek-sandbox"
 
@@ -157,6 +159,7 @@ def _container(settings: Settings) -> Resource:
             "--max-processes",
             str(min(settings.process_limit, _MAX_PROCESSES)),
             "--end-excess",
+            *_disk_options(settings),
         ],
         "workingDir": settings.workspace_dir,
         "env": [
@@ -191,6 +194,23 @@ def _resources(settings: Settings) -> Resource:
         for kind, amounts in wanted.items()
     }
     return {kind: amounts for kind, amounts in named.items() if amounts}
+
+
+def _disk_options(settings: Settings) -> list[str]:
+    """Return when the worker stops what writes: before the kubelet evicts the pod with its files."""
+    options = ["--tmp-limit", str(_most_bytes(f"{settings.tmp_limit_mb}Mi"))]
+    if settings.pod_disk_limit:
+        options += ["--disk-limit", str(_most_bytes(settings.pod_disk_limit))]
+    return options
+
+
+def _most_bytes(limit: str) -> int:
+    """Return nine tenths of a quantity in bytes; the library's own reading of it loads all models."""
+    number = limit.rstrip(_PREFIXES + "im")
+    unit = limit[len(number) :]
+    base = 1024 if unit.endswith("i") else 1000
+    power = -1 if unit == "m" else _PREFIXES.index(unit[0]) + 1 if unit else 0
+    return int(Fraction(number) * Fraction(base) ** power * 9 / 10)
 
 
 def _empty_dir(limit: str) -> dict[str, Any]:

@@ -200,7 +200,7 @@ class Starter:
         events = ("--memory-events", MEMORY_EVENTS) if self._has_memory_limit() else ()
         settings = self._settings
         where = ("--listen-fd", str(listener), "--workspace", settings.workspace_dir)
-        commands = ("--max-commands", str(settings.max_commands))
+        commands = ("--max-commands", str(settings.max_commands), *settings.disk_options)
         processes = ("--max-processes", str(settings.process_limit))
         return (*where, *commands, *processes, *events, "--unclaimed-exit")
 

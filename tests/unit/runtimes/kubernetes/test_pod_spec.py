@@ -77,6 +77,26 @@ def test_only_named_resources_are_set():
     assert set_ == {"requests": {"memory": "64Mi"}, "limits": {"cpu": "1"}}
 
 
+@pytest.mark.finding(12)
+@pytest.mark.parametrize(
+    ("limit", "most"),
+    [
+        ("2Gi", 1932735283),
+        ("500M", 450_000_000),
+        ("1.5k", 1350),
+        ("1000", 900),
+        ("2e3", 1800),
+        ("10000m", 9),
+    ],
+)
+def test_a_worker_stops_what_writes_before_the_volume_is_full(limit, most):
+    command = _spec(pod_disk_limit=limit, tmp_limit_mb=100)["containers"][0]["command"]
+    options = dict(zip(command[3::2], command[4::2], strict=True))
+    assert options["--disk-limit"] == str(most)
+    assert options["--tmp-limit"] == str(90 * 1024**2)
+    assert "--disk-floor" not in options
+
+
 def test_the_worker_programs_name_follows_from_its_content():
     one, other = (worker_config_map(Settings(), text) for text in (b"one", b"other"))
     assert one["metadata"]["name"] != other["metadata"]["name"]
