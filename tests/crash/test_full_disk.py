@@ -29,6 +29,7 @@ def server(request, disk, tmp_path):
         "PROVISIONER_HOME": str(disk.path / "home"),
         "PROVISIONER_STATE_STORE": request.param,
         "PROVISIONER_MIN_FREE_DISK_MB": "48",
+        "PROVISIONER_DISK_LIMIT_MB": "24",
     }
     server = LiveServer(tmp_path, key="key-of-the-full-disk", settings=settings)
     server.home = disk.path / "home"
@@ -78,6 +79,20 @@ async def test_on_a_full_disk_server_and_store_start_again(server, disk):
         server.start()
         assert (await sandbox.read("/workspace/kept"))["content"] == "kept"
         await call(client, "release", thread_id="t")
+
+
+async def test_a_command_that_fills_its_sandbox_is_stopped_and_told_what_to_do(server):
+    async with server.async_client() as client:
+        sandbox = Sandbox(client, await call(client, "acquire", thread_id="t"))
+        fill = "while :; do head -c 500000 /dev/zero >> file; sleep 0.02; done"
+        answer = await sandbox.run(fill, timeout_seconds=60)
+        assert answer["killed_by"] == "disk_limit"
+        assert "Delete files" in answer["hint"]
+        await sandbox.refused(
+            "write_file", status=409, code="disk_full", path="/workspace/other", content="more"
+        )
+        await sandbox.run("rm file")
+        await sandbox.write("/workspace/other", "more")
 
 
 async def test_the_reserve_is_taken_back_when_there_is_room(server, disk):

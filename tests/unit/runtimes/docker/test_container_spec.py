@@ -37,6 +37,14 @@ def test_a_sandbox_is_nobody_without_a_network_or_capabilities():
     assert "PortBindings" not in SANDBOX["HostConfig"]
 
 
+@pytest.mark.finding(12)
+def test_the_worker_is_told_what_its_volume_may_take():
+    settings = Settings(disk_limit_mb=100, min_free_disk_mb=50)
+    program = sandbox_config(settings, "a-sandbox", "image", {})["Entrypoint"]
+    for option, megabytes in (("--disk-limit", 100), ("--disk-floor", 50)):
+        assert program[program.index(option) + 1] == str(megabytes * 1024**2)
+
+
 def test_a_sandbox_mounts_volumes_and_nothing_of_the_host():
     mounts = {mount["Target"]: mount for mount in SANDBOX["HostConfig"]["Mounts"]}
     assert set(mounts) == {"/workspace", "/run/oneseek-sandbox"}
