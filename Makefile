@@ -8,7 +8,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check bench e2e docker image deploy undeploy lock clean
+.PHONY: help run test check bench faults e2e docker image deploy undeploy lock clean
 
 help:  ## list the targets
 	@echo "make TARGET, where TARGET is one of"
@@ -28,6 +28,9 @@ check: $(VENV)/dev.stamp  ## lint, format, types and import rules
 
 bench: $(VENV)/dev.stamp  ## measure, and print the aims beside the figures (ON=backend, ON=cluster: others)
 	@$(PY) bench/$(or $(ON),run).py $(ARGS)
+
+faults: $(VENV)/dev.stamp  ## run everything under faults (ONESEEK_FAULTS_SIMULATED: so many schedules)
+	@$(PY) -m pytest -m faults tests/faults $(ARGS)
 
 e2e: $(VENV)/dev.stamp  ## run the tests that need a cluster and a deployment on it (KUBECONFIG)
 	@$(PY) -m pytest -m e2e tests/kubernetes tests/e2e tests/manifests $(ARGS)

@@ -1,4 +1,8 @@
-"""Judge a stored history again: `python -m tests.faults check history.jsonl`."""
+"""Judge a stored history again, or run a simulated schedule by its seed.
+
+python -m tests.faults check history.jsonl
+python -m tests.faults simulate 371 [history.jsonl]
+"""
 
 from __future__ import annotations
 
@@ -7,24 +11,31 @@ from pathlib import Path
 
 from tests.faults.checker import check
 from tests.faults.history import History
+from tests.faults.simulation.schedule import simulate
 
-USAGE = "usage: python -m tests.faults check HISTORY.jsonl..."
+USAGE = "usage: python -m tests.faults check HISTORY... | simulate SEED [HISTORY]"
 
 
 def main(arguments: list[str]) -> int:
     """Print what the histories break; 1 when they break anything."""
-    if len(arguments) < 2 or arguments[0] != "check":
-        print(USAGE, file=sys.stderr)
-        return 2
-    broken = 0
-    for path in arguments[1:]:
-        history = History.read(Path(path))
-        findings = check(history)
-        broken += bool(findings)
-        print(f"{path}: {len(history.calls)} calls, {len(findings)} findings")
-        for finding in findings:
-            print(f"  {finding}")
-    return 1 if broken else 0
+    match arguments:
+        case ["check", first, *others]:
+            return max(_judge(path, History.read(Path(path))) for path in [first, *others])
+        case ["simulate", seed, *path] if len(path) <= 1 and seed.isdecimal():
+            history = simulate(int(seed))
+            for kept in path:
+                history.write(Path(kept))
+            return _judge(f"seed {seed}", history)
+    print(USAGE, file=sys.stderr)
+    return 2
+
+
+def _judge(name: str, history: History) -> int:
+    findings = check(history)
+    print(f"{name}: {len(history.calls)} calls, {len(findings)} findings")
+    for finding in findings:
+        print(f"  {finding}")
+    return 1 if findings else 0
 
 
 if __name__ == "__main__":

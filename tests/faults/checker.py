@@ -48,8 +48,9 @@ class Finding:
 
 def check(history: History) -> list[Finding]:
     """Return what a history breaks; nothing for one in which every promise held."""
+    met = {fault["name"] for fault in history.named("fault")}
     excused = {
-        name for fault in history.named("fault") for name in CANNOT_HOLD.get(fault["name"], {})
+        name for faults, names in CANNOT_HOLD.items() if met.issuperset(faults) for name in names
     }
     findings = [*_once(history), *_left(history)]
     for thread in sorted({call.thread for call in history.calls if call.thread}):
@@ -83,14 +84,15 @@ def _unheard(part: ThreadHistory, start: float, end: float) -> bool:
 
 def _one_sandbox(part: ThreadHistory) -> Iterator[str]:
     """Once a thread has another sandbox, the one of before answers nobody."""
-    generations = {a.value["sandbox_id"]: a.value["generation"] for a in part.acquired}
+    last: dict[str, Call] = {a.value["sandbox_id"]: a for a in part.acquired}
     for call in part.calls:
-        named = call.fields.get("sandbox_id")
-        if not call.ok or call.verb not in DATA_VERBS or named not in generations:
+        mine = last.get(call.fields.get("sandbox_id", ""))
+        if mine is None or not call.ok or call.verb not in DATA_VERBS:
             continue
-        for newer in part.acquired:
-            if newer.ended < call.began and newer.value["generation"] > generations[named]:
-                yield f"{call} though the thread had another since {newer}"
+        newer = [other for other in last.values() if mine.ended < other.began]
+        newer = [other for other in newer if other.ended < call.began]
+        if newer:
+            yield f"{call} though the thread had another since {newer[0]}"
     for seen in part.history.named("sandboxes"):
         if seen["thread"] == part.thread and len(seen["uids"]) > 1:
             yield f"live at once: {', '.join(seen['uids'])}"
@@ -178,7 +180,7 @@ def _stale_write(part: ThreadHistory) -> Iterator[str]:
 
 def _old_files(part: ThreadHistory) -> Iterator[str]:
     """What was written before a release is never read after it."""
-    released = [c for c in part.of("release") if c.ok]
+    released = [c for c in part.of("release") if c.ok and c.value["released"]]
     for read, written in _reads(part):
         for write in written:
             if not read.ok or _content(write) != _content(read):

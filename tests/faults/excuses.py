@@ -45,12 +45,15 @@ FAULTS: Final[dict[str, str]] = {
 }
 """What is done to a run, in words."""
 
-CANNOT_HOLD: Final[dict[str, dict[str, str]]] = {
-    "store_emptied": {
+CANNOT_HOLD: Final[dict[tuple[str, ...], dict[str, str]]] = {
+    ("store_emptied",): {
         "old_files": "forgets a release whose sandbox was not proved gone yet",
         "told": "forgets that nobody was told of a new sandbox",
     },
-    "store_rolled_back": {
+    ("store_emptied", "clock_jumped"): {
+        "generation": "nothing remembers the greater one, unless a sandbox bears it",
+    },
+    ("store_rolled_back",): {
         "old_files": "knows no release that came later",
         "told": "knows not who was told later",
         "restart_told": "knows not who was told later",
@@ -59,13 +62,13 @@ CANNOT_HOLD: Final[dict[str, dict[str, str]]] = {
         "idle": "gives out again what was in use then",
         "once": "knows not which commands began later",
     },
-    "request_resent": {
+    ("request_resent",): {
         "stale_write": "a write that arrives twice is written twice",
     },
-    "power_cut": {
+    ("power_cut",): {
         "files": "files are not synced unless a write asks for it",
         "stale_write": "files are not synced unless a write asks for it",
         "once": "which commands began is not synced",
     },
 }
-"""By fault and check: why it cannot hold there."""
+"""By faults that come together, and check: why it cannot hold there."""
