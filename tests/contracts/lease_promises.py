@@ -1,0 +1,318 @@
+"""What a lease store may never do, whatever it is asked, as relations of one step.
+
+A step is a call with its answer, and all leases before and after it. Nothing here knows how a
+store does its work, and nothing is repeated of it: each rule is a lease promise, by its number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from oneseek_sandbox.errors import (
+    AnswerLostError,
+    CreationLostError,
+    SandboxError,
+    SandboxExpiredError,
+    SandboxLostError,
+    SandboxReleasedError,
+)
+from oneseek_sandbox.leases.store import (
+    Busy,
+    Creation,
+    Doomed,
+    Expired,
+    Granted,
+    Lease,
+    LeaseTerms,
+    Released,
+    Suspected,
+    Thread,
+)
+
+__all__ = ["BrokenPromiseError", "LeasePromises", "Step", "View"]
+
+_GONE = {
+    "released": SandboxReleasedError,
+    "expired": SandboxExpiredError,
+    "lost": SandboxLostError,
+}
+
+
+class BrokenPromiseError(AssertionError):
+    """Raised when a store did what it may never do."""
+
+    def __init__(self, promise: int, text: str) -> None:
+        super().__init__(f"promise {promise}: {text}")
+        self.promise = promise
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All that a store shows at a moment."""
+
+    leases: dict[Thread, Lease] = field(default_factory=dict)
+    doomed: dict[str, Doomed] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One call at `now_ms`.
+
+    Attributes:
+        answer: What it answered, or the error that it raised.
+        times: How often it was made; the last answer counts.
+    """
+
+    method: str
+    now_ms: int
+    fields: dict[str, Any]
+    answer: Any
+    before: View
+    after: View
+    times: int = 1
+
+
+class LeasePromises:
+    """Follows one store from its beginning; `see` judges the next step of it."""
+
+    def __init__(self, terms: LeaseTerms) -> None:
+        self._terms = terms
+        self._unsure: set[str] = set()
+        self._generation = 0
+        self._ends: dict[str, str] = {}
+        self._creations: dict[Thread, Creation] = {}
+        self._uids: dict[str, str] = {}
+        self._pins: dict[str, dict[str, int]] = {}
+        self._boots: dict[tuple[str, str], str] = {}
+
+    def see(self, step: Step) -> None:
+        """Judge a step.
+
+        Raises:
+            BrokenPromiseError: It breaks a promise.
+        """
+        for judge in (
+            self._one_creation,
+            self._generations_grow,
+            self._late_writers_change_nothing,
+            self._nothing_leaks,
+            self._nothing_ends_without_a_cause,
+            self._idle_means_idle,
+            self._an_end_is_remembered,
+            self._another_boot_judges_nothing,
+            self._expiry_costs_what_is_due,
+            self._a_request_is_sent_to_one_boot,
+        ):
+            judge(step)
+        self._remember(step)
+
+    def forget(self, view: View) -> None:
+        """Begin anew with a store that lost what it knew, or went back to a state of before.
+
+        Of what it still shows, pins and creations are not known: it is judged by no rule of time.
+        """
+        fresh = LeasePromises(self._terms)
+        for lease in view.leases.values():
+            fresh._unsure.add(lease.sandbox_id)
+            if uid := self._uids.get(lease.sandbox_id):
+                fresh._uids[lease.sandbox_id] = uid
+        self.__dict__.update(fresh.__dict__)
+
+    def uid_of(self, sandbox_id: str) -> str | None:
+        """Return which sandbox a lease has had."""
+        return self._uids.get(sandbox_id)
+
+    # What is known between steps
+
+    def _remember(self, step: Step) -> None:
+        found = step.answer.lease if isinstance(step.answer, Granted | Suspected) else step.answer
+        for lease in step.after.leases.values():
+            self._generation = max(self._generation, lease.generation)
+            if lease.placement:
+                self._uids[lease.sandbox_id] = lease.placement.uid
+        if isinstance(found, Creation):
+            self._creations[found.thread] = found
+        for lease in self._vanished(step):
+            self._ends[lease.sandbox_id] = _reason(step, lease)
+            self._creations.pop(lease.thread, None)
+        if step.method == "commit" and isinstance(found, Lease):
+            self._creations.pop(found.thread, None)
+        self._note_pins(step)
+
+    def _note_pins(self, step: Step) -> None:
+        fields = step.fields
+        if step.method == "pin" and isinstance(step.answer, Lease):
+            pins = self._pins.setdefault(step.answer.sandbox_id, {})
+            pins[fields["pin_id"]] = step.now_ms + fields["limit_ms"]
+            if fields["request"]:
+                boot_id = step.answer.placement.boot_id if step.answer.placement else ""
+                self._boots[step.answer.sandbox_id, fields["request"]] = boot_id
+        if step.method == "unpin":
+            lease = fields["lease"]
+            self._pins.get(lease.sandbox_id, {}).pop(fields["pin_id"], None)
+            self._boots.pop((lease.sandbox_id, fields["unstarted"] or ""), None)
+
+    def _vanished(self, step: Step) -> list[Lease]:
+        current = {lease.sandbox_id for lease in step.after.leases.values()}
+        return [old for old in step.before.leases.values() if old.sandbox_id not in current]
+
+    def _is_over(self, lease: Lease, now_ms: int) -> bool:
+        """Return whether a lease may be ended for its time; unsure after a loss of the store."""
+        pinned = self._pins.get(lease.sandbox_id, {}).values()
+        creation = self._creations.get(lease.thread)
+        holds = [lease.expires_ms, *pinned]
+        if creation and creation.sandbox_id == lease.sandbox_id and lease.state == "creating":
+            holds.append(creation.deadline_ms)
+        return now_ms >= max(holds)
+
+    def _holds(self, creation: Creation) -> bool:
+        """Return whether a creation is the current one of its thread."""
+        current = self._creations.get(creation.thread)
+        return (
+            current is not None
+            and current.sandbox_id == creation.sandbox_id
+            and current.attempt == creation.attempt
+        )
+
+    # The promises
+
+    def _one_creation(self, step: Step) -> None:
+        """1, 2: one sandbox of a thread; a creation is taken over when it lapsed, not before."""
+        if step.method != "acquire" or isinstance(step.answer, SandboxError):
+            return
+        thread, answer = step.fields["thread"], step.answer
+        old, held = step.before.leases.get(thread), self._creations.get(thread)
+        if held and old and step.now_ms < held.deadline_ms and not self._is_over(old, step.now_ms):
+            same = isinstance(answer, Creation) and answer.attempt == held.attempt
+            if not same and not isinstance(answer, Busy):
+                raise BrokenPromiseError(1, f"{answer} while {held} is under way")
+        if isinstance(answer, Creation) and old and old.state == "ready":
+            lost = step.fields["lost"] == old.sandbox_id
+            if not lost and not self._is_over(old, step.now_ms):
+                raise BrokenPromiseError(1, f"{answer} although there is {old}")
+        if isinstance(answer, Granted | Suspected) and old and held is None:
+            if answer.lease.sandbox_id != old.sandbox_id:
+                raise BrokenPromiseError(1, f"{answer} although there is {old}")
+        if isinstance(answer, Busy) and held and step.now_ms >= held.deadline_ms:
+            raise BrokenPromiseError(2, f"{answer} although {held} has lapsed")
+
+    def _generations_grow(self, step: Step) -> None:
+        """3: a generation is greater than every earlier one, and never below the time."""
+        known = {lease.sandbox_id for lease in step.before.leases.values()}
+        for lease in step.after.leases.values():
+            if lease.sandbox_id in known:
+                continue
+            if lease.generation <= self._generation or lease.generation < step.now_ms:
+                raise BrokenPromiseError(3, f"{lease.generation} after {self._generation}")
+
+    def _late_writers_change_nothing(self, step: Step) -> None:
+        """3: who holds a creation that was taken over changes nothing."""
+        creation = step.fields.get("creation")
+        if creation is None or self._holds(creation) or creation.sandbox_id in self._unsure:
+            return
+        if step.method in ("renew", "commit") and not isinstance(step.answer, CreationLostError):
+            current = step.before.leases.get(creation.thread)
+            again = current and current.sandbox_id == creation.sandbox_id
+            if not (step.method == "commit" and again):
+                raise BrokenPromiseError(3, f"{step.method} of a late {creation}")
+        for old in step.before.leases.values():
+            new = step.after.leases.get(old.thread)
+            if new != old and not self._is_over(old, step.now_ms):
+                raise BrokenPromiseError(3, f"{old} became {new} by a late {step.method}")
+
+    def _nothing_leaks(self, step: Step) -> None:
+        """4: what had a sandbox and ends is doomed in the same step, and stays so until forgotten."""
+        for old in self._vanished(step):
+            uid = self._uids.get(old.sandbox_id)
+            if uid is not None and uid not in step.after.doomed:
+                raise BrokenPromiseError(4, f"{uid} of {old} is not doomed")
+        forgotten = step.fields.get("uid") if step.method == "forget" else None
+        for uid in step.before.doomed.keys() - step.after.doomed.keys():
+            if uid != forgotten:
+                raise BrokenPromiseError(4, f"{uid} is doomed no more")
+
+    def _nothing_ends_without_a_cause(self, step: Step) -> None:
+        """5, 6, 7: a lease ends by a release, by its time, by a loss, or by its own creator."""
+        for old in self._vanished(step):
+            if _reason(step, old) == "expired" and not self._is_over(old, step.now_ms):
+                if old.sandbox_id in self._unsure:
+                    continue
+                raise BrokenPromiseError(5, f"{step.method} ended {old} before its time")
+
+    def _idle_means_idle(self, step: Step) -> None:
+        """5: what is over is never handed out; activity counts; a pin ends by itself."""
+        answer = step.answer
+        lease = answer.lease if isinstance(answer, Granted) else answer
+        if not isinstance(lease, Lease) or step.method not in ("acquire", "pin"):
+            return
+        old = step.before.leases.get(lease.thread)
+        if old is None or self._is_over(old, step.now_ms):
+            raise BrokenPromiseError(5, f"{lease} was over, and is handed out")
+        if lease.used_ms != step.now_ms:
+            raise BrokenPromiseError(5, f"{step.method} did not count as activity of {lease}")
+
+    def _an_end_is_remembered(self, step: Step) -> None:
+        """6: nothing begins in a sandbox that has ended, and it is said how it did."""
+        sandbox_id = step.fields.get("sandbox_id")
+        if step.method == "release" and isinstance(step.answer, Released):
+            thread = step.fields["thread"]
+            left = step.after.leases.get(thread)
+            if left is not None and sandbox_id in (None, left.sandbox_id):
+                raise BrokenPromiseError(6, f"released, and there is {left}")
+        end = self._ends.get(sandbox_id or "")
+        if step.method == "pin" and end in _GONE and not isinstance(step.answer, _GONE[end]):
+            raise BrokenPromiseError(6, f"pin of one that is {end}: {step.answer!r}")
+
+    def _another_boot_judges_nothing(self, step: Step) -> None:
+        """7: a verdict names the boot that it judged, and is void for another one."""
+        seen = step.fields.get("lease")
+        if step.method not in ("suspect", "clear", "lose") or seen is None:
+            return
+        old = step.before.leases.get(seen.thread)
+        if old is None or old.placement is None or seen.placement is None:
+            return
+        same = old.sandbox_id == seen.sandbox_id and old.placement.boot_id == seen.placement.boot_id
+        new = step.after.leases.get(seen.thread)
+        if not same and new != old:
+            raise BrokenPromiseError(7, f"{step.method} of {seen} made {new} of {old}")
+        if same and step.method == "suspect" and not (new and new.suspect):
+            raise BrokenPromiseError(7, f"{new} is not under suspicion")
+        if old.suspect and isinstance(step.answer, Granted):
+            raise BrokenPromiseError(7, f"{old} is under suspicion, and was handed out")
+
+    def _expiry_costs_what_is_due(self, step: Step) -> None:
+        """9: expiry ends at most what it was asked for, and says whether more is due."""
+        if step.method != "expire" or not isinstance(step.answer, Expired):
+            return
+        ended, limit = self._vanished(step), step.fields["limit"]
+        if len(ended) > limit:
+            raise BrokenPromiseError(9, f"{len(ended)} ended, {limit} were asked for")
+        due = [old for old in step.after.leases.values() if self._is_over(old, step.now_ms)]
+        if due and not step.answer.more and not self._unsure:
+            raise BrokenPromiseError(9, f"{due} is due, and nobody was told")
+
+    def _a_request_is_sent_to_one_boot(self, step: Step) -> None:
+        """What began once is not begun again in another process of the same sandbox."""
+        if step.method != "pin" or not step.fields["request"] or not isinstance(step.answer, Lease):
+            return
+        seen = self._boots.get((step.answer.sandbox_id, step.fields["request"]))
+        boot_id = step.answer.placement.boot_id if step.answer.placement else ""
+        if seen is not None and seen != boot_id:
+            raise BrokenPromiseError(3, f"sent to {boot_id} after {seen}: {AnswerLostError.code}")
+
+
+def _reason(step: Step, old: Lease) -> str:
+    """Return how a lease ended in a step."""
+    if step.method == "release" and step.fields["thread"] == old.thread:
+        if step.fields["sandbox_id"] in (None, old.sandbox_id) and isinstance(
+            step.answer, Released
+        ):
+            return "expired" if step.answer.already and step.times == 1 else "released"
+    if step.method == "lose" and step.fields["lease"].sandbox_id == old.sandbox_id:
+        return "lost"
+    if step.method == "acquire" and step.fields["lost"] == old.sandbox_id:
+        return "lost"
+    if step.method == "abandon" and step.fields["creation"].sandbox_id == old.sandbox_id:
+        return "abandoned"
+    return "expired"

@@ -1,0 +1,248 @@
+"""Any sequence of calls: all stores answer the same, and never what a lease promise forbids.
+
+`ONESEEK_FAULTS_SEQUENCES` says how many sequences `make faults` tries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+
+from oneseek_sandbox.leases.store import (
+    Creation,
+    Granted,
+    Lease,
+    LeaseTerms,
+    Suspected,
+    Thread,
+)
+from oneseek_sandbox.testing.leases import placement
+from tests.contracts.lease_promises import LeasePromises, Step
+from tests.contracts.lockstep import Lockstep
+
+SEQUENCES = int(os.environ.get("ONESEEK_FAULTS_SEQUENCES", "300"))
+# Every duration has a last digit of its own, and steps are whole hundreds apart: no two ends are
+# ever due in the same millisecond, whose order stores may choose.
+TERMS = LeaseTerms(creation_ms=3004, idle_ms=2005, max_sandboxes=5, max_request_ids=3)
+RETIRING = dataclasses.replace(TERMS, lifetime_ms=8006)
+STEP_MS = 100
+THREADS = st.sampled_from([Thread("s", "a"), Thread("s", "b"), Thread("s:a", "")])
+ATTEMPTS = st.sampled_from([f"attempt-{number}" for number in range(5)])
+PINS = st.sampled_from(["pin-0", "pin-1"])
+REQUESTS = st.sampled_from([None, None, *"abcd"])
+TIMES = st.sampled_from([1, 1, 1, 2])
+
+
+class LeaseMachine(RuleBasedStateMachine):
+    """Draws the calls; creations and leases stay in hand long after they are over."""
+
+    redis_url = ""
+    creations = Bundle("creations")
+    leases = Bundle("leases")
+    ids = Bundle("ids")
+
+    @initialize(terms=st.sampled_from([TERMS, RETIRING]))
+    def open(self, terms):
+        self.loop = asyncio.new_event_loop()
+        self.home = Path(tempfile.mkdtemp(prefix="lease-model-"))
+        self.stores = Lockstep(self.redis_url, self.home, terms)
+        self.loop.run_until_complete(self.stores.open())
+        self.promises = LeasePromises(terms)
+        self.uids, self.jumps = 0, 0
+
+    def teardown(self):
+        if hasattr(self, "loop"):
+            self.loop.run_until_complete(self.stores.close())
+            self.loop.close()
+            shutil.rmtree(self.home)
+
+    def call(self, method, *args, times=1, seen=None, **fields):
+        """Make a call, and let the promises see it with `seen`, its arguments by name."""
+
+        async def step():
+            self.stores.time_ms += STEP_MS
+            before = await self.stores.view()
+            answer = await self.stores.call(method, *args, times=times, **fields)
+            after = await self.stores.view()
+            known = {**fields, **(seen or {})}
+            self.promises.see(
+                Step(method, self.stores.now_ms(), known, answer, before, after, times)
+            )
+            return answer
+
+        return self.loop.run_until_complete(step())
+
+    @rule(seconds=st.sampled_from([0.5, 1, 2.2, 3.5, 10]))
+    def later(self, seconds):
+        self.stores.time_ms += int(1000 * seconds)
+
+    @rule(seconds=st.sampled_from([-20, -3, -1, 5, 60]))
+    def clock_jumps(self, seconds):
+        self.jumps += 1
+        self.stores.time_ms += 1000 * seconds + 10 * (self.jumps % 10)
+
+    @rule(
+        target=creations,
+        thread=THREADS,
+        attempt=ATTEMPTS,
+        idle_ms=st.sampled_from([None, None, 1907, 6003]),
+        lost=st.none() | ids,
+        times=TIMES,
+    )
+    def acquire(self, thread, attempt, idle_ms, lost, times):
+        fields = {"attempt": attempt, "idle_ms": idle_ms, "lost": lost}
+        answer = self.call("acquire", thread, times=times, seen={"thread": thread}, **fields)
+        return answer if isinstance(answer, Creation) else multiple()
+
+    @rule(target=creations, thread=THREADS, sandbox_id=ids, attempt=ATTEMPTS, times=TIMES)
+    def restart(self, thread, sandbox_id, attempt, times):
+        fields = {"sandbox_id": sandbox_id, "attempt": attempt}
+        answer = self.call("restart", thread, times=times, seen={"thread": thread}, **fields)
+        return answer if isinstance(answer, Creation) else multiple()
+
+    @rule(target=leases, creation=creations, restarted=st.booleans(), times=TIMES)
+    def commit(self, creation, restarted, times):
+        self.uids += 1
+        # A restart is of the lease's own sandbox.
+        uid = self.promises.uid_of(creation.sandbox_id) or f"uid-{self.uids}"
+        made = dataclasses.replace(placement(uid, f"boot-{self.uids}"), restarted=restarted)
+        answer = self.call("commit", creation, made, times=times, seen={"creation": creation})
+        return answer if isinstance(answer, Lease) else multiple()
+
+    @rule(target=ids, lease=leases)
+    def name(self, lease):
+        return lease.sandbox_id
+
+    @rule(
+        target=creations, creation=creations, above_ms=st.sampled_from([None, None, 0, 5000])
+    )
+    def renew(self, creation, above_ms):
+        above = 0 if above_ms is None else self.stores.now_ms() + above_ms
+        answer = self.call(
+            "renew", creation, above_generation=above, seen={"creation": creation}
+        )
+        return answer if isinstance(answer, Creation) else multiple()
+
+    @rule(creation=consumes(creations), made=st.booleans(), times=TIMES)
+    def abandon(self, creation, made, times):
+        self.uids += 1
+        uid = (self.promises.uid_of(creation.sandbox_id) or f"uid-{self.uids}") if made else ""
+        seen = {"creation": creation}
+        self.call("abandon", creation, uid=uid, name=uid, times=times, seen=seen)
+
+    @rule(
+        target=leases,
+        thread=THREADS,
+        sandbox_id=st.none() | ids,
+        pin_id=PINS,
+        limit_ms=st.sampled_from([1901, 4002]),
+        request=REQUESTS,
+        times=TIMES,
+    )
+    def pin(self, thread, sandbox_id, pin_id, limit_ms, request, times):
+        fields = {"sandbox_id": sandbox_id, "pin_id": pin_id, "limit_ms": limit_ms}
+        answer = self.call(
+            "pin", thread, times=times, request=request, seen={"thread": thread}, **fields
+        )
+        return answer if isinstance(answer, Lease) else multiple()
+
+    @rule(lease=leases, pin_id=PINS, unstarted=REQUESTS, times=TIMES)
+    def unpin(self, lease, pin_id, unstarted, times):
+        fields = {"pin_id": pin_id, "unstarted": unstarted}
+        self.call("unpin", lease, times=times, seen={"lease": lease}, **fields)
+
+    @rule(
+        lease=leases,
+        method=st.sampled_from(["suspect", "clear", "lose", "acknowledge_restart"]),
+        times=TIMES,
+    )
+    def mark(self, lease, method, times):
+        self.call(method, lease, times=times, seen={"lease": lease})
+
+    @rule(target=leases, thread=THREADS, attempt=ATTEMPTS)
+    def look_at(self, thread, attempt):
+        fields = {"attempt": attempt, "idle_ms": None, "lost": None}
+        answer = self.call("acquire", thread, seen={"thread": thread}, **fields)
+        return answer.lease if isinstance(answer, Granted | Suspected) else multiple()
+
+    @rule(thread=THREADS, sandbox_id=st.none() | ids, times=TIMES)
+    def release(self, thread, sandbox_id, times):
+        seen = {"thread": thread}
+        self.call("release", thread, sandbox_id=sandbox_id, times=times, seen=seen)
+
+    @rule(limit=st.sampled_from([1, 100]))
+    def expire(self, limit):
+        self.call("expire", limit, seen={"limit": limit})
+
+    @rule(data=st.data())
+    def forget(self, data):
+        doomed = sorted(self.loop.run_until_complete(self.stores.view()).doomed)
+        if doomed:
+            uid = data.draw(st.sampled_from(doomed))
+            self.call("forget", uid, seen={"uid": uid})
+
+    @rule(sandbox_id=ids)
+    def resolve(self, sandbox_id):
+        self.call("resolve", sandbox_id)
+
+    @rule(thread=THREADS)
+    def get(self, thread):
+        self.call("get", thread)
+
+    @rule()
+    def keep(self):
+        self.loop.run_until_complete(self.stores.keep())
+
+    @rule(number=st.integers(0, 5))
+    def lose_or_go_back(self, number):
+        """Empty the stores (the first backup is of empty ones), or go back to another backup."""
+
+        async def lose():
+            await self.stores.go_back(number)
+            self.promises.forget(await self.stores.view())
+
+        self.loop.run_until_complete(lose())
+
+
+def run(redis_url, sequences, steps):
+    machine = type("Machine", (LeaseMachine,), {"redis_url": redis_url})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=sequences,
+            stateful_step_count=steps,
+            deadline=None,
+            database=None,
+            derandomize=True,
+            print_blob=False,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+@pytest.mark.promise(1, 2, 3, 4, 5, 6, 7, 8, 9)
+def test_all_stores_agree_and_keep_the_promises_in_some_sequences(redis_url):
+    run(redis_url, 25, 40)
+
+
+@pytest.mark.faults
+@pytest.mark.promise(1, 2, 3, 4, 5, 6, 7, 8, 9)
+def test_all_stores_agree_and_keep_the_promises_in_many_sequences(redis_url):
+    run(redis_url, SEQUENCES, 50)
