@@ -32,6 +32,7 @@ from oneseek_sandbox.leases.store import (
 
 __all__ = ["BrokenPromiseError", "LeasePromises", "Step", "View"]
 
+_VERDICTS = ("acquire", "suspect", "clear", "lose")
 _GONE = {
     "released": SandboxReleasedError,
     "expired": SandboxExpiredError,
@@ -80,11 +81,13 @@ class LeasePromises:
         self._terms = terms
         self._unsure: set[str] = set()
         self._generation = 0
-        self._ends: dict[str, str] = {}
+        self._ends: dict[str, tuple[Thread, str]] = {}
         self._creations: dict[Thread, Creation] = {}
         self._uids: dict[str, str] = {}
         self._pins: dict[str, dict[str, int]] = {}
+        self._committed: dict[str, str] = {}
         self._boots: dict[tuple[str, str], str] = {}
+        self._tellers: dict[tuple[str, str], tuple[str, int]] = {}
 
     def see(self, step: Step) -> None:
         """Judge a step.
@@ -101,6 +104,8 @@ class LeasePromises:
             self._idle_means_idle,
             self._an_end_is_remembered,
             self._another_boot_judges_nothing,
+            self._suspects_are_looked_at,
+            self._news_are_told_until_heard,
             self._expiry_costs_what_is_due,
             self._a_request_is_sent_to_one_boot,
         ):
@@ -131,12 +136,17 @@ class LeasePromises:
             self._generation = max(self._generation, lease.generation)
             if lease.placement:
                 self._uids[lease.sandbox_id] = lease.placement.uid
-        if isinstance(found, Creation):
-            self._creations[found.thread] = found
         for lease in self._vanished(step):
-            self._ends[lease.sandbox_id] = _reason(step, lease)
+            # Of a creation that nobody was given nothing is remembered.
+            if lease.sandbox_id in self._uids or _reason(step, lease) == "released":
+                self._ends[lease.sandbox_id] = (lease.thread, _reason(step, lease))
             self._creations.pop(lease.thread, None)
+        if (isinstance(found, Creation) and step.fields.get("creation") is None) or (
+            isinstance(found, Creation) and self._holds(step.fields["creation"])
+        ):
+            self._creations[found.thread] = found
         if step.method == "commit" and isinstance(found, Lease):
+            self._committed[found.sandbox_id] = step.fields["creation"].attempt
             self._creations.pop(found.thread, None)
         self._note_pins(step)
 
@@ -188,8 +198,7 @@ class LeasePromises:
             if not same and not isinstance(answer, Busy):
                 raise BrokenPromiseError(1, f"{answer} while {held} is under way")
         if isinstance(answer, Creation) and old and old.state == "ready":
-            lost = step.fields["lost"] == old.sandbox_id
-            if not lost and not self._is_over(old, step.now_ms):
+            if not _shows(step.fields["lost"], old) and not self._is_over(old, step.now_ms):
                 raise BrokenPromiseError(1, f"{answer} although there is {old}")
         if isinstance(answer, Granted | Suspected) and old and held is None:
             if answer.lease.sandbox_id != old.sandbox_id:
@@ -212,9 +221,8 @@ class LeasePromises:
         if creation is None or self._holds(creation) or creation.sandbox_id in self._unsure:
             return
         if step.method in ("renew", "commit") and not isinstance(step.answer, CreationLostError):
-            current = step.before.leases.get(creation.thread)
-            again = current and current.sandbox_id == creation.sandbox_id
-            if not (step.method == "commit" and again):
+            # A repeat by who committed changes nothing.
+            if self._committed.get(creation.sandbox_id) != creation.attempt:
                 raise BrokenPromiseError(3, f"{step.method} of a late {creation}")
         for old in step.before.leases.values():
             new = step.after.leases.get(old.thread)
@@ -260,26 +268,55 @@ class LeasePromises:
             left = step.after.leases.get(thread)
             if left is not None and sandbox_id in (None, left.sandbox_id):
                 raise BrokenPromiseError(6, f"released, and there is {left}")
-        end = self._ends.get(sandbox_id or "")
-        if step.method == "pin" and end in _GONE and not isinstance(step.answer, _GONE[end]):
+        thread, end = self._ends.get(sandbox_id or "", (None, ""))
+        if step.method != "pin" or end not in _GONE or thread != step.fields["thread"]:
+            return
+        if not isinstance(step.answer, _GONE[end]):
             raise BrokenPromiseError(6, f"pin of one that is {end}: {step.answer!r}")
 
     def _another_boot_judges_nothing(self, step: Step) -> None:
         """7: a verdict names the boot that it judged, and is void for another one."""
         seen = step.fields.get("lease")
-        if step.method not in ("suspect", "clear", "lose") or seen is None:
+        if step.method == "acquire":
+            seen = step.fields["lost"]
+        if step.method not in _VERDICTS or seen is None:
             return
         old = step.before.leases.get(seen.thread)
-        if old is None or old.placement is None or seen.placement is None:
+        if old is None or old.placement is None or self._is_over(old, step.now_ms):
             return
-        same = old.sandbox_id == seen.sandbox_id and old.placement.boot_id == seen.placement.boot_id
+        same = _shows(seen, old)
         new = step.after.leases.get(seen.thread)
-        if not same and new != old:
+        ended = new is None or new.sandbox_id != old.sandbox_id
+        marked = step.method in ("suspect", "clear") and new != old
+        if not same and (ended or marked):
             raise BrokenPromiseError(7, f"{step.method} of {seen} made {new} of {old}")
         if same and step.method == "suspect" and not (new and new.suspect):
             raise BrokenPromiseError(7, f"{new} is not under suspicion")
-        if old.suspect and isinstance(step.answer, Granted):
-            raise BrokenPromiseError(7, f"{old} is under suspicion, and was handed out")
+
+    def _suspects_are_looked_at(self, step: Step) -> None:
+        """7: nobody is given a sandbox under suspicion before somebody looked."""
+        if step.method == "acquire" and isinstance(step.answer, Granted):
+            old = step.before.leases.get(step.fields["thread"])
+            if old and old.suspect:
+                raise BrokenPromiseError(7, f"{old} is under suspicion, and was handed out")
+
+    def _news_are_told_until_heard(self, step: Step) -> None:
+        """1: what is new of a sandbox is told by one at a time, until it was heard."""
+        if step.method not in ("take_news", "settle_news"):
+            return
+        lease, teller = step.fields["lease"], step.fields["teller"]
+        now = step.after.leases.get(lease.thread)
+        key = (lease.sandbox_id, lease.boot_id)
+        other, until = self._tellers.get(key, ("", 0))
+        if step.method == "take_news" and step.answer:
+            if other not in ("", teller) and step.now_ms < until:
+                raise BrokenPromiseError(1, f"{teller} tells what {other} is telling")
+            self._tellers[key] = (teller, step.now_ms + self._terms.creation_ms)
+        elif step.method == "settle_news" and other == teller:
+            del self._tellers[key]
+            told = now is None or now.boot_id != lease.boot_id or not _has_news(now)
+            if told != step.fields["heard"] and _has_news(step.before.leases.get(lease.thread)):
+                raise BrokenPromiseError(1, f"heard={step.fields['heard']} left {now}")
 
     def _expiry_costs_what_is_due(self, step: Step) -> None:
         """9: expiry ends at most what it was asked for, and says whether more is due."""
@@ -288,7 +325,8 @@ class LeasePromises:
         ended, limit = self._vanished(step), step.fields["limit"]
         if len(ended) > limit:
             raise BrokenPromiseError(9, f"{len(ended)} ended, {limit} were asked for")
-        due = [old for old in step.after.leases.values() if self._is_over(old, step.now_ms)]
+        ready = [lease for lease in step.after.leases.values() if lease.state == "ready"]
+        due = [lease for lease in ready if self._is_over(lease, step.now_ms)]
         if due and not step.answer.more and not self._unsure:
             raise BrokenPromiseError(9, f"{due} is due, and nobody was told")
 
@@ -311,8 +349,18 @@ def _reason(step: Step, old: Lease) -> str:
             return "expired" if step.answer.already and step.times == 1 else "released"
     if step.method == "lose" and step.fields["lease"].sandbox_id == old.sandbox_id:
         return "lost"
-    if step.method == "acquire" and step.fields["lost"] == old.sandbox_id:
+    if step.method == "acquire" and _shows(step.fields["lost"], old):
         return "lost"
     if step.method == "abandon" and step.fields["creation"].sandbox_id == old.sandbox_id:
         return "abandoned"
     return "expired"
+
+
+def _shows(seen: Lease | None, lease: Lease) -> bool:
+    """Return whether `seen` shows this very process of a sandbox."""
+    return seen is not None and (seen.sandbox_id, seen.boot_id) == (lease.sandbox_id, lease.boot_id)
+
+
+def _has_news(lease: Lease | None) -> bool:
+    placement = lease.placement if lease else None
+    return placement is not None and (placement.fresh or placement.restarted)

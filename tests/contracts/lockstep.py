@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from redis.asyncio import Redis
+from tests.contracts.lease_promises import View
 
 from oneseek_sandbox.errors import SandboxError
 from oneseek_sandbox.leases import redis as redis_module
@@ -22,9 +23,8 @@ from oneseek_sandbox.leases.file import FileLeaseStore
 from oneseek_sandbox.leases.memory import MemoryLeaseStore
 from oneseek_sandbox.leases.redis import RedisLeaseStore
 from oneseek_sandbox.leases.store import Lease, LeaseTerms
-from tests.contracts.lease_promises import View
 
-__all__ = ["Lockstep"]
+__all__ = ["Lockstep", "MemoryAlone"]
 
 _SCRIPTS: Final = Path(redis_module.__file__).with_name("scripts")
 _TIME: Final = "redis.call('TIME')"
@@ -123,6 +123,34 @@ class Lockstep:
 
     def _same_names(self) -> _SameNames:
         return _SameNames(self._sandboxes)
+
+
+class MemoryAlone(Lockstep):
+    """The store in memory by itself, for faults that are planted in the book."""
+
+    async def open(self) -> None:
+        """Make the store."""
+        self._memory = MemoryLeaseStore(self.terms, self)
+        self._kept = [copy.deepcopy(self._memory._book)]
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+    async def call(self, method: str, *args: Any, times: int = 1, **fields: Any) -> Any:
+        """Make a call; returns its last answer, or the error that it raised."""
+        with self._same_names():
+            for _ in range(times):
+                answer = await _answer(self._memory, method, *args, **fields)
+        self._sandboxes += times
+        return answer
+
+    async def keep(self) -> None:
+        """Take a backup."""
+        self._kept.append(copy.deepcopy(self._memory._book))
+
+    async def go_back(self, number: int) -> None:
+        """Put a backup in the place of what is."""
+        self._memory._book = copy.deepcopy(self._kept[number % len(self._kept)])
 
 
 class _SameNames:

@@ -8,7 +8,7 @@ have been released, expired, or lost. What a fault makes impossible is in `excus
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from math import inf
@@ -46,6 +46,10 @@ class Finding:
         return f"{self.check} ({self.thread}): {self.text}"
 
 
+# An acquire that nobody heard, or that failed, keeps others from telling its news no longer.
+_TELLING_MS: Final = 120_000
+
+
 def check(history: History) -> list[Finding]:
     """Return what a history breaks; nothing for one in which every promise held."""
     met = {fault["name"] for fault in history.named("fault")}
@@ -61,20 +65,37 @@ def check(history: History) -> list[Finding]:
     return [finding for finding in findings if finding.check not in excused]
 
 
+def _untold(part: ThreadHistory) -> Iterator[str]:
+    """Promise 1: of each sandbox at least one caller hears that it is new."""
+    for calls in _by_sandbox(part):
+        late = [call for call in calls if not _may_be_told(part, call)]
+        if late and all(c.value["reused"] or c.began >= late[0].ended for c in calls):
+            yield f"nobody was told that the sandbox is new before {late[0]}"
+
+
 def _told(part: ThreadHistory) -> Iterator[str]:
-    """Promise 1: at least one caller hears `reused: false`, exactly one if no answer was cut."""
+    """Promise 1: exactly one caller hears it, if no answer was cut."""
+    for calls in _by_sandbox(part):
+        for first, second in pairwise(call for call in calls if not call.value["reused"]):
+            if not _unheard(part, calls[0].began, second.ended):
+                yield f"told as new twice: {first} and {second}"
+
+
+def _by_sandbox(part: ThreadHistory) -> Collection[list[Call]]:
     answered: dict[str, list[Call]] = {}
     for call in part.acquired:
         answered.setdefault(call.value["sandbox_id"], []).append(call)
-    for calls in answered.values():
-        new = [call for call in calls if not call.value["reused"]]
-        if not new:
-            yield f"nobody was told that the sandbox is new: {calls[0]}"
-        elif new[0].began >= calls[0].ended:
-            yield f"{calls[0]} before anybody was told that the sandbox is new"
-        for first, second in pairwise(new):
-            if not _unheard(part, calls[0].began, second.ended):
-                yield f"told as new twice: {first} and {second}"
+    return answered.values()
+
+
+def _may_be_told(part: ThreadHistory, call: Call) -> bool:
+    """Return whether another acquire may have been about to tell the news when this one asked."""
+    others = [other for other in part.of("acquire") if other is not call]
+    until = [other.ended if other.ok else other.began + _TELLING_MS for other in others]
+    return any(
+        other.began <= call.ended and call.began <= end
+        for other, end in zip(others, until, strict=True)
+    )
 
 
 def _unheard(part: ThreadHistory, start: float, end: float) -> bool:
@@ -243,6 +264,7 @@ def _left(history: History) -> Iterator[Finding]:
 
 
 _CHECKS: Final[dict[str, Callable[[ThreadHistory], Iterator[str]]]] = {
+    "untold": _untold,
     "told": _told,
     "one_sandbox": _one_sandbox,
     "generation": _generation,

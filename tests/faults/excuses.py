@@ -10,6 +10,7 @@ from typing import Final
 __all__ = ["CANNOT_HOLD", "FAULTS", "PROMISES"]
 
 PROMISES: Final[dict[str, tuple[int, ...]]] = {
+    "untold": (1,),
     "told": (1,),
     "one_sandbox": (1, 2, 3),
     "generation": (3,),
@@ -48,13 +49,14 @@ FAULTS: Final[dict[str, str]] = {
 CANNOT_HOLD: Final[dict[tuple[str, ...], dict[str, str]]] = {
     ("store_emptied",): {
         "old_files": "forgets a release whose sandbox was not proved gone yet",
-        "told": "forgets that nobody was told of a new sandbox",
+        "untold": "forgets that nobody was told of a new sandbox",
     },
     ("store_emptied", "clock_jumped"): {
         "generation": "nothing remembers the greater one, unless a sandbox bears it",
     },
     ("store_rolled_back",): {
         "old_files": "knows no release that came later",
+        "untold": "knows not who was told later",
         "told": "knows not who was told later",
         "restart_told": "knows not who was told later",
         "one_sandbox": "gives out again what was current then",

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from tests.faults.simulation.world import Answer, World, last
+from tests.faults.simulation.world import Answer, Line, World, last
 
 from oneseek_sandbox import models
+from oneseek_sandbox.auth import Caller
+from oneseek_sandbox.provisioner import Provisioner
 
-__all__ = ["PATHS", "Caller"]
+__all__ = ["PATHS", "Agent"]
 
 PATHS: Final = ("/workspace/a", "/workspace/b")
 
@@ -24,7 +26,7 @@ _SETTLED: Final = {
 }
 
 
-class Caller:
+class Agent:
     """One caller of a thread, who sometimes names its sandbox by what an acquire told."""
 
     def __init__(self, world: World, thread: str, content: Callable[[], str]) -> None:
@@ -51,7 +53,12 @@ class Caller:
 
     async def acquire(self) -> None:
         request = models.AcquireRequest(thread_id=self._thread)
-        answer = await self._ask("acquire", lambda p, caller: p.acquire(request, caller))
+
+        async def acquire(p: Provisioner, caller: Caller, line: Line) -> None:
+            async with p.acquiring(request, caller) as answer:
+                line.send(answer)
+
+        answer = await self._ask("acquire", acquire)
         if answer.outcome == "ok":
             self._sandbox_id = answer.value["sandbox_id"]
 
@@ -61,7 +68,7 @@ class Caller:
         request = models.WriteFileRequest(path=path, content=content, **name)
         await self._ask(
             "write_file",
-            lambda p, caller: p.write_file(request, caller),
+            lambda p, caller, _: p.write_file(request, caller),
             path=path,
             content=content,
             **name,
@@ -71,7 +78,7 @@ class Caller:
         name = self._name()
         request = models.ReadFileRequest(path=path, **name)
         await self._ask(
-            "read_file", lambda p, caller: p.read_file(request, caller), path=path, **name
+            "read_file", lambda p, caller, _: p.read_file(request, caller), path=path, **name
         )
 
     async def _execute(self) -> None:
@@ -83,7 +90,7 @@ class Caller:
         request = models.ExecuteRequest(command="true", request_id=request_id, **name)
         answer = await self._ask(
             "execute",
-            lambda p, caller: last(p.execute(request, caller)),
+            lambda p, caller, _: last(p.execute(request, caller)),
             request_id=request_id,
             **name,
         )
@@ -94,7 +101,7 @@ class Caller:
     async def release(self) -> None:
         name = self._name()
         request = models.ReleaseRequest(**name)
-        await self._ask("release", lambda p, caller: p.release(request, caller), **name)
+        await self._ask("release", lambda p, caller, _: p.release(request, caller), **name)
 
     def _name(self) -> dict[str, str]:
         if self._sandbox_id and self._chance.random() < 0.5:

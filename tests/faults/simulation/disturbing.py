@@ -79,7 +79,7 @@ async def _roll_back_store(world: World) -> None:
 
 
 async def _jump_clock(world: World) -> None:
-    by_ms = world.chance.choice((-60_000, -5000, 1000, 20_000, 90_000))
+    by_ms = world.chance.choice((-700_000, -5000, 1000, 90_000, 700_000))
     world.recorder.fault("clock_jumped", by_ms=by_ms)
     world.jumped_ms += by_ms
 

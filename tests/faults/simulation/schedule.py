@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from tests.faults.checker import Finding, check
 from tests.faults.history import History
-from tests.faults.simulation.calling import PATHS, Caller
+from tests.faults.simulation.calling import PATHS, Agent
 from tests.faults.simulation.disturbing import some_faults
 from tests.faults.simulation.virtual import VirtualLoop
 from tests.faults.simulation.world import (
@@ -25,8 +25,10 @@ __all__ = ["run", "simulate"]
 _THREADS: Final = ("t0", "t1")
 _CALLERS_OF_EACH: Final = 2
 _CALLS: Final = 9
-_CREATION_SECONDS: Final = 10
+# Whoever was cut off, or is late, has nothing to tell any more after this.
+_QUIET_SECONDS: Final = 130
 _PIN_SECONDS: Final = 100
+_MOST_FAULTS: Final = 15
 _ROUNDS: Final = 12
 
 
@@ -72,16 +74,16 @@ class _Schedule:
             other.cancel()
         await asyncio.gather(*others, return_exceptions=True)
         self._calm()
-        await asyncio.sleep(2 * _CREATION_SECONDS)
+        await asyncio.sleep(_QUIET_SECONDS)
         for thread in _THREADS:
             await self._look(thread)
         await self._end()
 
-    # Callers
+    # Agents
 
     async def _call_on(self, thread: str) -> None:
         """Be one caller of a thread."""
-        caller = Caller(self._world, thread, self._next_content)
+        caller = Agent(self._world, thread, self._next_content)
         for _ in range(_CALLS):
             pause = self._chance.random()
             await asyncio.sleep(pause * 4 if pause < 0.97 else IDLE_MS / 1000 * pause * 1.3)
@@ -99,11 +101,10 @@ class _Schedule:
     # Faults
 
     async def _disturb(self) -> None:
-        while True:
+        for _ in range(_MOST_FAULTS if self._faults else 0):
             await asyncio.sleep(self._chance.expovariate(1 / 6))
             self._world.keep_store()
-            if self._faults:
-                await self._chance.choice(self._faults)(self._world)
+            await self._chance.choice(self._faults)(self._world)
 
     def _calm(self) -> None:
         for weather in self._world.weather.values():
@@ -115,7 +116,7 @@ class _Schedule:
 
     async def _look(self, thread: str) -> None:
         """See what a thread has after all that."""
-        caller = Caller(self._world, thread, self._next_content)
+        caller = Agent(self._world, thread, self._next_content)
         await caller.acquire()
         for path in PATHS:
             await caller.read(path)
@@ -125,7 +126,7 @@ class _Schedule:
         world = self._world
         if self._chance.random() < 0.5:
             for thread in _THREADS:
-                await Caller(world, thread, self._next_content).release()
+                await Agent(world, thread, self._next_content).release()
         doomed = {entry.uid for entry in await world.store.doomed(1000)}
         live = [o for o in world.runtime.objects.values() if o.uid not in doomed]
         for thread in _THREADS:
@@ -152,4 +153,4 @@ def _is_of(sandbox: Any, thread: str) -> bool:
 
 async def _clean_up(server: Server) -> None:
     request = models.CleanupIdleRequest()
-    await server.ask("cleanup_idle", "", lambda p, caller: p.cleanup_idle(request, caller))
+    await server.ask("cleanup_idle", "", lambda p, caller, _: p.cleanup_idle(request, caller))

@@ -6,7 +6,7 @@ import asyncio
 import copy
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
@@ -20,8 +20,10 @@ from tests.faults.simulation.virtual import Process, VirtualLoop
 from oneseek_sandbox import models
 from oneseek_sandbox.acquisition import Acquisition
 from oneseek_sandbox.auth import Caller, TokenKey
+from oneseek_sandbox.claiming import Claims
 from oneseek_sandbox.creation import Creator
 from oneseek_sandbox.errors import RuntimeUnavailableError, SandboxError, StoreUnavailableError
+from oneseek_sandbox.judgement import Judge
 from oneseek_sandbox.leases.memory import MemoryLeaseStore
 from oneseek_sandbox.leases.store import LeaseTerms
 from oneseek_sandbox.pins import Pins
@@ -30,7 +32,7 @@ from oneseek_sandbox.settings import Settings
 
 __all__ = ["IDLE_MS", "Server", "World", "determined"]
 
-IDLE_MS: Final = 60_000
+IDLE_MS: Final = 600_000
 _BEGAN_MS: Final = 1_700_000_000_000
 _KEY: Final = TokenKey(b"token key of the simulation")
 _SETTINGS: Final = Settings.model_validate(
@@ -38,7 +40,35 @@ _SETTINGS: Final = Settings.model_validate(
 )
 _WAIT_SECONDS: Final = 0.5
 
-Request = Callable[[Provisioner, Caller], Awaitable[Any]]
+Request = Callable[[Provisioner, Caller, "Line"], Coroutine[Any, Any, Any]]
+
+
+class Line:
+    """What lies between a caller and the server: an answer goes out before its call is over."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self.answer: asyncio.Future[Any] = loop.create_future()
+
+    def send(self, value: object) -> None:
+        """Give an answer to the caller.
+
+        Raises:
+            ConnectionError: The caller has gone.
+        """
+        if self.answer.cancelled():
+            raise ConnectionError("The caller has gone.")
+        self.answer.set_result(value)
+
+    async def serve(self, call: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        """Do what was asked for, and answer what came of it if nothing was sent yet."""
+        try:
+            value = await call()
+        except Exception as error:  # noqa: BLE001 - all of it is the caller's
+            if not self.answer.done():
+                self.answer.set_exception(error)
+        else:
+            if not self.answer.done():
+                self.answer.set_result(value)
 
 
 class World:
@@ -132,17 +162,16 @@ class Server:
         workers: Any = SimulatedWorkers(
             network, weather["workers"], world.runtime, world.recorder.ran
         )
-        creation_ms = world.terms.creation_ms
-        creator = Creator(
-            store, runtime, workers, _KEY, startup_seconds=20, creation_ms=creation_ms
-        )
+        claims = Claims(runtime, workers, _KEY, startup_seconds=20)
+        creator = Creator(store, runtime, claims, creation_ms=world.terms.creation_ms)
+        judge = Judge(store, runtime, workers)
         self.provisioner = Provisioner(
             settings=_SETTINGS,
             store=store,
             workers=workers,
             pins=Pins(store),
             clock=world,
-            acquisition=Acquisition(store, runtime, workers, creator, patience_seconds=50),
+            acquisition=Acquisition(store, runtime, creator, judge, patience_seconds=50),
         )
 
     async def ask(
@@ -155,20 +184,22 @@ class Server:
         """
         recorder, loop = self._world.recorder, self._world.loop
         number = recorder.call(verb, thread, **fields)
+        line = Line(loop)
         task = loop.create_task(
-            request(self.provisioner, self.caller),  # type: ignore[arg-type]
+            line.serve(lambda: request(self.provisioner, self.caller, line)),
             context=self.process.context(),
         )
         await asyncio.wait(
-            {task, self.process.died}, timeout=patience, return_when=asyncio.FIRST_COMPLETED
+            {line.answer, self.process.died}, timeout=patience, return_when=asyncio.FIRST_COMPLETED
         )
-        answer = _answer(task)
+        answer = _answer(line.answer)
         if answer.outcome == "ok":
             recorder.ok(number, **answer.value)
         elif answer.outcome == "error":
             recorder.error(number, **answer.value)
         else:
             recorder.cut(number)
+            line.answer.cancel()
             task.cancel()
         return answer
 
@@ -187,15 +218,13 @@ class Answer:
     value: dict[str, Any]
 
 
-def _answer(task: asyncio.Task[Any]) -> Answer:
-    if not task.done():
+def _answer(sent: asyncio.Future[Any]) -> Answer:
+    if not sent.done():
         return Answer("cut", {})
     try:
-        value = task.result()
+        value = sent.result()
     except SandboxError as error:
         return Answer("error", {"code": error.code, "may_have_run": error.may_have_run})
-    except asyncio.CancelledError:
-        return Answer("error", {"code": "internal", "may_have_run": None})
     except Exception:
         logging.getLogger(__name__).exception("nobody meant this")
         return Answer("error", {"code": "internal", "may_have_run": None})
