@@ -85,6 +85,7 @@ class LeasePromises:
         self._creations: dict[Thread, Creation] = {}
         self._uids: dict[str, str] = {}
         self._pins: dict[str, dict[str, int]] = {}
+        self._all_pins: dict[str, dict[str, int]] = {}
         self._committed: dict[str, str] = {}
         self._boots: dict[tuple[str, str], str] = {}
         self._tellers: dict[tuple[str, str], tuple[str, int]] = {}
@@ -149,32 +150,46 @@ class LeasePromises:
             self._committed[found.sandbox_id] = step.fields["creation"].attempt
             self._creations.pop(found.thread, None)
         self._note_pins(step)
+        for sandbox_id, pins in self._pins.items():
+            holding = {pin: until for pin, until in pins.items() if until > step.now_ms}
+            self._pins[sandbox_id] = holding
 
     def _note_pins(self, step: Step) -> None:
         fields = step.fields
         if step.method == "pin" and isinstance(step.answer, Lease):
-            pins = self._pins.setdefault(step.answer.sandbox_id, {})
-            pins[fields["pin_id"]] = step.now_ms + fields["limit_ms"]
+            for pins in (self._pins, self._all_pins):
+                until = pins.setdefault(step.answer.sandbox_id, {})
+                until[fields["pin_id"]] = step.now_ms + fields["limit_ms"]
             if fields["request"]:
                 boot_id = step.answer.placement.boot_id if step.answer.placement else ""
                 self._boots[step.answer.sandbox_id, fields["request"]] = boot_id
         if step.method == "unpin":
             lease = fields["lease"]
-            self._pins.get(lease.sandbox_id, {}).pop(fields["pin_id"], None)
+            for pins in (self._pins, self._all_pins):
+                pins.get(lease.sandbox_id, {}).pop(fields["pin_id"], None)
             self._boots.pop((lease.sandbox_id, fields["unstarted"] or ""), None)
 
     def _vanished(self, step: Step) -> list[Lease]:
         current = {lease.sandbox_id for lease in step.after.leases.values()}
         return [old for old in step.before.leases.values() if old.sandbox_id not in current]
 
+    def _may_be_over(self, lease: Lease, now_ms: int) -> bool:
+        """Return whether a lease may be ended for its time."""
+        return now_ms >= max(self._until(lease, self._pins))
+
     def _is_over(self, lease: Lease, now_ms: int) -> bool:
-        """Return whether a lease may be ended for its time; unsure after a loss of the store."""
-        pinned = self._pins.get(lease.sandbox_id, {}).values()
+        """Return whether it must not be handed out.
+
+        Under a clock that is set back, a pin whose time had passed may hold again, or be gone.
+        """
+        return now_ms >= max(self._until(lease, self._all_pins))
+
+    def _until(self, lease: Lease, pins: dict[str, dict[str, int]]) -> list[int]:
         creation = self._creations.get(lease.thread)
-        holds = [lease.expires_ms, *pinned]
+        holds = [lease.expires_ms, *pins.get(lease.sandbox_id, {}).values()]
         if creation and creation.sandbox_id == lease.sandbox_id and lease.state == "creating":
             holds.append(creation.deadline_ms)
-        return now_ms >= max(holds)
+        return holds
 
     def _holds(self, creation: Creation) -> bool:
         """Return whether a creation is the current one of its thread."""
@@ -193,16 +208,21 @@ class LeasePromises:
             return
         thread, answer = step.fields["thread"], step.answer
         old, held = step.before.leases.get(thread), self._creations.get(thread)
-        if held and old and step.now_ms < held.deadline_ms and not self._is_over(old, step.now_ms):
+        if (
+            held
+            and old
+            and step.now_ms < held.deadline_ms
+            and not self._may_be_over(old, step.now_ms)
+        ):
             same = isinstance(answer, Creation) and answer.attempt == held.attempt
             if not same and not isinstance(answer, Busy):
                 raise BrokenPromiseError(1, f"{answer} while {held} is under way")
-        if isinstance(answer, Creation) and old and old.state == "ready":
-            if not _shows(step.fields["lost"], old) and not self._is_over(old, step.now_ms):
-                raise BrokenPromiseError(1, f"{answer} although there is {old}")
-        if isinstance(answer, Granted | Suspected) and old and held is None:
-            if answer.lease.sandbox_id != old.sandbox_id:
-                raise BrokenPromiseError(1, f"{answer} although there is {old}")
+        live = old is not None and old.state == "ready" and not self._may_be_over(old, step.now_ms)
+        if live and isinstance(answer, Creation) and not _shows(step.fields["lost"], old):
+            raise BrokenPromiseError(1, f"{answer} although there is {old}")
+        granted = answer.lease if isinstance(answer, Granted | Suspected) else None
+        if granted and old and held is None and granted.sandbox_id != old.sandbox_id:
+            raise BrokenPromiseError(1, f"{answer} although there is {old}")
         if isinstance(answer, Busy) and held and step.now_ms >= held.deadline_ms:
             raise BrokenPromiseError(2, f"{answer} although {held} has lapsed")
 
@@ -220,13 +240,14 @@ class LeasePromises:
         creation = step.fields.get("creation")
         if creation is None or self._holds(creation) or creation.sandbox_id in self._unsure:
             return
-        if step.method in ("renew", "commit") and not isinstance(step.answer, CreationLostError):
-            # A repeat by who committed changes nothing.
-            if self._committed.get(creation.sandbox_id) != creation.attempt:
-                raise BrokenPromiseError(3, f"{step.method} of a late {creation}")
+        # A repeat by who committed changes nothing.
+        again = self._committed.get(creation.sandbox_id) == creation.attempt
+        refused = step.method == "abandon" or isinstance(step.answer, CreationLostError)
+        if not refused and not again:
+            raise BrokenPromiseError(3, f"{step.method} of a late {creation}")
         for old in step.before.leases.values():
             new = step.after.leases.get(old.thread)
-            if new != old and not self._is_over(old, step.now_ms):
+            if new != old and not self._may_be_over(old, step.now_ms):
                 raise BrokenPromiseError(3, f"{old} became {new} by a late {step.method}")
 
     def _nothing_leaks(self, step: Step) -> None:
@@ -243,7 +264,7 @@ class LeasePromises:
     def _nothing_ends_without_a_cause(self, step: Step) -> None:
         """5, 6, 7: a lease ends by a release, by its time, by a loss, or by its own creator."""
         for old in self._vanished(step):
-            if _reason(step, old) == "expired" and not self._is_over(old, step.now_ms):
+            if _reason(step, old) == "expired" and not self._may_be_over(old, step.now_ms):
                 if old.sandbox_id in self._unsure:
                     continue
                 raise BrokenPromiseError(5, f"{step.method} ended {old} before its time")
@@ -282,7 +303,7 @@ class LeasePromises:
         if step.method not in _VERDICTS or seen is None:
             return
         old = step.before.leases.get(seen.thread)
-        if old is None or old.placement is None or self._is_over(old, step.now_ms):
+        if old is None or old.placement is None or self._may_be_over(old, step.now_ms):
             return
         same = _shows(seen, old)
         new = step.after.leases.get(seen.thread)
@@ -342,11 +363,10 @@ class LeasePromises:
 
 def _reason(step: Step, old: Lease) -> str:
     """Return how a lease ended in a step."""
-    if step.method == "release" and step.fields["thread"] == old.thread:
-        if step.fields["sandbox_id"] in (None, old.sandbox_id) and isinstance(
-            step.answer, Released
-        ):
-            return "expired" if step.answer.already and step.times == 1 else "released"
+    named = step.fields.get("sandbox_id") in (None, old.sandbox_id)
+    mine = named and step.fields.get("thread") == old.thread
+    if step.method == "release" and mine and isinstance(step.answer, Released):
+        return "expired" if step.answer.already and step.times == 1 else "released"
     if step.method == "lose" and step.fields["lease"].sandbox_id == old.sandbox_id:
         return "lost"
     if step.method == "acquire" and _shows(step.fields["lost"], old):
@@ -356,9 +376,11 @@ def _reason(step: Step, old: Lease) -> str:
     return "expired"
 
 
-def _shows(seen: Lease | None, lease: Lease) -> bool:
+def _shows(seen: Lease | None, lease: Lease | None) -> bool:
     """Return whether `seen` shows this very process of a sandbox."""
-    return seen is not None and (seen.sandbox_id, seen.boot_id) == (lease.sandbox_id, lease.boot_id)
+    if seen is None or lease is None:
+        return False
+    return (seen.sandbox_id, seen.boot_id) == (lease.sandbox_id, lease.boot_id)
 
 
 def _has_news(lease: Lease | None) -> bool:

@@ -43,8 +43,8 @@ SEQUENCES = int(os.environ.get("ONESEEK_FAULTS_SEQUENCES", "300"))
 TERMS = LeaseTerms(creation_ms=3004, idle_ms=2005, max_sandboxes=5, max_request_ids=3)
 RETIRING = dataclasses.replace(TERMS, lifetime_ms=8006)
 STEP_MS = 100
-THREADS = st.sampled_from([Thread("s", "a"), Thread("s", "b"), Thread("s:a", "")])
-ATTEMPTS = st.sampled_from([f"attempt-{number}" for number in range(5)])
+THREADS = st.sampled_from([Thread("s", "a"), Thread("s:a", "")])
+ATTEMPTS = st.sampled_from([f"attempt-{number}" for number in range(3)])
 PINS = st.sampled_from(["pin-0", "pin-1"])
 TELLERS = st.sampled_from(["teller-0", "teller-1"])
 REQUESTS = st.sampled_from([None, None, *"abcd"])
@@ -91,11 +91,11 @@ class LeaseMachine(RuleBasedStateMachine):
 
         return self.loop.run_until_complete(step())
 
-    @rule(seconds=st.sampled_from([0.1, 0.3, 0.5, 1, 2.2, 3.5]))
+    @rule(seconds=st.sampled_from([0.1, 0.5, 1, 2.2, 2.2, 3.5]))
     def later(self, seconds):
         self.stores.time_ms += int(1000 * seconds)
 
-    @rule(seconds=st.sampled_from([-20, -3, -1, 0, 1, 60]))
+    @rule(seconds=st.sampled_from([-20, -1, 0, 0, 0, 60]))
     def clock_jumps(self, seconds):
         self.jumps += 1
         self.stores.time_ms += 1000 * seconds + 10 * (self.jumps % 10)
