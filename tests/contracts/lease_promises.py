@@ -149,6 +149,10 @@ class LeasePromises:
         if step.method == "commit" and isinstance(found, Lease):
             self._committed[found.sandbox_id] = step.fields["creation"].attempt
             self._creations.pop(found.thread, None)
+        for lease in step.after.leases.values():
+            # Committed, or lapsed: a clock that is set back makes it no creation again.
+            if lease.state == "ready":
+                self._creations.pop(lease.thread, None)
         self._note_pins(step)
         for sandbox_id, pins in self._pins.items():
             holding = {pin: until for pin, until in pins.items() if until > step.now_ms}
