@@ -135,17 +135,18 @@ def hint_for(
     """Return what went wrong with a command and what to do, where that can be told."""
     out_of_memory = oom_kills > 0 or killed_by == "out_of_memory"
     failed = killed_by is None and exit_code != 0 and not ended
-    if not (network or out_of_memory) and (failed or killed_by == "timeout"):
-        if _speaks_of_network(stderr):
-            return _WITHOUT_NETWORK
-    hints = [_HINTS[killed_by].format(limit=process_limit)] if killed_by in _HINTS else []
+    may_miss_network = not (network or out_of_memory) and (failed or killed_by == "timeout")
+    if may_miss_network and _speaks_of_network(stderr):
+        return _WITHOUT_NETWORK
+    hint = _HINTS.get(killed_by or "", "")
+    hints = [hint.format(limit=process_limit)] if hint else []
     if killed_by == "timeout":
         hints = [
             f"The command was ended after {timeout_seconds:g} s with everything it had started. "
             f"Raise timeout_seconds (up to {max_timeout_seconds}), or start it in the background: "
             f"'cmd > log 2>&1 &'.{'' if network else _NOT_THAT}"
         ]
-    if out_of_memory and killed_by not in _HINTS:
+    if out_of_memory and not hint:
         hints.append(_memory_hint(memory_limit, oom_kills))
     if ended and not hints:
         names = ", ".join(f"{count} × {printable(name)}" for name, count in ended.items())
