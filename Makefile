@@ -30,7 +30,7 @@ bench: $(VENV)/dev.stamp  ## measure, and print the aims beside the figures (ON=
 	@$(PY) bench/$(or $(ON),run).py $(ARGS)
 
 faults: $(VENV)/dev.stamp  ## run everything under faults (ONESEEK_FAULTS_SIMULATED: so many schedules)
-	@$(PY) -m pytest -m faults tests/faults $(ARGS)
+	@$(PY) -m pytest -m faults tests/faults tests/contracts $(ARGS)
 
 e2e: $(VENV)/dev.stamp  ## run the tests that need a cluster and a deployment on it (KUBECONFIG)
 	@$(PY) -m pytest -m e2e tests/kubernetes tests/e2e tests/manifests $(ARGS)

@@ -273,3 +273,14 @@ def test_a_history_is_stored_and_judged_again(tmp_path):
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert told.returncode == 1
     assert re.search(r"3 calls, 1 findings\n  files \(t\): #3 read_file", told.stdout), told
+
+
+def test_the_documentation_says_what_cannot_hold_and_nothing_else():
+    text = (ROOT / "docs" / "reliability.md").read_text("utf-8")
+    rows = re.findall(
+        r"^\| (`\w+`(?: and `\w+`)*) \| `(\w+)` \| [\d, ]+ \| (.*) \|$", text, re.MULTILINE
+    )
+    told = {(tuple(re.findall(r"\w+(?=`)", faults)), name): why for faults, name, why in rows}
+    assert told == {
+        (f, name): why for f, names in CANNOT_HOLD.items() for name, why in names.items()
+    }

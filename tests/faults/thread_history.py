@@ -63,8 +63,11 @@ class ThreadHistory:
         if any(start <= fault["at"] <= end for fault in self.faults(*ENDS)):
             return True
         # One that says `already` may have ended it: its first answer may have been lost inside.
-        if any(call.began <= end and call.ended >= start for call in self.of("release")):
-            return True
+        # One whose store did not answer may have reached it, and take effect long after.
+        for call in self.of("release"):
+            until = inf if call.code == "store_unavailable" else call.ended
+            if call.began <= end and until >= start:
+                return True
         return any(since <= end and until >= start for since, until in self.idle_times())
 
     def idle_times(self) -> Iterator[tuple[float, float]]:

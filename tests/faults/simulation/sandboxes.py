@@ -172,7 +172,11 @@ class SimulatedWorkers:
         del idle_ms
         return await self._call(lease, lambda _: Health(commands=0, processes=0))
 
-    async def execute(self, lease: Lease, request: dict[str, Any]) -> AsyncGenerator[Exit, None]:
+    async def execute(
+        self, lease: Lease, request: dict[str, Any], *, live_bytes: int = 0
+    ) -> AsyncGenerator[Exit, None]:
+        del live_bytes  # nothing here prints
+
         def run(guest: Guest) -> Exit:
             request_id = request["request_id"]
             if request_id not in guest.commands:
