@@ -121,8 +121,9 @@ class LeasePromises:
         fresh = LeasePromises(self._terms)
         for lease in view.leases.values():
             fresh._unsure.add(lease.sandbox_id)
-            if uid := self._uids.get(lease.sandbox_id):
-                fresh._uids[lease.sandbox_id] = uid
+            # A creation of then may not have had a sandbox yet.
+            if lease.placement:
+                fresh._uids[lease.sandbox_id] = lease.placement.uid
         self.__dict__.update(fresh.__dict__)
 
     def uid_of(self, sandbox_id: str) -> str | None:

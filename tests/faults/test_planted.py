@@ -10,7 +10,7 @@ from tests.faults.checker import check
 from tests.faults.planted.faults import PLANTED
 from tests.faults.simulation.schedule import simulate
 
-SEQUENCES = 150
+SEQUENCES = 1000
 SCHEDULES = 150
 
 
@@ -33,7 +33,7 @@ def test_a_planted_fault_is_caught(planted, monkeypatch):
 
 
 def test_without_a_planted_fault_the_same_model_finds_nothing():
-    run_model("", SEQUENCES, 50, stores=MemoryAlone, shrink=False)
+    run_model("", 150, 50, stores=MemoryAlone, shrink=False)
 
 
 def test_every_promise_has_a_planted_fault():
