@@ -68,6 +68,13 @@ class _Relay:
 
         return relay
 
+    @asynccontextmanager
+    async def acquiring(
+        self, request: models.AcquireRequest, caller: object
+    ) -> AsyncIterator[models.AcquireAnswer]:
+        del caller
+        yield await self._sandboxes.acquire(**_fields(request))
+
     async def list_sandboxes(self, caller: object) -> models.ListSandboxesAnswer:
         del caller
         return await self._sandboxes.list_sandboxes()
