@@ -107,7 +107,7 @@ def _of_container(container: Resource) -> str:
         )
     if why in _HOPELESS:
         return f"Its container cannot be started ({why}): {_sentence(message)}"
-    return ""
+    return _again(container).strip()  # kubelet may have forgotten how the one before ended
 
 
 def _again(container: Resource) -> str:

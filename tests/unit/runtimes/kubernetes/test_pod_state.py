@@ -66,6 +66,11 @@ def test_a_restart_in_place_is_told_with_its_cause(end):
     assert ("memory" if end == "OOMKilled" else "137") in told
 
 
+@pytest.mark.finding(21)
+def test_a_restart_is_told_also_when_the_cluster_forgot_its_cause():
+    assert "restarts so far: 1" in pod_state.reason(_pod(restarts=1), [])
+
+
 def test_the_first_failed_pull_is_waited_for():
     assert not pod_state.ended(_pod("Pending", state=_waiting("ErrImagePull")))
 
