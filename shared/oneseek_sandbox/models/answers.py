@@ -61,7 +61,8 @@ class ExecuteAnswer(_Answer):
         exit_code: The shell's; 128 + n when signal n ended it, 124 when time ran out.
         timed_out: It was ended because its time was over; output until then is here.
         killed_by: None, or why it was ended from outside: `timeout`, `cancelled`,
-            `out_of_memory`, `monitor_killed`, `process_limit`, `disk_limit`.
+            `out_of_memory`, `monitor_killed`, `process_limit`, `disk_limit`; later versions may
+            have more.
         oom_kills: How many processes the kernel killed in this sandbox while the command ran, since
             its memory limit was reached: also in the middle of a pipeline that exits with 0. 0 where
             the kernel's count cannot be seen.
@@ -80,12 +81,7 @@ class ExecuteAnswer(_Answer):
     stderr: str
     encoding: Encoding = "utf-8"
     timed_out: bool
-    killed_by: (
-        Literal[
-            "timeout", "cancelled", "out_of_memory", "monitor_killed", "process_limit", "disk_limit"
-        ]
-        | None
-    )
+    killed_by: str | None
     oom_kills: int = 0
     stdout_truncated: bool
     stderr_truncated: bool

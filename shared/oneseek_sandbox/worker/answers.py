@@ -45,6 +45,8 @@ _FENCING_CODES: Final = {"restarted", "stale_generation", "bad_token", "unclaime
 Count = Annotated[int, Field(ge=0, le=2**62)]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
+# A word of ours, or one that only a newer worker knows: it says how a command ended, no more.
+_Reason = Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,31}$")]
 
 _MAX_ENDED: Final = 32
 
@@ -96,12 +98,7 @@ class Exit(_Answer):
 
     exit_code: Annotated[int, Field(ge=-1, le=255)]
     timed_out: bool
-    killed_by: (
-        Literal[
-            "timeout", "cancelled", "out_of_memory", "monitor_killed", "process_limit", "disk_limit"
-        ]
-        | None
-    )
+    killed_by: _Reason | None
     oom_kills: Count = 0
     duration_ms: Count
     background: bool
