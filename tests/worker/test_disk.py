@@ -103,6 +103,15 @@ def test_a_write_that_would_pass_the_limit_is_refused_and_leaves_nothing(limited
     assert limited.output("ls -A") == "half\n"
 
 
+def test_a_replace_that_would_pass_the_limit_is_refused_and_leaves_the_file(limited):
+    limited.write("file", b"a" * 1000)
+    fields = {"old": "a", "new": "b" * (LIMIT // 500), "replace_all": True}
+    with pytest.raises(Refused) as error:
+        limited.client.call("/replace", path=f"{limited.root}/file", **fields)
+    assert error.value.code == "disk_full"
+    assert limited.output("ls -A; tr -d a < file | wc -c") == "file\n0\n"
+
+
 def test_a_file_that_is_written_again_and_again_counts_once(limited):
     for _ in range(6):
         limited.write("third", bytes(LIMIT // 3))

@@ -146,6 +146,17 @@ def test_threads_and_bombs_pass_it_too(unbounded: Client, command: str) -> None:
 
 
 @pytest.mark.finding(13)
+def test_many_threads_weigh_more_than_the_few_processes_left_behind(unbounded: Client) -> None:
+    unbounded.execute("for i in 1 2 3; do sleep 1000 >/dev/null 2>&1 & done")
+    threads = (
+        "python3 -c 'import threading, time\n"
+        "for _ in range(100): threading.Thread(target=time.sleep, args=(1000,)).start()'"
+    )
+    assert unbounded.execute(threads, timeout_ms=10_000)["killed_by"] == "process_limit"
+    assert unbounded.call("/health", "GET")["processes"] == 3
+
+
+@pytest.mark.finding(13)
 def test_what_was_left_behind_passes_it_too(unbounded: Client) -> None:
     unbounded.execute("(sleep 0.5; " + SLEEPERS.format("wait") + ") >/dev/null 2>&1 &")
     wait_until(lambda: unbounded.execute("true").get("ended"), seconds=20)

@@ -101,6 +101,7 @@ COUNT_SHARE = 20  # at most one part of so many of our time goes into counting p
 COMMAND_NICENESS = 10
 MAX_ENDED_NAMES = 16
 MAX_STARTS = 3
+AT_ONCE = frozenset(("monitor_killed", "process_limit", "disk_limit"))  # ended without a grace
 EVERYTHING = "*"  # in place of a request_id, when all processes are to end
 DISK_LOOK_SECONDS = 0.1  # while a command runs; what a look costs is one statfs
 DISK_SHORTEST_SECONDS = 0.01
@@ -1116,6 +1117,7 @@ class Draft:
         self.fd = os.open(self.name, flags, 0o600, dir_fd=directory)
         self._names.add(self.name)
         self._hash = sha256()
+        self.meter: Callable[[int], None] | None = None  # for what no body has announced
         self.size = 0
 
     def __enter__(self) -> Self:
@@ -1134,6 +1136,8 @@ class Draft:
 
     def write(self, data: bytes) -> None:
         """Add bytes."""
+        if self.meter is not None:
+            self.meter(len(data))
         write_all(self.fd, data)
         self._hash.update(data)
         self.size += len(data)
@@ -1228,9 +1232,12 @@ class Survey:
 class Files:
     """The file operations. Each gives way to other tasks between chunks."""
 
-    def __init__(self, scheduler: Scheduler, workspace: Workspace) -> None:
+    def __init__(
+        self, scheduler: Scheduler, workspace: Workspace, meter: Callable[[int], None]
+    ) -> None:
         self._workspace = workspace
         self._locks = Locks(scheduler)
+        self._meter = meter
         self._drafts: set[bytes] = set()
 
     async def sweep(self) -> None:
@@ -1342,6 +1349,7 @@ class Files:
                     "most; change it with a command, for example sed -i.",
                 )
             with Draft(place.directory, self._drafts) as draft:
+                draft.meter = self._meter
                 survey = Survey()
                 for chunk in Source(fd).chunks():
                     survey.feed(chunk)
@@ -1705,8 +1713,10 @@ class Disk:
             else:
                 await self.busy.wait(time.monotonic() + DISK_CALM_SECONDS)
             growth = self._growth
-            if await self._is_too_much():
-                await commands.stop_all("disk_limit")
+            # Without a descriptor just now it looks again later; it must not end for that.
+            with contextlib.suppress(OSError):
+                if await self._is_too_much():
+                    await commands.stop_all("disk_limit")
 
     def _pause(self) -> float:
         left = self._free - self._floor
@@ -2545,8 +2555,7 @@ class Command:
             await self._settle()
         else:
             reason = self._reason(in_time=in_time)
-            at_once = reason in ("monitor_killed", "process_limit", "disk_limit")
-            grace = 0.0 if at_once else self.spec.grace_ms / 1000
+            grace = 0.0 if reason in AT_ONCE else self.spec.grace_ms / 1000
             await self._end_processes(grace)
         self._finish(reason)
 
@@ -2573,6 +2582,8 @@ class Command:
             send_signal(self.processes(), signal.SIGTERM, signal.SIGCONT)
         deadline = time.monotonic() + grace
         while time.monotonic() < deadline and self.processes():
+            if self._stopped_for in AT_ONCE:  # since; everything is stopped for that already
+                break
             await self.changed.wait(min(deadline, time.monotonic() + 0.02))
         await self._commands.kill(self.processes)
         await self._until(lambda: self.monitor == 0, time.monotonic() + 0.5)
@@ -2819,9 +2830,14 @@ class Commands:
     async def _end_largest(self) -> None:
         """End what passes the limit, where the kernel does not refuse it: in pods, above all."""
         stop_everything()
-        sizes = {command: len(command.processes()) for command in self.running}
+        processes = read_processes()
+
+        def threads(pids: Iterable[int]) -> int:
+            return sum(processes[pid].threads for pid in pids if pid in processes)
+
+        sizes = {command: threads(command.processes()) for command in self.running}
         largest = max(sizes, key=lambda command: sizes[command], default=None)
-        if largest is not None and sizes[largest] >= len(self._leftovers()):
+        if largest is not None and sizes[largest] >= threads(self._leftovers()):
             largest.stop("process_limit")
             while not largest.finished:
                 await largest.changed.wait()
@@ -3298,9 +3314,9 @@ class Worker:
         self._claim = Claim(options.marker, options.uid)
         self._workspace = Workspace(options.workspace)
         self._commands = Commands(self.scheduler, self._workspace, options)
-        self._files = Files(self.scheduler, self._workspace)
         limit, floor = options.disk_limit, options.disk_floor
         self._disk = Disk(self.scheduler, self._workspace.root, limit, floor)
+        self._files = Files(self.scheduler, self._workspace, self._disk.take)
         self._tmp = Disk(self.scheduler, b"/tmp", options.tmp_limit)
         self._once = OnceTable()
         self._connections: set[Connection] = set()
