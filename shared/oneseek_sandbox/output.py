@@ -142,7 +142,7 @@ def hint_for(
     hints = [hint.format(limit=process_limit)] if hint else []
     if killed_by == "timeout":
         hints = [
-            f"The command was ended after {timeout_seconds:g} s with everything it had started. "
+            f"The command timed out after {timeout_seconds:g} s; it and its child processes were killed. "
             f"Raise timeout_seconds (up to {max_timeout_seconds}), or start it in the background: "
             f"'cmd > log 2>&1 &'.{'' if network else _NOT_THAT}"
         ]

@@ -107,7 +107,7 @@ async def test_a_command_that_fails_was_done_and_its_answer_is_there_for_program
 async def test_a_command_that_names_no_limit_has_the_settings(sandbox):
     tools = SandboxTools(sandbox, BackendSettings(sandbox_timeout_seconds=0.5))
     text = await tools.call("sandbox_execute", {"command": "echo begun; sleep 50"})
-    assert text.startswith("exit code: 124 (ended after 0.5 s, its time was over)\nbegun\n[")
+    assert text.startswith("exit code: 124 (timed out after 0.5 s)\nbegun\n[")
     assert "Raise timeout_seconds" in text
 
 

@@ -72,7 +72,7 @@ def test_the_doctor_tests_this_machine(tmp_path):
     told = run("doctor", PROVISIONER_HOME=str(tmp_path))
     assert told.returncode == 0, told.stdout + told.stderr
     assert "network" in told.stdout
-    assert "isolated as they must be" in told.stdout
+    assert "isolated as required" in told.stdout
 
 
 def test_the_doctor_says_what_to_do_where_sandboxes_cannot_be(tmp_path):
@@ -106,9 +106,9 @@ def test_the_doctor_names_what_fails_and_prints_the_mend_as_it_is(capsys, monkey
     monkeypatch.setattr(assembly, "build_runtime", lambda settings: Runtime())
     assert diagnose(Settings()) == 1
     printed = capsys.readouterr().out
-    assert "To mend no tracing:\n  a\n    b\n" in printed
+    assert "To fix no tracing:\n  a\n    b\n" in printed
     assert "apt-get install passt" in printed
-    assert "Sandboxes are not isolated as they must be: no tracing.\n" in printed
+    assert "Sandboxes are not isolated as required: no tracing.\n" in printed
 
 
 def test_the_banner_is_the_first_thing_printed(server):

@@ -45,7 +45,7 @@ def test_without_a_key_it_listens_on_loopback_only(tmp_path):
 
 async def test_without_a_key_everybody_on_this_machine_is_the_operator(open_client, open_server):
     assert (await open_client.get("/v1/sandbox")).status_code == 200
-    assert "this machine only" in open_server.log.read_text()
+    assert "loopback only" in open_server.log.read_text()
 
 
 @pytest.mark.parametrize(

@@ -126,9 +126,9 @@ def replaced(answer: ReplaceAnswer) -> str:
 def _status(answer: ExecuteAnswer) -> str:
     status = f"exit code: {answer.exit_code}"
     if answer.killed_by == "timeout" or answer.timed_out:
-        return f"{status} (ended after {answer.duration_ms / 1000:.1f} s, its time was over)"
+        return f"{status} (timed out after {answer.duration_ms / 1000:.1f} s)"
     if answer.killed_by:
-        return f"{status} (ended from outside: {answer.killed_by.replace('_', ' ')})"
+        return f"{status} (killed: {answer.killed_by.replace('_', ' ')})"
     return status
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 import select
 import stat
@@ -212,8 +211,8 @@ def _write(output: TextIO, data: bytes) -> None:
 
 def _explain(answer: dict[str, Any]) -> None:
     if answer["killed_by"] == "timeout":
-        note(f"ended after {answer['duration_ms'] / 1000:g} s: its time was over (--timeout)")
+        note(f"timed out after {answer['duration_ms'] / 1000:g} s (--timeout)")
     elif answer["killed_by"]:
-        note(f"ended from outside: {json.dumps(answer['killed_by'])}")
+        note(f"killed after {answer['duration_ms'] / 1000:g} s: {answer['killed_by']}")
     if answer.get("hint"):
         note(answer["hint"])

@@ -40,7 +40,7 @@ def doctor(
         bool, typer.Option("--cluster", help="Look from inside two pods of the cluster.")
     ] = False,
 ) -> None:
-    """Test what is isolated here, and how to mend what is not."""
+    """Test what is isolated on this machine, and say how to fix what is not."""
     raise typer.Exit(diagnose(_cluster_settings() if cluster else read_settings()))
 
 
@@ -110,7 +110,7 @@ def banner(settings: Settings, url: str) -> str:
     user = "user id, " if os.geteuid() == 0 and settings.runtime != "docker" else ""
     network = "no network" if settings.network == "off" else "a network of its own"
     lines = [
-        f"oneseek-sandbox {__version__} serves at {url}",
+        f"oneseek-sandbox {__version__} listening on {url}",
         f"  sandboxes  each with its own {user}processes and files, and {network}",
         "  isolation  tested just now; oneseek-sandbox doctor shows each point",
         f"  state      {settings.home}",
@@ -136,9 +136,9 @@ def diagnose(settings: Settings) -> int:
     failed = [check for check in checks if check.required and not check.passed]
     if failed:
         names = ", ".join(check.name for check in failed)
-        print_line(f"Sandboxes are not isolated as they must be: {names}.")
+        print_line(f"Sandboxes are not isolated as required: {names}.")
         return EXIT_ERROR
-    print_line("Sandboxes here are isolated as they must be.")
+    print_line("Sandboxes here are isolated as required.")
     return 0
 
 
@@ -178,7 +178,7 @@ def _print_checks(checks: list[Check]) -> None:
         if not check.passed and check.mend:
             mends.setdefault(check.mend, []).append(check.name)
     for mend, names in mends.items():
-        print_line(f"\nTo mend {', '.join(names)}:\n  " + mend.replace("\n", "\n  "))
+        print_line(f"\nTo fix {', '.join(names)}:\n  " + mend.replace("\n", "\n  "))
     print_line()
 
 
@@ -196,7 +196,7 @@ def _store(settings: Settings) -> str:
 def _without_key(settings: Settings) -> str:
     if settings.allow_no_key:
         return "none, as PROVISIONER_ALLOW_NO_KEY allows: whoever reaches this port may use it"
-    return "none: this machine only. Set PROVISIONER_API_KEY to have one."
+    return "none (loopback only); set PROVISIONER_API_KEY to require one"
 
 
 def _curl(url: str, *, has_key: bool) -> str:

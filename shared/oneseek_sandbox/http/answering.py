@@ -45,7 +45,7 @@ def as_error(error: Exception) -> SandboxError:
     if isinstance(error, ConfigurationError):
         log.error("%s", error)
         return ConfigurationError(
-            "This server is not set up right and serves nothing. Its log says how to mend it, "
+            "This server is misconfigured and is not serving requests. Its log says how to fix it, "
             f"under trace id {current_trace_id()}."
         )
     if isinstance(error, SandboxError):

@@ -79,13 +79,13 @@ def test_a_command_whose_time_was_over_says_so_first_and_what_to_do_last():
         exit_code=124, timed_out=True, killed_by="timeout", duration_ms=2004, hint="Give more."
     )
     lines = shaping.executed(answer, MOST).splitlines()
-    assert lines[0] == "exit code: 124 (ended after 2.0 s, its time was over)"
+    assert lines[0] == "exit code: 124 (timed out after 2.0 s)"
     assert lines[-1] == "[Give more.]"
 
 
 def test_a_killed_command_says_by_what():
     text = shaping.executed(ended(exit_code=137, killed_by="out_of_memory"), MOST)
-    assert text.startswith("exit code: 137 (ended from outside: out of memory)\n")
+    assert text.startswith("exit code: 137 (killed: out of memory)\n")
 
 
 def test_background_processes_and_bytes_are_told():

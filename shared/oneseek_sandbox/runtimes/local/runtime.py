@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 _THREADS = 16
 _MEND_DISK = """\
-Release sandboxes that are not needed (`oneseek-sandbox list` shows when each was used), delete what
+Release sandboxes that are not needed (`oneseek-sandbox status` shows when each was used), delete what
 else fills the disk, or give a larger one. docs/reliability.md has a section "Disk full"."""
 _MEND_DAMAGED = """\
 The records of these sandboxes cannot be understood, usually after a power cut. Their threads get
