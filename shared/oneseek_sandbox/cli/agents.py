@@ -28,7 +28,7 @@ _STOPS = (signal.SIGTERM, signal.SIGINT)
 _Thread = Annotated[
     str | None,
     typer.Option(
-        "--thread", "-t", metavar="ID", help="The thread of all; else each session has its own."
+        "--thread", "-t", metavar="ID", help="Use one thread for every session (default: one each)."
     ),
 ]
 _McpKey = Annotated[
@@ -92,7 +92,7 @@ def mcp(
     scope: Scope = None,
     release: Annotated[
         bool,
-        typer.Option("--release", help="End the sandboxes with the server; else when they idle."),
+        typer.Option("--release", help="Release sandboxes on exit (default: let them idle out)."),
     ] = False,
     host: Annotated[str, typer.Option(help="With http: where to listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="With http.")] = 8003,

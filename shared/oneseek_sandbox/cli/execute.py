@@ -50,22 +50,25 @@ def execute(
     thread: Thread = None,
     scope: Scope = None,
     sandbox: Sandbox = None,
-    cwd: Annotated[str | None, typer.Option(metavar="DIR", help="Where, absolute.")] = None,
+    cwd: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Working directory (absolute path).")
+    ] = None,
     env: Annotated[
         list[str] | None, typer.Option("--env", "-e", metavar="NAME=VALUE", help="May be repeated.")
     ] = None,
     timeout: Annotated[
-        float | None, typer.Option(metavar="SECONDS", min=0.1, help="Left out, 30.")
+        float | None,
+        typer.Option(metavar="SECONDS", min=0.1, help="Time limit of the command; default: 30."),
     ] = None,
     stdin: Annotated[
         str | None,
         typer.Option(
             metavar="FILE",
-            help="File for the command's stdin; - for this program's (default: what is piped in).",
+            help="File for the command's stdin; - for this process's stdin (default: what is piped in).",
         ),
     ] = None,
     no_stdin: Annotated[
-        bool, typer.Option("--no-stdin", "-n", help="Leave this program's stdin alone.")
+        bool, typer.Option("--no-stdin", "-n", help="Do not read this process's stdin.")
     ] = False,
     max_output_bytes: Annotated[
         int | None,

@@ -45,9 +45,7 @@ Key = Annotated[
         "does not show it.",
     ),
 ]
-Thread = Annotated[
-    str | None, typer.Option("--thread", "-t", metavar="ID", help="The thread whose sandbox it is.")
-]
+Thread = Annotated[str | None, typer.Option("--thread", "-t", metavar="ID", help="Thread ID.")]
 Scope = Annotated[
     str | None, typer.Option("--scope", metavar="NAME", help="Tenant or user of the thread.")
 ]
@@ -62,7 +60,7 @@ IdleTimeout = Annotated[
         metavar="SECONDS",
         min=1,
         max=86_400,
-        help="End it when unused for so long; left out, the server's setting.",
+        help="Idle time after which the sandbox ends (default: the server's setting).",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the server's answer as JSON.")]

@@ -24,7 +24,7 @@ __all__ = ["acquire", "cleanup", "end_all", "release", "status"]
 
 
 def acquire(
-    thread: Annotated[str, typer.Option("--thread", "-t", metavar="ID", help="Whose sandbox.")],
+    thread: Annotated[str, typer.Option("--thread", "-t", metavar="ID", help="Thread ID.")],
     scope: Scope = None,
     idle_timeout: IdleTimeout = None,
     as_json: AsJson = False,

@@ -26,7 +26,7 @@ __all__ = ["banner", "diagnose", "doctor", "read_settings", "serve", "start"]
 
 def serve(
     host: Annotated[str | None, typer.Option(help="Over PROVISIONER_HOST.")] = None,
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Over PORT.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Overrides PORT.")] = None,
 ) -> None:
     """Serve sandboxes on this machine.
 
