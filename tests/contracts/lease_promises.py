@@ -139,9 +139,12 @@ class LeasePromises:
             if lease.placement:
                 self._uids[lease.sandbox_id] = lease.placement.uid
         for lease in self._vanished(step):
+            reason = _reason(step, lease)
+            if reason == "released" and self._may_be_over(lease, step.now_ms):
+                reason = "either"  # the release met it, or it was over before
             # Of a creation that nobody was given nothing is remembered.
-            if lease.sandbox_id in self._uids or _reason(step, lease) == "released":
-                self._ends[lease.sandbox_id] = (lease.thread, _reason(step, lease))
+            if lease.sandbox_id in self._uids or reason == "released":
+                self._ends[lease.sandbox_id] = (lease.thread, reason)
             self._creations.pop(lease.thread, None)
         if (isinstance(found, Creation) and step.fields.get("creation") is None) or (
             isinstance(found, Creation) and self._holds(step.fields["creation"])
@@ -223,7 +226,9 @@ class LeasePromises:
             if not same and not isinstance(answer, Busy):
                 raise BrokenPromiseError(1, f"{answer} while {held} is under way")
         live = old is not None and old.state == "ready" and not self._may_be_over(old, step.now_ms)
-        if live and isinstance(answer, Creation) and not _shows(step.fields["lost"], old):
+        lost = step.fields["lost"]  # what it may judge is another promise
+        judged = lost is not None and old is not None and lost.sandbox_id == old.sandbox_id
+        if live and isinstance(answer, Creation) and not judged:
             raise BrokenPromiseError(1, f"{answer} although there is {old}")
         granted = answer.lease if isinstance(answer, Granted | Suspected) else None
         if granted and old and held is None and granted.sandbox_id != old.sandbox_id:

@@ -141,6 +141,12 @@ class LeaseMachine(RuleBasedStateMachine):
         answer = self.call("acquire", thread, seen={"thread": thread}, **fields)
         return self.commit(answer, {}, 0, 1) if isinstance(answer, Creation) else multiple()
 
+    @rule(target=leases, lease=leases, attempt=ATTEMPTS)
+    def start_again(self, lease, attempt):
+        """Restart and commit: another process in the same sandbox, and leases of the one before."""
+        answer = self.call("restart", lease, attempt=attempt, seen={"lease": lease})
+        return self.commit(answer, {}, 0, 1) if isinstance(answer, Creation) else multiple()
+
     @rule(target=ids, lease=leases)
     def name(self, lease):
         return lease.sandbox_id

@@ -10,6 +10,7 @@ from tests.faults.checker import check
 from tests.faults.planted.faults import PLANTED
 from tests.faults.simulation.schedule import simulate
 
+pytestmark = pytest.mark.faults
 SEQUENCES = 1000
 SCHEDULES = 150
 
@@ -28,7 +29,7 @@ def test_a_planted_fault_is_caught(planted, monkeypatch):
         assert any(
             planted.promise in finding.promises
             for seed in range(SCHEDULES)
-            for finding in check(simulate(seed))
+            for finding in check(simulate(seed, *planted.faults))
         )
 
 

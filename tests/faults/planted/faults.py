@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final, Literal
 
 import pytest
+from tests.faults.simulation.disturbing import Fault, empty_store
 
 from oneseek_sandbox import cleanup
 from oneseek_sandbox.leases.book import LeaseBook
@@ -27,11 +28,13 @@ class Planted:
 
     Attributes:
         caught_by: The model of the lease, or the simulation.
+        faults: What the simulation is disturbed by; nothing for what its seeds draw.
     """
 
     promise: int
     plant: Callable[[Patch], None]
     caught_by: Literal["model", "simulation"]
+    faults: tuple[Fault, ...] = ()
 
 
 def two_creations(patch: Patch) -> None:
@@ -135,6 +138,6 @@ PLANTED: Final = [
     Planted(5, pins_hold_nothing, "model"),
     Planted(6, ends_are_forgotten, "model"),
     Planted(7, any_boot, "model"),
-    Planted(8, orphans_for_want_of_a_lease, "simulation"),
+    Planted(8, orphans_for_want_of_a_lease, "simulation", (empty_store,)),
     Planted(9, one_delays_all, "model"),
 ]

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from tests.faults.simulation.world import World
 
-__all__ = ["some_faults"]
+__all__ = ["Fault", "empty_store", "some_faults"]
 
 Fault = Callable[[World], Any]
 
@@ -69,7 +69,7 @@ async def _bad_weather(world: World, where: str, **values: Any) -> None:
     weather.clear()
 
 
-async def _empty_store(world: World) -> None:
+async def empty_store(world: World) -> None:
     world.recorder.fault("store_emptied")
     world.empty_store()
 
@@ -108,7 +108,7 @@ _FAULTS: Final[list[Fault]] = [
     _store_away,
     _runtime_away,
     _cut_workers,
-    _empty_store,
+    empty_store,
     _roll_back_store,
     _jump_clock,
     _kill_worker,

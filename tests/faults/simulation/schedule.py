@@ -9,7 +9,7 @@ from typing import Any, Final
 from tests.faults.checker import Finding, check
 from tests.faults.history import History
 from tests.faults.simulation.calling import PATHS, Agent
-from tests.faults.simulation.disturbing import some_faults
+from tests.faults.simulation.disturbing import Fault, some_faults
 from tests.faults.simulation.virtual import VirtualLoop
 from tests.faults.simulation.world import (
     IDLE_MS,
@@ -32,15 +32,15 @@ _MOST_FAULTS: Final = 15
 _ROUNDS: Final = 12
 
 
-def simulate(seed: int) -> History:
-    """Run one schedule to its end."""
+def simulate(seed: int, *faults: Fault) -> History:
+    """Run one schedule to its end; with the given faults instead of those that the seed draws."""
     chance = Random(seed)
     loop = VirtualLoop()
     loop.set_exception_handler(lambda *_: None)
     world = World(loop, chance, seed=seed)
     with determined(Random(seed + 1)):
         try:
-            loop.run_until_complete(_Schedule(world).run())
+            loop.run_until_complete(_Schedule(world, list(faults)).run())
         finally:
             world.close()
             loop.close()
@@ -53,11 +53,12 @@ def run(seed: int) -> list[Finding]:
 
 
 class _Schedule:
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, faults: list[Fault]) -> None:
         self._world = world
         self._chance = world.chance
         self._written = 0
-        self._faults = some_faults(self._chance)
+        drawn = some_faults(self._chance)
+        self._faults = faults or drawn
 
     async def run(self) -> None:
         """Work under faults; then let everything be seen, ended, and cleaned up."""
