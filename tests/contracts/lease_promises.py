@@ -97,6 +97,7 @@ class LeasePromises:
             BrokenPromiseError: It breaks a promise.
         """
         for judge in (
+            self._another_boot_judges_nothing,
             self._one_creation,
             self._generations_grow,
             self._late_writers_change_nothing,
@@ -104,7 +105,6 @@ class LeasePromises:
             self._nothing_ends_without_a_cause,
             self._idle_means_idle,
             self._an_end_is_remembered,
-            self._another_boot_judges_nothing,
             self._suspects_are_looked_at,
             self._news_are_told_until_heard,
             self._expiry_costs_what_is_due,
@@ -138,14 +138,7 @@ class LeasePromises:
             self._generation = max(self._generation, lease.generation)
             if lease.placement:
                 self._uids[lease.sandbox_id] = lease.placement.uid
-        for lease in self._vanished(step):
-            reason = _reason(step, lease)
-            if reason == "released" and self._may_be_over(lease, step.now_ms):
-                reason = "either"  # the release met it, or it was over before
-            # Of a creation that nobody was given nothing is remembered.
-            if lease.sandbox_id in self._uids or reason == "released":
-                self._ends[lease.sandbox_id] = (lease.thread, reason)
-            self._creations.pop(lease.thread, None)
+        self._note_ends(step)
         if (isinstance(found, Creation) and step.fields.get("creation") is None) or (
             isinstance(found, Creation) and self._holds(step.fields["creation"])
         ):
@@ -161,6 +154,16 @@ class LeasePromises:
         for sandbox_id, pins in self._pins.items():
             holding = {pin: until for pin, until in pins.items() if until > step.now_ms}
             self._pins[sandbox_id] = holding
+
+    def _note_ends(self, step: Step) -> None:
+        for lease in self._vanished(step):
+            reason = _reason(step, lease)
+            if reason == "released" and self._may_be_over(lease, step.now_ms):
+                reason = "either"  # the release met it, or it was over before
+            # Of a creation that nobody was given nothing is remembered.
+            if lease.sandbox_id in self._uids or reason == "released":
+                self._ends[lease.sandbox_id] = (lease.thread, reason)
+            self._creations.pop(lease.thread, None)
 
     def _note_pins(self, step: Step) -> None:
         fields = step.fields
