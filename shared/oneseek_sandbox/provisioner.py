@@ -263,8 +263,9 @@ class Provisioner:
         content: bytes | AsyncIterable[bytes],
         limit_ms: int,
     ) -> models.WriteFileAnswer:
+        # Workers of before refuse fields that they do not know: what was not asked for is not sent.
         meta = target.model_dump(
-            include={"append", "create_only", "if_sha256", "mode"}, exclude_none=True
+            include={"append", "create_only", "if_sha256", "mode", "sync"}, exclude_defaults=True
         )
         meta["path"] = self._file(target.path)
         async with self._pins.hold(target, caller, limit_ms) as lease:

@@ -206,6 +206,23 @@ def test_put_keeps_the_mode(shell, thread, tmp_path):
     assert shell("exec", "-t", thread, "./tool").stdout == b"runs\n"
 
 
+@pytest.mark.finding(5)
+@pytest.mark.parametrize("local", ["source", "-"])
+def test_put_waits_for_the_disk_if_told_to(shell, thread, tmp_path, local):
+    """A directory that cannot be read cannot be synced either: it tells whether that was asked."""
+    (tmp_path / "source").write_bytes(b"kept")
+    shell("exec", "-t", thread, "mkdir -p closed open; chmod 300 closed")
+    for folder, options, status in (
+        ("closed", [], 0),
+        ("closed", ["--sync"], 1),
+        ("open", ["--sync"], 0),
+    ):
+        path = f"/workspace/{folder}/synced"
+        ran = shell("put", *options, "-t", thread, local, path, stdin=b"kept")
+        assert ran.returncode == status, ran.stderr
+    assert shell("cat", "-t", thread, "/workspace/open/synced").stdout == b"kept"
+
+
 def test_put_and_cat_work_in_pipes(shell, thread):
     data = bytes(range(256)) * 100
     assert shell("put", "-t", thread, "-", "/workspace/bytes", stdin=data).returncode == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 from contextlib import suppress
@@ -64,6 +65,54 @@ async def test_what_acquire_answered_is_on_the_disk(machine):
         again = Sandbox(client, await call(client, "acquire", thread_id="t"))
         assert again.acquired["reused"]
         assert (await again.run("cat kept"))["stdout"] == "synced by its owner"
+
+
+MEBIBYTE = 1 << 20
+SYNCED = {
+    "new": ("", {"content": "new"}, "new"),
+    "over": ("of before", {"content": "new"}, "new"),
+    "append": ("of before", {"content": " and new", "append": True}, "of before and new"),
+    "append-new": ("", {"content": "new", "append": True}, "new"),
+    "create": ("", {"content": "new", "create_only": True}, "new"),
+}
+
+
+@pytest.mark.parametrize("machine", ["auto"], indirect=True)
+async def test_what_was_written_with_sync_is_on_the_disk(machine):
+    """Each way of writing has a cut of its own: to sync one file can put others on the disk."""
+    async with machine.server.async_client() as client:
+        for name, (before, fields, after) in SYNCED.items():
+            sandbox = Sandbox(client, await call(client, "acquire", thread_id="t"))
+            path = f"/workspace/{name}/below/file"
+            if before:
+                await sandbox.write(path, before)
+                await sandbox.run(f"sync {path} {name}/below {name} .")
+            await sandbox.call("write_file", path=path, sync=True, **fields)
+            machine.cut_power()
+            machine.server.start()
+            sandbox = Sandbox(client, await call(client, "acquire", thread_id="t"))
+            assert (await sandbox.read(path))["content"] == after, name
+
+
+@pytest.mark.parametrize("machine", ["auto"], indirect=True)
+async def test_a_stream_that_was_written_with_sync_is_on_the_disk(machine):
+    data = os.urandom(20 * MEBIBYTE)
+    async with machine.server.async_client() as client:
+        for name, query in (("whole", {}), ("append", {"append": "true"})):
+            sandbox = Sandbox(client, await call(client, "acquire", thread_id="t"))
+            target = {"sandbox_id": sandbox.id, "path": f"/workspace/{name}/file", "sync": "true"}
+            answer = await client.post(
+                "/v1/sandbox/write_file",
+                params={**target, **query},
+                content=data,
+                headers={"content-type": "application/octet-stream"},
+            )
+            assert answer.status_code == 200, answer.text
+            machine.cut_power()
+            machine.server.start()
+            sandbox = Sandbox(client, await call(client, "acquire", thread_id="t"))
+            read = await sandbox.read(f"/workspace/{name}/file", limit=1, encoding="base64")
+            assert read["sha256"] == hashlib.sha256(data).hexdigest(), name
 
 
 async def test_what_was_released_never_comes_back(machine):

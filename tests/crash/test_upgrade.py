@@ -98,6 +98,20 @@ async def test_running_sandboxes_of_an_earlier_server_are_taken_over(server):
         assert (await call(client, "acquire", thread_id="t"))["reused"] is False
 
 
+@pytest.mark.finding(5)
+async def test_a_running_sandbox_of_an_earlier_server_says_that_it_cannot_sync(server):
+    async with server.async_client() as client:
+        sandbox = await acquired(client, "t")
+        await sandbox.write("/workspace/kept", "of before")
+        upgrade(server)
+        synced = {"path": "/workspace/kept", "content": "of now", "sync": True}
+        told = await sandbox.refused("write_file", status=409, code="sandbox_too_old", **synced)
+        assert "does not know 'sync'" in told
+        assert (await sandbox.read("/workspace/kept"))["content"] == "of before"
+        await sandbox.write("/workspace/kept", "of now")
+        assert (await sandbox.read("/workspace/kept"))["content"] == "of now"
+
+
 async def test_a_sandbox_that_stopped_over_the_upgrade_is_restarted_with_its_files(server):
     async with server.async_client() as client:
         sandbox = await acquired(client, "t")

@@ -76,6 +76,9 @@ def put(
     remote: Annotated[
         str, typer.Argument(metavar="REMOTE", help="Absolute; a / at its end keeps the name.")
     ],
+    sync: Annotated[
+        bool, typer.Option("--sync", help="Wait until the file is on the disk (fsync).")
+    ] = False,
     thread: Thread = None,
     scope: Scope = None,
     sandbox: Sandbox = None,
@@ -87,7 +90,7 @@ def put(
     reference = sandbox_reference(thread, scope, sandbox)
     from oneseek_sandbox.cli.transfer import send_file
 
-    answer = send_file(connect(server, key), reference, local, remote)
+    answer = send_file(connect(server, key), reference, local, remote, sync=sync)
     if as_json:
         print_json(answer)
     else:

@@ -26,7 +26,7 @@ _CHUNK_BYTES: Final = 1024 * 1024
 
 
 def send_file(
-    connection: Connection, reference: dict[str, str], local: str, remote: str
+    connection: Connection, reference: dict[str, str], local: str, remote: str, *, sync: bool
 ) -> dict[str, Any]:
     """Write a local file, or standard input for `-`, to the sandbox; its mode goes along.
 
@@ -37,6 +37,8 @@ def send_file(
             raise CommandLineError("standard input has no name: give the whole remote path", 2)
         remote += Path(local).name
     fields: dict[str, str | None] = {**reference, "path": remote}
+    if sync:
+        fields["sync"] = "true"
     if local == _STANDARD:
         return connection.upload(fields, _with_progress(sys.stdin.buffer, remote, None), None)
     with _reading(Path(local)) as source:

@@ -89,6 +89,7 @@ class UploadOptions(TypedDict, total=False):
     create_only: bool
     if_sha256: str | None
     mode: str | None
+    sync: bool
 
 
 class WriteOptions(UploadOptions, total=False):

@@ -9,7 +9,7 @@ reads it. `docs/errors.md` has a paragraph per code; a test holds it complete.
     │   ├── InvalidRequestError · UnauthenticatedError · ForbiddenError · UnknownVerbError
     │   └── MethodNotAllowedError · UnsupportedMediaTypeError · RequestTooLargeError
     ├── LeaseError
-    │   ├── LeaseNotFoundError · CapacityError · CreationLostError
+    │   ├── LeaseNotFoundError · CapacityError · CreationLostError · SandboxTooOldError
     │   └── SandboxGoneError
     │       ├── SandboxReleasedError · SandboxExpiredError · SandboxLostError
     │       └── SandboxReplacedError (the client's)
@@ -57,6 +57,7 @@ from oneseek_sandbox.errors.leases import (
     SandboxGoneError,
     SandboxLostError,
     SandboxReleasedError,
+    SandboxTooOldError,
 )
 from oneseek_sandbox.errors.requests import (
     ForbiddenError,
@@ -132,6 +133,7 @@ __all__ = [
     "SandboxReleasedError",
     "SandboxReplacedError",
     "SandboxStartError",
+    "SandboxTooOldError",
     "SandboxUnavailableError",
     "ServerUnreachableError",
     "ShuttingDownError",

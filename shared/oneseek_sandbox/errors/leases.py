@@ -13,6 +13,7 @@ __all__ = [
     "SandboxGoneError",
     "SandboxLostError",
     "SandboxReleasedError",
+    "SandboxTooOldError",
 ]
 
 
@@ -53,6 +54,12 @@ class SandboxLostError(SandboxGoneError):
     """Raised when the sandbox ended on its own, or came back with another memory than before."""
 
     code = "sandbox_lost"
+
+
+class SandboxTooOldError(LeaseError):
+    """Raised when a sandbox made by an earlier version does not know what is asked of it."""
+
+    code = "sandbox_too_old"
 
 
 class CapacityError(LeaseError):

@@ -164,6 +164,8 @@ class WriteFileTarget(SandboxReference):
         create_only: Fail when the file is there.
         if_sha256: Fail unless the file now has this content.
         mode: Permission bits in octal, like `0755`; left out, the old file's or 0644.
+        sync: Answer only when the file and its name are on the disk, so that it survives a power
+            cut; some milliseconds slower.
     """
 
     path: Path
@@ -171,6 +173,7 @@ class WriteFileTarget(SandboxReference):
     create_only: bool = False
     if_sha256: Sha256 | None = None
     mode: Annotated[str, Field(pattern=r"^0?[0-7]{3}$")] | None = None
+    sync: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

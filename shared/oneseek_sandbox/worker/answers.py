@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, ValidationError
@@ -12,6 +13,7 @@ from oneseek_sandbox.errors import (
     InvalidRequestError,
     SandboxError,
     SandboxLostError,
+    SandboxTooOldError,
     SandboxUnavailableError,
     WorkspaceError,
     error_for_code,
@@ -40,6 +42,7 @@ __all__ = [
 ]
 
 _MESSAGE_CHARACTERS: Final = 2000
+_UNKNOWN_FIELD: Final = re.compile(r"Unknown field '(\w{1,40})'\.")
 _FENCING_CODES: Final = {"restarted", "stale_generation", "bad_token", "unclaimed"}
 
 Count = Annotated[int, Field(ge=0, le=2**62)]
@@ -204,6 +207,13 @@ def error_from(status: int, body: bytes) -> SandboxError:
         return SandboxLostError(
             f"The sandbox refused this call as not its own ({code}): it was taken over or "
             "restarted. Acquire again."
+        )
+    if code == InvalidRequestError.code and (unknown := _UNKNOWN_FIELD.fullmatch(message)):
+        # Callers' own fields are checked before: this one came with a later version.
+        return SandboxTooOldError(
+            f"This sandbox was made by an earlier version and does not know {unknown[1]!r}: nothing "
+            "was done. Call without it, or release the sandbox (its files are deleted) and acquire "
+            "again."
         )
     kind: Callable[[str], SandboxError] | None = error_for_code(code)
     if isinstance(kind, type) and issubclass(

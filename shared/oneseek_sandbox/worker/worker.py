@@ -63,6 +63,7 @@ MAX_KEPT_ANSWERS = 256
 MAX_KEPT_BYTES = 8 * 1024 * 1024
 MAX_REQUEST_IDS = 50_000
 MAX_REPLACE_BYTES = 64 * 1024 * 1024
+MAX_UNSYNCED_BYTES = 8 * 1024 * 1024  # of a file that is synced: we answer nobody meanwhile
 MAX_SURVEYED_BYTES = 64 * 1024 * 1024  # larger files have no hash and no lines in answers
 MAX_OUTPUT_BYTES = 64 * 1024 * 1024
 MAX_SCRIPT_ARGUMENT = 100 * 1024  # Linux refuses one argument above 128 KiB
@@ -869,6 +870,7 @@ _SINGLE_HEADERS = frozenset(("content-length", "transfer-encoding", "host", "con
 # --- workspace files ---------------------------------------------------------------------------
 
 OPEN_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+READ_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 OPEN_FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
@@ -998,6 +1000,22 @@ class Workspace:
             mode = flags | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
             return os.open(place.name, mode, dir_fd=place.directory)
 
+    async def sync_names_above(self, directory: int) -> None:
+        """Put the names from the workspace to this directory on the disk, but none that is in it."""
+        root = os.stat(self.root)  # noqa: PTH116
+        fd = os.open(b".", READ_DIRECTORY, dir_fd=directory)
+        try:
+            while not os.path.samestat(here := os.fstat(fd), root):
+                above = os.open(b"..", READ_DIRECTORY, dir_fd=fd)
+                os.close(fd)
+                fd = above
+                if os.path.samestat(here, os.fstat(fd)):
+                    return  # it was moved out of the workspace meanwhile
+                os.fsync(fd)
+                await turn()
+        finally:
+            os.close(fd)
+
     def open_file(self, text: str) -> int:
         """Open a regular file for reading."""
         with self.resolve_existing(text) as place:
@@ -1105,6 +1123,48 @@ def is_draft(name: bytes) -> bool:
     return len(name) == 37 and name.startswith(b".oneseek-") and name.endswith(b".tmp")
 
 
+class Sync:
+    """Puts a file on the disk in pieces while it is written, and its names; unless it is not wanted.
+
+    A sync cannot be waited for beside other work, so none of them may have much to do.
+    """
+
+    def __init__(self, workspace: Workspace, wanted: bool) -> None:
+        self._workspace = workspace
+        self._wanted = wanted
+        self._unsynced = 0
+        self._directory = -1
+
+    @contextlib.asynccontextmanager
+    async def names(self, directory: int) -> AsyncIterator[None]:
+        """Sync the names above a directory, then, when all went well, those in it.
+
+        What can be refused is refused before the file changes.
+        """
+        if not self._wanted:
+            yield
+            return
+        await self._workspace.sync_names_above(directory)
+        fd = os.open(b".", READ_DIRECTORY, dir_fd=directory)
+        try:
+            yield
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def wrote(self, fd: int, count: int) -> None:
+        """Sync the file when much of it is not."""
+        self._unsynced += count
+        if self._wanted and self._unsynced >= MAX_UNSYNCED_BYTES:
+            os.fdatasync(fd)
+            self._unsynced = 0
+
+    def file(self, fd: int) -> None:
+        """Sync the file, whose bytes and mode are all there."""
+        if self._wanted:
+            os.fsync(fd)
+
+
 class Draft:
     """A temporary file beside its target: put in place whole, or gone."""
 
@@ -1141,17 +1201,12 @@ class Draft:
         self._hash.update(data)
         self.size += len(data)
 
-    def place(self, name: bytes, mode: int, *, create_only: bool = False) -> None:
-        """Give it its name and mode, over what is there unless `create_only`.
-
-        Nothing is synced to disk: a sandbox does not outlive its machine, and fsync would make
-        each write some 10 ms slower.
-        """
-        os.fchmod(self.fd, mode)
+    def place(self, name: bytes, *, create_only: bool = False) -> None:
+        """Give it its name, over what is there unless `create_only`."""
         if create_only and not self._link(name):
             # A file system without hard links: hold the name with an empty file instead.
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            os.close(os.open(name, flags, mode, dir_fd=self._directory))
+            os.close(os.open(name, flags, 0o600, dir_fd=self._directory))
         elif create_only:
             return
         os.rename(self.name, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
@@ -1357,8 +1412,9 @@ class Files:
                 replacement.close(draft)
                 check_hash(if_sha256, survey.sha256, path)
                 replacement.check(path)
+                os.fchmod(draft.fd, stat.S_IMODE(info.st_mode))
                 request.connection.check_present()
-                draft.place(place.name, stat.S_IMODE(info.st_mode))
+                draft.place(place.name)
                 size, digest = draft.size, draft.sha256
         finally:
             os.close(fd)
@@ -1367,18 +1423,22 @@ class Files:
     async def _write_whole(
         self, request: Request, place: Place, order: WriteOrder
     ) -> dict[str, Any]:
+        sync = Sync(self._workspace, order.sync)
         with Draft(place.directory, self._drafts) as draft:
             while piece := await request.body.read():
                 draft.write(piece)
+                sync.wrote(draft.fd, len(piece))
                 await turn()
-            async with self._locks.held(place.key(), request.connection):
+            held = self._locks.held(place.key(), request.connection)
+            async with held, sync.names(place.directory):
                 before = place.refresh(order.path)
                 order.check(place)
                 await self._check_precondition(request, place, order)
                 mode = 0o644 if before is None else stat.S_IMODE(before.st_mode)
-                mode = mode if order.mode is None else order.mode
+                os.fchmod(draft.fd, mode if order.mode is None else order.mode)
+                sync.file(draft.fd)
                 request.connection.check_present()
-                draft.place(place.name, mode, create_only=order.create_only)
+                draft.place(place.name, create_only=order.create_only)
             return {"size": draft.size, "sha256": draft.sha256, "created": before is None}
 
     async def _append(self, request: Request, place: Place, order: WriteOrder) -> dict[str, Any]:
@@ -1398,7 +1458,9 @@ class Files:
     async def _append_staged(
         self, request: Request, chunks: Iterable[bytes], place: Place, order: WriteOrder
     ) -> dict[str, Any]:
-        async with self._locks.held(place.key(), request.connection):
+        sync = Sync(self._workspace, order.sync)
+        held = self._locks.held(place.key(), request.connection)
+        async with held, sync.names(place.directory):
             before = place.refresh(order.path)
             order.check(place)
             await self._check_precondition(request, place, order)
@@ -1407,7 +1469,7 @@ class Files:
             fd = os.open(place.name, flags, 0o644, dir_fd=place.directory)
             try:
                 check_regular(os.fstat(fd), order.path)
-                await self._append_chunks(fd, chunks, place, order)
+                await self._append_chunks(fd, chunks, place, order, sync)
                 size = os.fstat(fd).st_size
                 survey = Survey(whole=size <= MAX_SURVEYED_BYTES)
                 await self._survey(Source(fd), survey, request.connection)
@@ -1417,16 +1479,18 @@ class Files:
 
     @staticmethod
     async def _append_chunks(
-        fd: int, chunks: Iterable[bytes], place: Place, order: WriteOrder
+        fd: int, chunks: Iterable[bytes], place: Place, order: WriteOrder, sync: Sync
     ) -> None:
         """Add all of it, whoever leaves from here on; what cannot be added whole is taken back."""
         size = os.fstat(fd).st_size
         try:
             for chunk in chunks:
                 write_all(fd, chunk)
+                sync.wrote(fd, len(chunk))
                 await turn()
             if order.mode is not None:
                 os.fchmod(fd, order.mode)
+            sync.file(fd)
         except BaseException:
             os.ftruncate(fd, size)
             if place.info is None:
@@ -1562,6 +1626,7 @@ class WriteOrder:
         self.path = path
         self.append = fields.flag("append")
         self.create_only = fields.flag("create_only")
+        self.sync = fields.flag("sync")
         self.if_sha256 = fields.optional_text("if_sha256", limit=64)
         mode = fields.optional_text("mode", limit=5)
         fields.close()
