@@ -132,7 +132,6 @@ class Creator:
                     continue
                 break
             await self._runtime.mark_claimed(taken.sandbox)
-            lease = await self._commit(taken, placement)
         except (CreationLostError, asyncio.CancelledError):
             await self._let_go(taken)
             raise
@@ -140,10 +139,14 @@ class Creator:
             if not _may_go_on(error, creation, taken):
                 await self._give_up(creation, taken)
             raise
-        return Created(lease, taken.found)
+        return Created(await self._commit(taken, placement), taken.found)
 
     async def _commit(self, taken: _Taken, placement: Placement) -> Lease:
-        """Commit, and ask again when the answer was lost: the lease may be in use already."""
+        """Commit, and ask again when the answer was lost: the lease may be in use already.
+
+        So from here on nothing is ended for want of a lease, which the store may have forgotten:
+        whoever acquires next adopts what is claimed, or the cleanup does.
+        """
         for pause in (*_COMMIT_PAUSES_SECONDS, None):
             try:
                 return await self._store.commit(

@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 
 from oneseek_sandbox.auth import TokenKey
-from oneseek_sandbox.errors import SandboxUnavailableError
+from oneseek_sandbox.errors import SandboxUnavailableError, StoreUnavailableError
 from oneseek_sandbox.leases.store import Granted
 from oneseek_sandbox.models import ReleaseRequest
 from oneseek_sandbox.testing.scripted_worker import ScriptedWorker
@@ -169,6 +169,35 @@ async def test_a_creator_whose_commit_is_answered_late_leaves_the_sandbox_alone(
     lease = await world.store.get(world.thread)
     assert world.only_object().uid == lease.placement.uid
     assert await world.store.doomed(10) == []
+
+
+@pytest.mark.finding(3)
+@pytest.mark.promise(8)
+@pytest.mark.parametrize("lost", ["the answer", "the renewal"])
+async def test_a_creator_whose_commit_a_store_forgot_leaves_the_sandbox_to_be_adopted(world, lost):
+    commit, committed, asked = world.store.commit, asyncio.Event(), 0
+
+    async def forgotten(*args, **fields):
+        nonlocal asked
+        asked += 1
+        lease = await commit(*args, **fields)
+        if asked == 1:
+            world.empty_store()
+            committed.set()
+            if lost == "the renewal":
+                await asyncio.Event().wait()
+            raise StoreUnavailableError("The store was away.")
+        return lease
+
+    world.store.commit = forgotten
+    acquiring = asyncio.create_task(world.acquire())
+    await committed.wait()
+    uid = world.only_object().uid
+    async with asyncio.timeout(30):
+        await asyncio.gather(acquiring, return_exceptions=True)
+    assert world.only_object().uid == uid
+    await world.acquire()
+    assert world.only_object().uid == uid
 
 
 @pytest.mark.finding(3)
