@@ -81,7 +81,8 @@ async def test_running_sandboxes_of_an_earlier_server_are_taken_over(server):
         upgrade(server)
         # By the id alone, before anybody acquires.
         assert (await sandbox.read("/workspace/kept"))["content"] == "of before"
-        assert await sandbox.run("echo once >> ran; echo did", request_id="once") == before
+        repeated = await sandbox.run("echo once >> ran; echo did", request_id="once")
+        assert before.items() <= repeated.items(), "a later server says more, never something else"
         assert (await sandbox.read("/workspace/ran"))["content"] == "once\n"
         again = await call(client, "acquire", thread_id="t")
         assert (again["sandbox_id"], again["generation"]) == (
@@ -137,6 +138,18 @@ async def test_a_sandbox_of_before_that_dies_after_the_upgrade_is_restarted(serv
         assert (await again.read("/workspace/kept"))["content"] == "of before"
 
 
+async def acquired_in_the_end(client):
+    """Acquire as callers do: what is retryable is tried again, until the kernel has let go."""
+    async with asyncio.timeout(60):
+        while True:
+            response = await client.post("/v1/sandbox/acquire", json={"thread_id": "t"})
+            if response.status_code != 503:
+                assert response.status_code == 200, response.text
+                return response.json()
+            assert response.json()["error"]["retryable"]
+            await asyncio.sleep(0.05)
+
+
 async def test_an_earlier_and_a_present_server_share_one_store(earlier, tmp_path):
     (tmp_path / "earlier").mkdir()
     (tmp_path / "present").mkdir()
@@ -157,7 +170,7 @@ async def test_an_earlier_and_a_present_server_share_one_store(earlier, tmp_path
                     assert read["content"] == content
                 for killer, user in (both, both[::-1]):
                     kill_first_processes(old)
-                    restarted = await call(killer, "acquire", thread_id="t")
+                    restarted = await acquired_in_the_end(killer)
                     assert (restarted["reused"], restarted["restarted"]) == (True, True)
                     ran = await call(user, "execute", thread_id="t", command="cat 0 1")
                     assert ran["stdout"] == "by 0by 1"
