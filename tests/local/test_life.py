@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import uuid
 from pathlib import Path
 
@@ -333,3 +334,23 @@ async def test_root_that_may_not_mount_needs_folders_that_others_can_pass(
     if os.geteuid() == 0:
         with pytest.raises(ConfigurationError, match=f"chmod o.x {home}"):
             await make_runtime()
+
+
+@pytest.mark.finding(16)
+async def test_deletions_that_take_long_keep_no_acquire_waiting(runtime, labels, monkeypatch):
+    go_on, begun = threading.Event(), threading.Semaphore(0)
+
+    def slow_stop(*_):
+        begun.release()
+        go_on.wait(60)
+        return True
+
+    monkeypatch.setattr(runtime._opened, "stop", slow_stop)
+    stopping = [asyncio.create_task(runtime.stop(str(n), str(n))) for n in range(40)]
+    try:
+        assert await asyncio.to_thread(begun.acquire, timeout=30)
+        async with asyncio.timeout(30):
+            assert await runtime.find(labels("t").thread) == []
+    finally:
+        go_on.set()
+        await asyncio.gather(*stopping)

@@ -36,6 +36,7 @@ WORKER_PROGRAM = Path(oneseek_sandbox.__file__).parent / "worker" / "worker.py"
 log = logging.getLogger(__name__)
 
 _THREADS = 16
+_ENDING_THREADS = 8
 _MEND_DISK = """\
 Release sandboxes that are not needed (`oneseek-sandbox status` shows when each was used), delete what
 else fills the disk, or give a larger one. docs/reliability.md has a section "Disk full"."""
@@ -65,6 +66,8 @@ class LocalRuntime:
         self._worker = worker
         self._clock = clock or SystemClock()
         self._threads: ThreadPoolExecutor | None = None
+        # Of their own: many large workspaces to delete must keep no acquire waiting.
+        self._ending_threads = ThreadPoolExecutor(_ENDING_THREADS, thread_name_prefix="local-ends")
         self._opened: Sandboxes | None = None
 
     async def open(self) -> None:
@@ -106,6 +109,7 @@ class LocalRuntime:
         if self._threads is not None:
             threads, self._threads = self._threads, None
             await asyncio.to_thread(threads.shutdown)
+            await asyncio.to_thread(self._ending_threads.shutdown)
             with contextlib.suppress(OSError):
                 host.socket_folder(self._settings.home.absolute()).rmdir()
 
@@ -140,11 +144,12 @@ class LocalRuntime:
 
     async def stop(self, uid: str, name: str, *, generation: int | None = None) -> bool:
         """End a sandbox and its files; see `Runtime.stop`."""
-        return await self._run(self._sandboxes.stop, uid, name, generation)
+        call = functools.partial(self._sandboxes.stop, uid, name, generation)
+        return await self._run_in(self._ending_threads, call)
 
     async def maintain(self) -> None:
         """Finish stops that a server left half done."""
-        await self._run(self._sandboxes.finish_endings)
+        await self._run_in(self._ending_threads, self._sandboxes.finish_endings)
         for shortage in await self.shortages():
             log.warning("No new sandbox is made: %s", shortage)
 
@@ -171,9 +176,13 @@ class LocalRuntime:
     ) -> _Result:
         if self._threads is None:
             raise RuntimeUnavailableError("The local runtime is closed.")
-        call = functools.partial(function, *args, **kwargs)
+        return await self._run_in(self._threads, functools.partial(function, *args, **kwargs))
+
+    async def _run_in(self, pool: ThreadPoolExecutor, call: Callable[[], _Result]) -> _Result:
+        if self._threads is None:
+            raise RuntimeUnavailableError("The local runtime is closed.")
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+            return await asyncio.get_running_loop().run_in_executor(pool, call)
         except OSError as error:
             if self._opened is None:
                 raise  # who starts a server reads the system's own words
