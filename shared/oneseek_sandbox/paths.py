@@ -49,11 +49,12 @@ def of_file(path: str, workspace: str) -> str:
         IsADirectoryInWorkspaceError: It ends with a slash.
         PathOutsideWorkspaceError: As of `in_workspace`.
     """
+    normal = in_workspace(path, workspace)
     if _names_directory(path):
         raise IsADirectoryInWorkspaceError(
             f"{path} ends with '/', so it names a directory; give the path of a file."
         )
-    return in_workspace(path, workspace)
+    return normal
 
 
 def _names_directory(path: str) -> bool:

@@ -122,7 +122,7 @@ async def test_waiters_of_other_processes_wake_by_looking(open_store, end):
 @pytest.mark.promise(1)
 async def test_waiters_of_the_same_process_wake_by_notice(open_store, monkeypatch):
     # So rarely that looking cannot be what wakes them.
-    monkeypatch.setattr("oneseek_sandbox.leases.file._LOOK_SECONDS", 30)
+    monkeypatch.setattr("oneseek_sandbox.leases.file._LOOK_MS", 30_000)
     store = await open_store()
     for end in ENDS.values():
         creation = await begin(store)

@@ -40,6 +40,7 @@ FAULTS: Final[dict[str, str]] = {
     "runtime_away": "what makes and ends sandboxes does not answer, or late",
     "caller_left": "a caller closes its connection",
     "request_resent": "a whole request is sent again on the way",
+    "request_done_twice": "a whole request is done twice on the way, and one answer thrown away",
     "monitor_killed": "a command's monitor is killed",
     "disk_full": "the disk is full",
     "power_cut": "the machine loses power",
@@ -63,6 +64,9 @@ CANNOT_HOLD: Final[dict[tuple[str, ...], dict[str, str]]] = {
         "generation": "gives out again what was current then",
         "idle": "gives out again what was in use then",
         "once": "does not know which commands began later",
+    },
+    ("request_done_twice",): {
+        "untold": "the answer that was thrown away had told",
     },
     ("request_resent",): {
         "stale_write": "a write that arrives twice is written twice",

@@ -58,7 +58,7 @@ class Calls:
         """Call a verb at one of its servers."""
         servers = self._system.by_verb[verb]
         port = self._system.ports[servers[choice % len(servers)].name]
-        named = {} if "sandbox_id" in fields else {"thread_id": thread}
+        named = {"thread_id": thread} if thread and "sandbox_id" not in fields else {}
         number = self._recorder.call(verb, thread, **fields)
         try:
             response = await self._client.post(
