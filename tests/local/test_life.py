@@ -354,3 +354,23 @@ async def test_deletions_that_take_long_keep_no_acquire_waiting(runtime, labels,
     finally:
         go_on.set()
         await asyncio.gather(*stopping)
+
+
+@pytest.mark.promise(1, 4)
+@pytest.mark.finding(3)
+async def test_a_creation_that_is_cancelled_leaves_no_sandbox(runtime, labels):
+    begun, make = threading.Event(), runtime._opened.create
+
+    def slow_create(wanted):
+        begun.set()
+        return make(wanted)
+
+    runtime._opened.create = slow_create
+    creating = asyncio.create_task(runtime.create(labels("t")))
+    assert await asyncio.to_thread(begun.wait, 30)
+    creating.cancel()
+    await asyncio.gather(creating, return_exceptions=True)
+    async with asyncio.timeout(30):
+        while runtime._withdrawals:
+            await asyncio.sleep(0.01)
+    assert await runtime.list() == []

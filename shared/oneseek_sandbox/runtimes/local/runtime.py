@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import oneseek_sandbox
 from oneseek_sandbox.clock import Clock, SystemClock
-from oneseek_sandbox.errors import ConfigurationError, RuntimeUnavailableError
+from oneseek_sandbox.errors import ConfigurationError, RuntimeUnavailableError, SandboxError
 from oneseek_sandbox.runtimes.local import bwrap_program, host
 from oneseek_sandbox.runtimes.local.bwrap_command import variants
 from oneseek_sandbox.runtimes.local.records import Records
@@ -69,6 +69,7 @@ class LocalRuntime:
         # Of their own: many large workspaces to delete must keep no acquire waiting.
         self._ending_threads = ThreadPoolExecutor(_ENDING_THREADS, thread_name_prefix="local-ends")
         self._opened: Sandboxes | None = None
+        self._withdrawals: set[asyncio.Future[None]] = set()
 
     async def open(self) -> None:
         """Look at this machine and run the self-test; finish what a dead server left half done."""
@@ -106,6 +107,8 @@ class LocalRuntime:
 
     async def close(self) -> None:
         """Let calls that are under way end; sandboxes stay."""
+        if self._withdrawals:
+            await asyncio.wait(self._withdrawals)
         if self._threads is not None:
             threads, self._threads = self._threads, None
             await asyncio.to_thread(threads.shutdown)
@@ -118,8 +121,21 @@ class LocalRuntime:
         return await self._run(self._sandboxes.find, thread)
 
     async def create(self, labels: Labels) -> SandboxObject:
-        """Start a sandbox; see `Runtime.create`."""
-        return await self._run(self._sandboxes.create, labels)
+        """Start a sandbox; see `Runtime.create`. What a cancelled call still makes is ended."""
+        making = asyncio.ensure_future(self._run(self._sandboxes.create, labels))
+        try:
+            return await asyncio.shield(making)
+        except asyncio.CancelledError:
+            withdrawal = asyncio.ensure_future(self._withdraw(making, labels))
+            self._withdrawals.add(withdrawal)
+            withdrawal.add_done_callback(self._withdrawals.discard)
+            raise
+
+    async def _withdraw(self, making: asyncio.Future[SandboxObject], labels: Labels) -> None:
+        """End what a thread goes on making, unless a successor has labelled it as its own."""
+        with contextlib.suppress(SandboxError):
+            made = await making
+            await self.stop(made.uid, made.name, generation=labels.generation)
 
     async def adopt(self, sandbox: SandboxObject, labels: Labels) -> SandboxObject:
         """Take a found sandbox over; see `Runtime.adopt`."""
