@@ -102,17 +102,19 @@ def changing(tmp_path, monkeypatch):
 
 
 def test_a_file_that_grows_while_it_is_sent_goes_as_long_as_announced(server, changing):
-    send_file(server.connection, {"thread_id": "t"}, changing(b"abc and more"), "/workspace/f")
+    send_file(
+        server.connection, {"thread_id": "t"}, changing(b"abc and more"), "/workspace/f", sync=False
+    )
     assert server.bodies == [b"abc"]
 
 
 def test_a_file_that_shrinks_while_it_is_sent_is_an_error(server, changing):
     with pytest.raises(CommandLineError, match="shrank"):
-        send_file(server.connection, {"thread_id": "t"}, changing(b"a"), "/workspace/f")
+        send_file(server.connection, {"thread_id": "t"}, changing(b"a"), "/workspace/f", sync=False)
 
 
 def test_standard_input_needs_a_whole_path(server, monkeypatch):
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO()))
     with pytest.raises(CommandLineError, match="standard input has no name") as caught:
-        send_file(server.connection, {}, "-", "/workspace/")
+        send_file(server.connection, {}, "-", "/workspace/", sync=False)
     assert caught.value.exit_status == 2
