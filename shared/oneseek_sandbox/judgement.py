@@ -32,6 +32,8 @@ there, or at another address, and is to be claimed again.
 """
 
 _HEALTH_SECONDS: Final = 5.0
+_ENDING_SECONDS: Final = 2.0
+_FIRST_LOOK_SECONDS: Final = 0.02
 
 
 class Judge:
@@ -58,6 +60,21 @@ class Judge:
         Raises:
             SandboxUnavailableError: It runs and does not answer; nothing is thrown away for that.
         """
+        await self._store.suspect(lease)
+        clock = asyncio.get_running_loop().time
+        deadline, pause = clock() + _ENDING_SECONDS, _FIRST_LOOK_SECONDS
+        while True:
+            verdict = await self._look(lease)
+            if isinstance(verdict, str):
+                return verdict
+            # One that was just killed still runs for a moment, as the kernel sees it.
+            if clock() > deadline:
+                raise _silent(lease) from verdict
+            await asyncio.sleep(pause)
+            pause *= 2
+
+    async def _look(self, lease: Lease) -> Verdict | SandboxError:
+        """Return a verdict, or with what error the worker of a sandbox that runs fails to answer."""
         placement = lease.placement
         assert placement is not None  # noqa: S101 - a ready lease has one
         state = await self._runtime.inspect(placement.uid, placement.name)
@@ -65,13 +82,12 @@ class Judge:
             return state
         if await self._has_moved(lease):
             return "replaced"
-        await self._store.suspect(lease)
         try:
             await self._ask(lease)
         except SandboxLostError:
             return "replaced"
         except SandboxError as error:
-            raise _silent(lease) from error
+            return error
         return "answers"
 
     async def restart(self, lease: Lease) -> Creation | None:

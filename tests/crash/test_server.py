@@ -161,7 +161,8 @@ async def test_an_acquire_whose_caller_was_cut_off_leaves_the_news_to_the_next(s
             while not (await client.get("/v1/sandbox")).json()["sandboxes"]:
                 await asyncio.sleep(0.01)
         told = [await call(client, "acquire", thread_id="t") for _ in range(3)]
-        assert [answer["reused"] for answer in told] == [False, True, True]
+        # Who asks while the server still finds out that the first caller left is not the one.
+        assert [answer["reused"] for answer in told].count(False) == 1
 
 
 @pytest.mark.promise(6, 8)
