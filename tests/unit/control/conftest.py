@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from oneseek_sandbox.acquisition import Acquisition
@@ -54,6 +56,18 @@ class World:
     async def acquire(self, thread_id="t", **fields):
         request = AcquireRequest(thread_id=thread_id, **fields)
         return await self.provisioner.acquire(request, self.caller)
+
+    def hold_claims(self):
+        """Let claims wait; return what is set when one begins, and what lets them go on."""
+        claim, claiming, go_on = self.workers.claim, asyncio.Event(), asyncio.Event()
+
+        async def slow_claim(*args, **fields):
+            claiming.set()
+            await go_on.wait()
+            return await claim(*args, **fields)
+
+        self.workers.claim = slow_claim
+        return claiming, go_on
 
     async def begin(self, attempt="a"):
         return await self.store.acquire(self.thread, attempt=attempt)

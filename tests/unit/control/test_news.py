@@ -20,14 +20,7 @@ async def test_of_many_acquires_one_hears_of_a_fresh_sandbox(world):
 
 
 async def test_a_caller_cut_off_while_its_sandbox_is_made_leaves_the_news_to_the_next(world):
-    claim, claiming, go_on = world.workers.claim, asyncio.Event(), asyncio.Event()
-
-    async def slow_claim(*args, **fields):
-        claiming.set()
-        await go_on.wait()
-        return await claim(*args, **fields)
-
-    world.workers.claim = slow_claim
+    claiming, go_on = world.hold_claims()
     leaving = asyncio.create_task(world.acquire())
     await claiming.wait()
     leaving.cancel()

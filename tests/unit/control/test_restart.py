@@ -36,15 +36,7 @@ async def test_a_restart_is_told_by_the_first_acquire_after_it_alone(world):
 async def test_a_restart_whose_caller_went_away_is_told_to_the_next(world):
     await world.acquire()
     await end_processes(world)
-    claiming, go_on = asyncio.Event(), asyncio.Event()
-    claim = world.workers.claim
-
-    async def slow_claim(*args, **fields):
-        claiming.set()
-        await go_on.wait()
-        return await claim(*args, **fields)
-
-    world.workers.claim = slow_claim
+    claiming, go_on = world.hold_claims()
     leaving = asyncio.create_task(world.acquire())
     await claiming.wait()
     leaving.cancel()

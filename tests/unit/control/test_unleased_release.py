@@ -87,14 +87,7 @@ async def test_an_acquire_that_names_an_idle_timeout_sets_it_at_an_adoption(worl
 async def test_a_release_during_an_adoption_ends_what_was_being_adopted(world):
     await world.acquire()
     world.empty_store()
-    claim, claiming, go_on = world.workers.claim, asyncio.Event(), asyncio.Event()
-
-    async def slow_claim(*args, **fields):
-        claiming.set()
-        await go_on.wait()
-        return await claim(*args, **fields)
-
-    world.workers.claim = slow_claim
+    claiming, go_on = world.hold_claims()
     acquiring = asyncio.create_task(world.acquire())
     await claiming.wait()
     old = world.only_object().uid
