@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -147,19 +148,19 @@ class Creator:
         So from here on nothing is ended for want of a lease, which the store may have forgotten:
         whoever acquires next adopts what is claimed, or the cleanup does.
         """
-        for pause in (*_COMMIT_PAUSES_SECONDS, None):
+        commit = functools.partial(
+            self._store.commit,
+            taken.creation,
+            placement,
+            created_ms=taken.made_ms,
+            idle_ms=taken.idle_ms,
+        )
+        for pause in _COMMIT_PAUSES_SECONDS:
             try:
-                return await self._store.commit(
-                    taken.creation,
-                    placement,
-                    created_ms=taken.made_ms,
-                    idle_ms=taken.idle_ms,
-                )
+                return await commit()
             except StoreUnavailableError:
-                if pause is None:
-                    raise
                 await asyncio.sleep(pause)
-        raise AssertionError("unreachable")
+        return await commit()
 
     async def _obtain(self, creation: Creation, *, make: bool, keep_idle: bool) -> _Taken:
         """Adopt the thread's newest object that is still wanted, or make one."""
