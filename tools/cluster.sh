@@ -73,7 +73,8 @@ first_cleanup() {
     kube logs "job/$job" --tail=5 >&2 || true
     fail "cleanup_idle did not answer: kubectl -n $SYSTEM logs -l serving.knative.dev/service=sandbox-cleanup-idle -c function"
   fi
-  kube delete job "$job" >/dev/null
+  # The CronJob, whose it is, may have cleared it away at the turn of a minute.
+  kube delete job "$job" --ignore-not-found >/dev/null
 }
 
 show_use() {

@@ -1,4 +1,4 @@
-"""A sandbox that outgrows its disk limit is evicted by its node, and that is said."""
+"""What a sandbox writes past its disk limit is refused; what nobody saw in time evicts it, and that is said."""
 
 from __future__ import annotations
 
@@ -9,29 +9,60 @@ import pytest
 from oneseek_sandbox.auth import TokenKey
 from oneseek_sandbox.claiming import Claims
 from oneseek_sandbox.creation import Creator
+from oneseek_sandbox.errors import WorkspaceFullError
 from oneseek_sandbox.leases.memory import MemoryLeaseStore
 from oneseek_sandbox.leases.store import LeaseTerms, Thread
+from oneseek_sandbox.worker.answers import Exit
 from oneseek_sandbox.worker.client import WorkerClient
 
 pytestmark = pytest.mark.e2e
 
 THREAD = Thread("default", "conversation-1")
+MIB = 1024**2
+# Its owner may write in the directory and not list it, so that the worker's count misses what the
+# kubelet's, as root, has in it.
+WRITE_UNSEEN = "mkdir -m 0300 closed && head -c 32M /dev/zero > closed/big"
 
 
-async def test_a_sandbox_over_its_disk_limit_is_evicted_and_says_why(new_runtime, pods):
+@pytest.fixture
+async def runtime(new_runtime):
     runtime = await new_runtime(pod_disk_limit="8Mi")
     await runtime.maintain()
+    return runtime
+
+
+@pytest.fixture
+async def workers():
     workers = WorkerClient()
+    yield workers
+    await workers.close()
+
+
+@pytest.fixture
+async def lease(runtime, workers):
     store, key = MemoryLeaseStore(LeaseTerms(idle_ms=900_000)), TokenKey(b"secret-of-the-tests")
-    creator = Creator(
-        store, runtime, Claims(runtime, workers, key, startup_seconds=60), creation_ms=60_000
-    )
-    lease = (await creator.create(await store.acquire(THREAD, attempt="a" * 32))).lease
+    claims = Claims(runtime, workers, key, startup_seconds=60)
+    creator = Creator(store, runtime, claims, creation_ms=60_000)
+    return (await creator.create(await store.acquire(THREAD, attempt="a" * 32))).lease
+
+
+@pytest.mark.finding(12)
+async def test_a_write_past_the_disk_limit_is_refused_and_the_sandbox_lives(
+    runtime, workers, lease
+):
+    with pytest.raises(WorkspaceFullError):
+        await workers.write(lease, {"path": "/workspace/big"}, b"x" * 32 * MIB)
+    await workers.write(lease, {"path": "/workspace/small"}, b"x" * MIB)
+    listed = await workers.ls(lease, {"path": "/workspace"})
+    assert [entry.path for entry in listed.entries] == ["/workspace/small"]
+    assert await runtime.inspect(lease.placement.uid, lease.placement.name) == "running"
+
+
+@pytest.mark.finding(12)
+async def test_a_sandbox_over_its_disk_limit_is_evicted_and_says_why(runtime, workers, lease, pods):
     uid, name = lease.placement.uid, lease.placement.name
     assert await runtime.inspect(uid, name) == "running"
-
-    await workers.write(lease, {"path": "/workspace/big"}, b"x" * 32 * 1024 * 1024)
-    await workers.close()
+    await _run(workers, lease, WRITE_UNSEEN)
     # Kubelet measures volumes now and then.
     async with asyncio.timeout(150):
         while await runtime.inspect(uid, name) != "gone":
@@ -40,3 +71,17 @@ async def test_a_sandbox_over_its_disk_limit_is_evicted_and_says_why(new_runtime
     assert await runtime.find(THREAD) == []
     await runtime.maintain()
     await pods.until(lambda found: not found, "app=oneseek-sandbox-worker")
+
+
+async def _run(workers, lease, command):
+    request = {
+        "command": command,
+        "timeout_ms": 60_000,
+        "grace_ms": 1000,
+        "max_output_bytes": 10_000,
+        "stream": False,
+    }
+    async for event in workers.execute(lease, request):
+        last = event
+    assert isinstance(last, Exit)
+    assert last.exit_code == 0
