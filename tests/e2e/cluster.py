@@ -67,6 +67,15 @@ def pod_of(sandbox_id):
     return found[0]
 
 
+def sandboxes_of(thread):
+    """Return the names of a thread's pods that are not on their way out."""
+    return [
+        pod["metadata"]["name"]
+        for pod in pods(WORKERS)
+        if pod["metadata"]["annotations"].get("oneseek-sandbox/thread-id") == thread
+    ]
+
+
 async def until(condition, *, seconds, what):
     """Wait for a condition; the last thing it returned is in the failure."""
     deadline = time.monotonic() + seconds
