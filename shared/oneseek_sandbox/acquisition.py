@@ -9,12 +9,14 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from oneseek_sandbox.ending import Releases
 from oneseek_sandbox.errors import (
     CreationLostError,
     SandboxLostError,
     SandboxUnavailableError,
     UnavailableError,
 )
+from oneseek_sandbox.lasting import Lasting
 from oneseek_sandbox.leases.facts import tell_of_start
 from oneseek_sandbox.leases.store import Busy, Creation, Granted
 
@@ -68,18 +70,18 @@ class Acquisition:
         self.judge = judge
         self._store = store
         self._patience_seconds = patience_seconds
-        self._creating: set[asyncio.Task[Created]] = set()
+        self.releases = Releases(store, runtime)
+        self._creating = Lasting()
 
     async def close(self, *, within_seconds: float = _CLOSE_SECONDS) -> None:
-        """Let creations under way end, then let go of the runtime.
+        """Let creations and releases under way end, then let go of the runtime.
 
         One that takes longer is cut: whoever acquires next takes it over.
         """
-        if self._creating:
-            _, late = await asyncio.wait(self._creating, timeout=within_seconds)
-            for creation in late:
-                creation.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        await asyncio.gather(
+            self._creating.close(within_seconds=within_seconds),
+            self.releases.close(within_seconds=within_seconds),
+        )
         await self.runtime.close()
 
     async def acquire(self, thread: Thread, *, idle_ms: int | None) -> Acquired:
@@ -144,16 +146,15 @@ class Acquisition:
 
     async def _create(self, creation: Creation, *, keep_idle: bool = False) -> Lease:
         """Create to the end even when the caller goes away: the next acquire finds it ready."""
-        task = asyncio.create_task(self.creator.create(creation, keep_idle=keep_idle))
-        self._creating.add(task)
-        task.add_done_callback(self._forget)
+        task = self._creating.begin(self.creator.create(creation, keep_idle=keep_idle))
+        task.add_done_callback(_tell_of_creation)
         return (await asyncio.shield(task)).lease
 
-    def _forget(self, task: asyncio.Task[Created]) -> None:
-        self._creating.discard(task)
-        if task.cancelled():
-            return
-        if (error := task.exception()) is not None:
-            log.warning("A creation failed: %s", error)
-        else:
-            tell_of_start(task.result().lease, found=task.result().found)
+
+def _tell_of_creation(task: asyncio.Task[Created]) -> None:
+    if task.cancelled():
+        return
+    if (error := task.exception()) is not None:
+        log.warning("A creation failed: %s", error)
+    else:
+        tell_of_start(task.result().lease, found=task.result().found)

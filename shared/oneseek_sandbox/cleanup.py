@@ -7,6 +7,7 @@ finds sandboxes that lost their lease (the store was emptied) and leases that lo
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import secrets
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -35,8 +36,6 @@ _BATCH: Final = 100
 _MOST_BATCHES: Final = 100
 """Of one round, so that it ends; the next one goes on."""
 _AT_ONCE: Final = 16
-_STOP_SECONDS: Final = 30.0
-"""One that takes longer to be asked to end makes room for the next."""
 _UNCLAIMED_GRACE_MS: Final = 30_000
 
 
@@ -114,20 +113,16 @@ class Cleanup:
             due += taken
             if len(taken) < _BATCH:
                 break
-        await _each(sorted(due, key=lambda entry: entry.tries), self._delete)
-
-    async def _delete(self, entry: Doomed) -> None:
-        try:
-            async with asyncio.timeout(_STOP_SECONDS):
-                await delete_doomed(self._store, self._runtime, entry)
-        except TimeoutError:
-            log.warning("Sandbox %s could not be ended in time; later again", entry.name)
+        await _each(
+            sorted(due, key=lambda entry: entry.tries),
+            functools.partial(delete_doomed, self._store, self._runtime),
+        )
 
     async def _settle_objects(
         self, objects: list[SandboxObject], leases: dict[Thread, Lease]
     ) -> tuple[int, int]:
         """Adopt objects without a lease; end those that a lease has replaced, or nobody claimed."""
-        doomed = await self._store.doomed_among([o.uid for o in objects]) if objects else set()
+        doomed = await self._store.doomed_among([o.uid for o in objects])
         adopted = orphans = 0
 
         async def settle(sandbox: SandboxObject) -> None:

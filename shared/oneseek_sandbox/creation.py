@@ -17,6 +17,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from oneseek_sandbox.ending import end_doomed_among
 from oneseek_sandbox.errors import (
     CreationLostError,
     SandboxError,
@@ -187,11 +188,12 @@ class Creator:
     async def _candidates(self, creation: Creation) -> list[SandboxObject]:
         """Return what may be adopted: for a restart only the lease's own object.
 
-        What is as old as the last sandbox that ended is ended too: a release that came while it
-        was being adopted could doom nothing.
+        What is doomed is ended first, as whoever doomed it may not have come to that: a thread
+        has no two sandboxes that live. So is what is as old as the last sandbox that ended: a
+        release that came while it was being adopted could doom nothing.
         """
         found = await self._runtime.find(creation.thread)
-        doomed = await self._store.doomed_among([o.uid for o in found]) if found else set()
+        doomed = await end_doomed_among(self._store, self._runtime, found)
         own = creation.placement.uid if creation.placement else ""
         candidates: list[SandboxObject] = []
         for sandbox in found:

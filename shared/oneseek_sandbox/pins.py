@@ -18,6 +18,7 @@ from oneseek_sandbox.errors import (
     UnavailableError,
     WorkspaceError,
 )
+from oneseek_sandbox.lasting import Lasting
 from oneseek_sandbox.leases.facts import facts_of_lease
 from oneseek_sandbox.leases.keys import request_digest
 from oneseek_sandbox.leases.refusals import refusal
@@ -25,8 +26,7 @@ from oneseek_sandbox.leases.store import Resolved, Thread
 from oneseek_sandbox.telemetry.spans import current_span
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
-    from typing import Any
+    from collections.abc import AsyncIterator
 
     from oneseek_sandbox.auth import Caller
     from oneseek_sandbox.leases.store import Lease, LeaseStore
@@ -48,17 +48,19 @@ class Pins:
         self._store = store
         # A sandbox_id belongs to one thread for ever, so this needs no invalidation.
         self._threads: OrderedDict[str, Thread] = OrderedDict()
-        self._letting_go: set[asyncio.Task[None]] = set()
+        self._letting_go = Lasting()
 
     async def close(self) -> None:
         """Wait until the pins of ended operations are gone."""
-        if self._letting_go:
-            await asyncio.wait(self._letting_go)
+        await self._letting_go.close()
 
     async def locate(
-        self, reference: SandboxReference, caller: Caller
+        self, reference: SandboxReference, caller: Caller, *, also_ended: bool = False
     ) -> tuple[Thread, str | None]:
         """Return the thread a request names, and the `sandbox_id` when it was named by that.
+
+        Args:
+            also_ended: Return the thread of a `sandbox_id` that has ended, too.
 
         Raises:
             LeaseNotFoundError: No such sandbox, or not for this caller: the two look the same.
@@ -73,7 +75,7 @@ class Pins:
         thread = resolved.thread
         if not caller.reaches(thread.scope):
             raise refusal("unknown", sandbox_id=sandbox_id)
-        if resolved.end is not None:
+        if resolved.end is not None and not also_ended:
             raise refusal(resolved.end, sandbox_id=sandbox_id)
         self._threads[sandbox_id] = thread
         if len(self._threads) > _REMEMBERED_IDS:
@@ -110,7 +112,7 @@ class Pins:
         try:
             lease = await asyncio.shield(pinning)
         except asyncio.CancelledError:
-            self._spawn(self._take_back(pinning, pin_id, request))
+            self._letting_go.begin(self._take_back(pinning, pin_id, request))
             raise
         current_span().note(facts_of_lease(lease))
         stays, unstarted = request is not None, None
@@ -128,7 +130,7 @@ class Pins:
         finally:
             if not stays:
                 # A task of its own: the scope of a dropped stream cancels every await in it.
-                await asyncio.shield(self._spawn(self._let_go(lease, pin_id, unstarted)))
+                await self._letting_go.see_through(self._let_go(lease, pin_id, unstarted))
 
     async def _judge(self, lease: Lease, error: SandboxUnavailableError) -> None:
         """Say 410 when the lease ended under the operation; else leave a mark for acquire.
@@ -153,12 +155,6 @@ class Pins:
             await self._store.suspect(lease)
         except UnavailableError as error:
             log.warning("Could not mark a sandbox that did not answer: %s", error)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._letting_go.add(task)
-        task.add_done_callback(self._letting_go.discard)
-        return task
 
     async def _take_back(
         self, pinning: asyncio.Future[Lease], pin_id: str, request: str | None

@@ -8,12 +8,12 @@ and the next acquire looks at it.
 from __future__ import annotations
 
 from contextlib import aclosing, asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from oneseek_sandbox import answers, paths
 from oneseek_sandbox.cleanup import Cleanup
 from oneseek_sandbox.commands import worker_command
-from oneseek_sandbox.ending import Releases
 from oneseek_sandbox.errors import (
     ConfigurationError,
     InvalidRequestError,
@@ -124,8 +124,8 @@ class Provisioner:
 
     async def release(self, request: models.ReleaseRequest, caller: Caller) -> models.ReleaseAnswer:
         """End a sandbox now, whatever runs in it."""
-        releases = Releases(self._store, self._control_plane().runtime)
-        return await releases.release(request, caller, self._pins.locate)
+        locate = partial(self._pins.locate, also_ended=True)
+        return await self._control_plane().releases.release(request, caller, locate)
 
     async def cleanup_idle(
         self, request: models.CleanupIdleRequest, caller: Caller

@@ -122,12 +122,12 @@ class RedisConnection:
         size: int = await self._persistently(lambda: self._redis.zcard(key), _RETRY_SECONDS)
         return size
 
-    async def scores(self, key: str, members: Sequence[str]) -> list[float | None]:
-        """Return the members' scores, None for those that are not there."""
-        scores: list[float | None] = await self._persistently(
-            lambda: self._redis.zmscore(key, list(members)), _RETRY_SECONDS
+    async def fields(self, key: str, names: Sequence[str]) -> list[str | None]:
+        """Return fields of a hash, None for those that are not there."""
+        fields: list[str | None] = await self._persistently(
+            lambda: self._redis.hmget(key, list(names)), _RETRY_SECONDS
         )
-        return scores
+        return fields
 
     def pubsub(self) -> PubSub:
         """Return a subscriber with a connection of its own."""

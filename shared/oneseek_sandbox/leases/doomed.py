@@ -9,12 +9,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from oneseek_sandbox.leases.lease import Doomed
 
-__all__ = ["MOST_DOUBLINGS", "next_due", "take_doomed"]
+__all__ = ["MOST_DOUBLINGS", "doomed_among", "next_due", "take_doomed"]
 
 MOST_DOUBLINGS: Final = 6
 """Of the pause between two looks at an entry."""
+
+
+def doomed_among(doomed: dict[str, Doomed], uids: Iterable[str]) -> dict[str, Doomed]:
+    """Return the entries of those of these sandboxes that are doomed."""
+    return {uid: doomed[uid] for uid in uids if uid in doomed}
 
 
 def next_due(doomed: dict[str, Doomed], limit: int) -> list[Doomed]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from oneseek_sandbox.clock import SystemClock
 from oneseek_sandbox.leases.book_file import BookFile
-from oneseek_sandbox.leases.doomed import next_due, take_doomed
+from oneseek_sandbox.leases.doomed import doomed_among, next_due, take_doomed
 from oneseek_sandbox.leases.keeper import BookKeeper
 from oneseek_sandbox.leases.keys import thread_tag
 from oneseek_sandbox.leases.notices import Notices
@@ -212,9 +212,9 @@ class FileLeaseStore:
             )
         )
 
-    async def doomed_among(self, uids: list[str]) -> set[str]:
-        """Return which of these are doomed."""
-        return await self._keeper.look(lambda book, _: book.doomed.keys() & set(uids))
+    async def doomed_among(self, uids: list[str]) -> dict[str, Doomed]:
+        """Return the entries of those that are doomed."""
+        return await self._keeper.look(lambda book, _: doomed_among(book.doomed, uids))
 
     async def forget(self, uid: str) -> None:
         """Drop a doomed entry."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from oneseek_sandbox.clock import SystemClock
 from oneseek_sandbox.leases.book import LeaseBook
-from oneseek_sandbox.leases.doomed import next_due, take_doomed
+from oneseek_sandbox.leases.doomed import doomed_among, next_due, take_doomed
 from oneseek_sandbox.leases.keys import thread_tag
 from oneseek_sandbox.leases.notices import Notices
 from oneseek_sandbox.leases.store import LeaseTerms
@@ -178,9 +178,9 @@ class MemoryLeaseStore:
         book, now_ms = self._book, self._clock.now_ms()
         return take_doomed(book.doomed, limit, now_ms=now_ms, pause_ms=book.terms.pause_ms)
 
-    async def doomed_among(self, uids: list[str]) -> set[str]:
-        """Return which of these are doomed."""
-        return self._book.doomed.keys() & set(uids)
+    async def doomed_among(self, uids: list[str]) -> dict[str, Doomed]:
+        """Return the entries of those that are doomed."""
+        return doomed_among(self._book.doomed, uids)
 
     async def forget(self, uid: str) -> None:
         """Drop a doomed entry."""

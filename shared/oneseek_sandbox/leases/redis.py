@@ -243,12 +243,12 @@ class RedisLeaseStore:
         pauses = (self._terms.pause_ms, MOST_DOUBLINGS)
         return read_all_doomed(await self._transitions.of_store("take_doomed", limit, *pauses))
 
-    async def doomed_among(self, uids: list[str]) -> set[str]:
-        """Return which of these are doomed."""
+    async def doomed_among(self, uids: list[str]) -> dict[str, Doomed]:
+        """Return the entries of those that are doomed."""
         if not uids:
-            return set()
-        scores = await self._connection.scores(self._keys.doomed, uids)
-        return {uid for uid, score in zip(uids, scores, strict=True) if score is not None}
+            return {}
+        entries = await self._connection.fields(self._keys.doomed_entries, uids)
+        return {e.uid: e for e in map(read_doomed, filter(None, entries))}
 
     async def forget(self, uid: str) -> None:
         """Drop a doomed entry."""

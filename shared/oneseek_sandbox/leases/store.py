@@ -245,8 +245,8 @@ class LeaseStore(Protocol):
         """
         ...
 
-    async def doomed_among(self, uids: list[str]) -> set[str]:
-        """Return which of these sandboxes are doomed (8: those are not adopted)."""
+    async def doomed_among(self, uids: list[str]) -> dict[str, Doomed]:
+        """Return the entries of those of these sandboxes that are doomed, by uid (8)."""
         ...
 
     async def forget(self, uid: str) -> None:

@@ -204,8 +204,10 @@ class EndingPromises:
         await make_ready(store, uid="u1")
         await store.release(THREAD, sandbox_id=None)
         await make_ready(store, uid="u2")
-        assert await store.doomed_among(["u1", "u2", "u3"]) == {"u1"}
-        assert await store.doomed_among([]) == set()
+        found = await store.doomed_among(["u1", "u2", "u3"])
+        assert list(found) == ["u1"]
+        assert (found["u1"].thread, found["u1"].reason) == (THREAD, "released")
+        assert await store.doomed_among([]) == {}
 
     async def test_the_doomed_come_oldest_first(self, store: LeaseStore, later: Later) -> None:
         for uid in ("zz", "mm", "aa"):

@@ -7,7 +7,7 @@ import dataclasses
 
 import pytest
 
-from oneseek_sandbox import cleanup
+from oneseek_sandbox import ending
 from oneseek_sandbox.leases.memory import MemoryLeaseStore
 from oneseek_sandbox.leases.store import Thread
 from oneseek_sandbox.runtimes.runtime import Labels
@@ -138,7 +138,7 @@ async def test_one_round_asks_all_that_expired_to_end(timed):
 
 @pytest.mark.finding(16)
 async def test_a_sandbox_that_cannot_be_asked_to_end_does_not_hold_up_a_round(timed, monkeypatch):
-    monkeypatch.setattr(cleanup, "_STOP_SECONDS", 0.05)
+    monkeypatch.setattr(ending, "_STOP_SECONDS", 0.05)
     world, clock = timed
     await _expired(world, clock, 2)
     stop, hangs = world.runtime.stop, next(iter(world.runtime.objects))

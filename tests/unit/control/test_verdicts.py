@@ -163,9 +163,8 @@ async def test_a_creator_whose_commit_is_answered_late_leaves_the_sandbox_alone(
         with suppress(TimeoutError):
             async with asyncio.timeout(3 * world.creator._creation_ms / 1000):
                 await asyncio.shield(acquiring)
-    for creation in world.acquisition._creating:
-        creation.cancel()
-    await asyncio.gather(acquiring, *world.acquisition._creating, return_exceptions=True)
+    await world.acquisition._creating.close(within_seconds=0)
+    await asyncio.gather(acquiring, return_exceptions=True)
     lease = await world.store.get(world.thread)
     assert world.only_object().uid == lease.placement.uid
     assert await world.store.doomed(10) == []
