@@ -29,8 +29,8 @@ check: $(VENV)/dev.stamp  ## lint, format, types and import rules
 bench: $(VENV)/dev.stamp  ## measure, and print the aims beside the figures (ON=backend, ON=cluster: others)
 	@$(PY) bench/$(or $(ON),run).py $(ARGS)
 
-faults: $(VENV)/dev.stamp  ## run everything under faults (ONESEEK_FAULTS_SIMULATED: so many schedules)
-	@$(PY) -m pytest -m faults tests/faults tests/contracts $(ARGS)
+faults: $(VENV)/dev.stamp  ## run everything under faults (ONESEEK_FAULTS_SIMULATED: so many schedules; ONESEEK_FUZZ: so many times as much)
+	@$(PY) -m pytest -m faults tests/faults tests/fuzz tests/contracts $(ARGS)
 
 e2e: $(VENV)/dev.stamp  ## run the tests that need a cluster and a deployment on it (KUBECONFIG)
 	@$(PY) -m pytest -m e2e tests/kubernetes tests/e2e tests/manifests $(ARGS)

@@ -50,6 +50,14 @@ class ApiRefusalError(Exception):
         self.reason = reason
         self.message = message
 
+    def is_missing(self, name: str) -> bool:
+        """Return whether the API server itself says that there is no object of this name.
+
+        A 404 of what stands in front of it, or of a path that it does not know, proves nothing.
+        """
+        found_none = self.status == httpx.codes.NOT_FOUND and self.reason == "NotFound"
+        return found_none and f'"{name}" not found' in self.message
+
 
 class KubernetesApi:
     """One cluster.
@@ -83,12 +91,22 @@ class KubernetesApi:
     async def items(self, path: str, **query: str | int) -> list[Resource]:
         """Read a list of any length, page by page."""
         found: list[Resource] = []
-        page = await self.get(path, limit=_PAGE, **query)
-        found += page["items"]
-        while token := page["metadata"].get("continue"):
-            page = await self.get(path, limit=_PAGE, **{**query, "continue": token})
-            found += page["items"]
-        return found
+        tokens = [""]
+        while True:
+            more = {"continue": tokens[-1]} if tokens[-1] else {}
+            page = await self.get(path, limit=_PAGE, **{**query, **more})
+            items, metadata = page.get("items"), page.get("metadata")
+            if not isinstance(items, list) or not isinstance(metadata, dict):
+                raise _unreadable("a list")
+            if not all(isinstance(item, dict) for item in items):
+                raise _unreadable("a list of objects")
+            found += items
+            token = metadata.get("continue") or ""
+            if not token:
+                return found
+            if not isinstance(token, str) or token in tokens:
+                raise _unreadable("a list")
+            tokens.append(token)
 
     async def create(
         self, path: str, body: Resource, *, headers: dict[str, str] | None = None, **query: str
@@ -128,8 +146,11 @@ class KubernetesApi:
                 if response.is_error:
                     raise _refusal(response.status_code, await response.aread())
                 async for line in response.aiter_lines():
-                    event = json.loads(line)
-                    yield event["type"], event["object"]
+                    event = _parsed(line)
+                    changed = event.get("object")
+                    if not isinstance(changed, dict):
+                        raise _unreadable("an event")
+                    yield str(event.get("type")), changed
 
     async def _json(
         self,
@@ -153,8 +174,7 @@ class KubernetesApi:
             )
             if response.is_error:
                 raise _refusal(response.status_code, response.content)
-            answer: Resource = response.json()
-            return answer
+            return _parsed(response.content)
 
     async def _headers(self) -> dict[str, str]:
         assert self._configuration is not None, "_client() comes first"  # noqa: S101
@@ -216,11 +236,28 @@ def _tls(configuration: Configuration) -> ssl.SSLContext | bool:
 def _failures() -> Iterator[None]:
     try:
         yield
-    except (httpx.HTTPError, json.JSONDecodeError) as error:
+    except httpx.HTTPError as error:
         reason = str(error) or type(error).__name__
         raise RuntimeUnavailableError(
             f"The Kubernetes API server does not answer ({reason}). Try again."
         ) from error
+
+
+def _parsed(content: str | bytes) -> Resource:
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise _unreadable("an object")
+    return value
+
+
+def _unreadable(wanted: str) -> RuntimeUnavailableError:
+    return RuntimeUnavailableError(
+        f"The Kubernetes API server's answer cannot be understood as {wanted}. Try again; if this "
+        "persists, look at what stands between this server and the cluster."
+    )
 
 
 def _refusal(status: int, content: bytes) -> Exception:
@@ -228,7 +265,7 @@ def _refusal(status: int, content: bytes) -> Exception:
     try:
         answer = json.loads(content)
         reason, message = str(answer.get("reason", "")), str(answer.get("message", ""))
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         reason, message = "", content[:200].decode(errors="replace")
     if status == httpx.codes.UNAUTHORIZED:
         return RuntimeUnavailableError(

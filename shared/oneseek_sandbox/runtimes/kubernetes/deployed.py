@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from oneseek_sandbox.runtimes.kubernetes.api import ApiRefusalError, KubernetesApi
+from oneseek_sandbox.runtimes.kubernetes.objects import understood
 from oneseek_sandbox.runtimes.kubernetes.refusals import refusal
 
 if TYPE_CHECKING:
@@ -29,17 +30,22 @@ async def read_deployed(context: str) -> dict[str, str]:
     """
     api = KubernetesApi(context)
     try:
-        container = (await api.get(_ACQUIRE))["spec"]["template"]["spec"]["containers"][0]
-        variables = await _from_config_maps(api, container)
+        service = await api.get(_ACQUIRE)
+        with understood("The deployed acquire"):
+            container = service["spec"]["template"]["spec"]["containers"][0]
+            variables = await _from_config_maps(api, container)
+            variables |= {
+                entry["name"]: entry["value"]
+                for entry in container.get("env", [])
+                if "value" in entry
+            }
     except ApiRefusalError as error:
         if error.status == _NOT_FOUND:
             return {}
         raise refusal(error, SYSTEM) from error
     finally:
         await api.close()
-    return variables | {
-        entry["name"]: entry["value"] for entry in container.get("env", []) if "value" in entry
-    }
+    return variables
 
 
 async def _from_config_maps(api: KubernetesApi, container: Resource) -> dict[str, str]:

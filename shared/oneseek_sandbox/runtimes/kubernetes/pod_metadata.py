@@ -47,6 +47,7 @@ _SCOPE: Final = PREFIX + "scope"
 _SANDBOX_ID: Final = PREFIX + "sandbox-id"
 _IDLE_MS: Final = PREFIX + "idle-ms"
 _CREATED_MS: Final = PREFIX + "created-ms"
+_DIGITS: Final = 15  # of a number that the store can hold
 
 
 def thread_selector(thread: Thread) -> str:
@@ -63,16 +64,15 @@ def fresh_metadata(labels: Labels, *, now_ms: int) -> tuple[dict[str, str], dict
 def read_labels(pod: Resource) -> Labels | None:
     """Return what a pod says about itself; None when nobody took it, or it is not readable."""
     annotations = pod["metadata"].get("annotations", {})
-    try:
-        return Labels(
-            thread=Thread(annotations[_SCOPE], annotations[_THREAD_ID]),
-            generation=int(annotations[_GENERATION]),
-            idle_ms=int(annotations[_IDLE_MS]),
-            sandbox_id=annotations[_SANDBOX_ID],
-            created_ms=int(annotations[_CREATED_MS]),
-        )
-    except (KeyError, ValueError):
+    names = (_SCOPE, _THREAD_ID, _SANDBOX_ID, _GENERATION, _IDLE_MS, _CREATED_MS)
+    texts = [annotations.get(name) for name in names]
+    if not all(isinstance(text, str) for text in texts):
         return None
+    scope, thread_id, sandbox_id, *numbers = texts
+    if not all(text.isascii() and text.isdigit() and len(text) <= _DIGITS for text in numbers):
+        return None
+    generation, idle_ms, created_ms = map(int, numbers)
+    return Labels(Thread(scope, thread_id), generation, idle_ms, sandbox_id, created_ms)
 
 
 def taking(pod: Resource, labels: Labels, *, now_ms: int) -> list[Resource]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import TYPE_CHECKING, Final
 
 from oneseek_sandbox.runtimes.kubernetes.pod_metadata import CLAIMED
@@ -44,14 +45,17 @@ def is_running(pod: Resource) -> bool:
     """Return whether its containers run, and are the first that did."""
     statuses = _containers(pod)
     return bool(statuses) and all(
-        "running" in status.get("state", {}) and not status.get("restartCount")
+        "running" in status.get("state", {}) and status.get("restartCount") == 0
         for status in statuses
     )
 
 
 def address_of(pod: Resource) -> str:
     """Return the pod's IP address; empty as long as it has none."""
-    return str(pod["status"].get("podIP", ""))
+    try:
+        return str(ipaddress.ip_address(pod["status"].get("podIP", "")))
+    except ValueError:
+        return ""
 
 
 def reason(pod: Resource, events: list[Resource]) -> str:

@@ -18,6 +18,7 @@ from oneseek_sandbox.errors import (
 )
 from oneseek_sandbox.runtimes.kubernetes import pod_state
 from oneseek_sandbox.runtimes.kubernetes.api import ApiRefusalError
+from oneseek_sandbox.runtimes.kubernetes.objects import readable_pod, readable_pods
 from oneseek_sandbox.runtimes.kubernetes.pod_metadata import (
     APP,
     CLAIMED,
@@ -66,37 +67,33 @@ class Pods:
         self._networks = [ipaddress.ip_network(cidr) for cidr in settings.pod_cidrs]
 
     async def of_thread(self, thread: Thread) -> list[Resource]:
-        """Return the thread's pods that live."""
-        pods = await self._list(thread_selector(thread))
+        """Return the thread's pods that live; one that cannot be understood could be one of them."""
+        pods = [readable_pod(pod) for pod in await self._list(thread_selector(thread))]
         return [pod for pod in pods if not pod_state.ended(pod)]
 
     async def taken(self) -> list[Resource]:
         """Return all sandboxes' pods, the dead ones too."""
-        return await self._list(f"{APP}={WORKER_APP}")
+        return readable_pods(await self._list(f"{APP}={WORKER_APP}"))
 
     async def get(self, uid: str, name: str) -> Resource | None:
         """Return a pod; None when it is not there, or another has its name."""
         try:
-            pod = await self._api.get(f"{self._path}/{name}")
+            pod = readable_pod(await self._api.get(f"{self._path}/{name}"))
         except ApiRefusalError as error:
-            if error.status == _NOT_FOUND:
+            if error.is_missing(name):
                 return None
             raise refusal(error, self._settings.namespace) from error
         return pod if pod["metadata"]["uid"] == uid else None
 
     async def take_warm(self, labels: Labels, *, now_ms: int) -> Resource | None:
         """Take a pod of the pool; None when there is none of the current template that runs."""
-        selector = f"{APP}={WARM_APP}"
-        try:
-            listed = await self._api.get(self._path, labelSelector=selector, limit=_WARM_LOOK)
-        except ApiRefusalError as error:
-            raise refusal(error, self._settings.namespace) from error
-        pods = [pod for pod in listed["items"] if self._is_to_be_had(pod)]
+        pods = [pod for pod in await self._some_of_the_pool() if self._is_to_be_had(pod)]
         random.shuffle(pods)  # so that acquires at once seldom want the same
         for pod in pods:
             path = f"{self._path}/{pod['metadata']['name']}"
             try:
-                taken = await self._api.patch(path, taking(pod, labels, now_ms=now_ms))
+                patch = taking(pod, labels, now_ms=now_ms)
+                taken = readable_pod(await self._api.patch(path, patch))
             except ApiRefusalError as error:
                 if error.status in (_NOT_FOUND, _CONFLICT, _UNPROCESSABLE):
                     continue  # another was quicker, or the pool shrank
@@ -116,7 +113,7 @@ class Pods:
         name = f"{self._settings.pod_prefix}-{secrets.token_hex(8)}"
         body = self._template.pod(name, *fresh_metadata(labels, now_ms=now_ms))
         try:
-            pod = await self._api.create(self._path, body)
+            pod = readable_pod(await self._api.create(self._path, body))
         except ApiRefusalError as error:
             raise creation_refusal(error, self._settings.namespace) from error
         try:
@@ -163,7 +160,7 @@ class Pods:
             try:
                 await self._api.delete(f"{self._path}/{name}", {"preconditions": preconditions})
             except ApiRefusalError as error:
-                if error.status == _NOT_FOUND:
+                if error.is_missing(name):
                     return True
                 if error.status != _CONFLICT:
                     raise refusal(error, self._settings.namespace) from error
@@ -211,6 +208,14 @@ class Pods:
             and pod_state.address_of(pod) != ""
         )
 
+    async def _some_of_the_pool(self) -> list[Resource]:
+        query = {"labelSelector": f"{APP}={WARM_APP}"}
+        try:
+            listed = await self._api.get(self._path, limit=_WARM_LOOK, **query)
+        except ApiRefusalError as error:
+            raise refusal(error, self._settings.namespace) from error
+        return readable_pods(listed["items"] if isinstance(listed.get("items"), list) else [])
+
     async def _list(self, selector: str) -> list[Resource]:
         try:
             return await self._api.items(self._path, labelSelector=selector)
@@ -219,7 +224,7 @@ class Pods:
 
     async def _change(self, sandbox: SandboxObject, patch: list[Resource]) -> Resource:
         try:
-            pod = await self._api.patch(f"{self._path}/{sandbox.name}", patch)
+            pod = readable_pod(await self._api.patch(f"{self._path}/{sandbox.name}", patch))
         except ApiRefusalError as error:
             if error.status not in (_NOT_FOUND, _CONFLICT, _UNPROCESSABLE):
                 raise refusal(error, self._settings.namespace) from error
@@ -265,7 +270,7 @@ class Pods:
         try:
             async for kind, changed in self._api.watch(self._path, seconds=seconds, **query):
                 if kind in ("ADDED", "MODIFIED"):
-                    return changed
+                    return readable_pod(changed)
                 break  # deleted, or the version is too old to watch from
         except ApiRefusalError as error:
             raise refusal(error, self._settings.namespace) from error
@@ -288,7 +293,7 @@ class Pods:
             path = f"/api/v1/namespaces/{self._settings.namespace}/events"
             selector = f"involvedObject.uid={pod['metadata']['uid']}"
             try:
-                events = (await self._api.get(path, fieldSelector=selector))["items"]
-            except ApiRefusalError as error:
+                events = await self._api.items(path, fieldSelector=selector)
+            except (ApiRefusalError, RuntimeUnavailableError) as error:
                 log.warning("Cannot read the events of a pod: %s", error)
         return pod_state.reason(pod, events)

@@ -20,6 +20,7 @@ from oneseek_sandbox.runtimes.kubernetes import pod_state
 from oneseek_sandbox.runtimes.kubernetes.api import ApiRefusalError
 from oneseek_sandbox.runtimes.kubernetes.deployed import SYSTEM
 from oneseek_sandbox.runtimes.kubernetes.findings import checks, is_enforced
+from oneseek_sandbox.runtimes.kubernetes.objects import readable_pod, understood
 from oneseek_sandbox.runtimes.kubernetes.pod_metadata import APP, PREFIX, WORKER_APP
 from oneseek_sandbox.runtimes.kubernetes.pod_spec import WORKER_PORT
 from oneseek_sandbox.runtimes.kubernetes.refusals import refusal
@@ -53,13 +54,15 @@ class ClusterProbe:
         """Start the pods, look, record, and take them away whatever happened."""
         names = [f"{self._settings.pod_prefix}-probe-{secrets.token_hex(4)}" for _ in range(2)]
         try:
-            findings = await self._look(names)
+            with understood("What the probe found"):
+                findings = await self._look(names)
+                found = checks(findings, open_allowed=self._settings.allow_open_network)
             await self._record(findings)
         except ApiRefusalError as error:
             raise refusal(error, self._settings.namespace) from error
         finally:
             await asyncio.shield(self._remove(names))
-        return checks(findings, open_allowed=self._settings.allow_open_network)
+        return found
 
     async def _look(self, names: list[str]) -> Findings:
         labels = {APP: WORKER_APP, PREFIX + "probe": "true"}
@@ -94,14 +97,14 @@ class ClusterProbe:
         try:
             async with asyncio.timeout(self._settings.startup_timeout_seconds):
                 while True:
-                    pod = await self._api.get(path)
+                    pod = readable_pod(await self._api.get(path))
                     if pod_state.ended(pod):
                         break
                     if pod_state.address_of(pod) and await self._answers(name):
                         return pod
                     await asyncio.sleep(0.2)
         except TimeoutError:
-            pod = await self._api.get(path)
+            pod = readable_pod(await self._api.get(path))
         why = pod_state.reason(pod, [])
         raise SandboxStartError(f"The probe pod {name} does not start. {why}")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import oneseek_sandbox
 from oneseek_sandbox.clock import Clock, SystemClock
+from oneseek_sandbox.errors import RuntimeUnavailableError
 from oneseek_sandbox.runtimes.kubernetes import pod_state
 from oneseek_sandbox.runtimes.kubernetes.api import KubernetesApi
 from oneseek_sandbox.runtimes.kubernetes.pod_patch import read_pod_patch
@@ -114,8 +115,15 @@ class KubernetesRuntime:
 
     async def list(self) -> list[SandboxObject]:
         """Return every sandbox's living pod."""
-        pods = [pod for pod in await self._pods.taken() if not pod_state.ended(pod)]
-        return [self._pods.as_object(pod) for pod in pods]
+        found = []
+        for pod in await self._pods.taken():
+            if pod_state.ended(pod):
+                continue
+            try:
+                found.append(self._pods.as_object(pod))
+            except RuntimeUnavailableError as error:
+                log.warning("Passed over a pod: %s", error)
+        return found
 
 
 def _generation(sandbox: SandboxObject) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from oneseek_sandbox.errors import RuntimeUnavailableError
 from oneseek_sandbox.runtimes.kubernetes.api import ApiRefusalError
+from oneseek_sandbox.runtimes.kubernetes.objects import number_at, text_at
 from oneseek_sandbox.runtimes.kubernetes.pod_metadata import APP, PREFIX, WARM_APP, WORKER_APP
 from oneseek_sandbox.runtimes.kubernetes.pod_spec import (
     WORKER_CODE_APP,
@@ -86,7 +87,7 @@ class Upkeep:
             sized = {**wanted, "spec": {**wanted["spec"], "replicas": size}}
             sized["metadata"] = {**wanted["metadata"], "annotations": {_SIZE: str(size)}}
             await self._api.create(f"{self._apps}/deployments", sized, fieldManager=_SIZE_MANAGER)
-        elif found["metadata"].get("annotations", {}).get(_SIZE) != str(size):
+        elif text_at(found, "metadata", "annotations", _SIZE) != str(size):
             log.info("The warm pool gets %d pods", size)
             resized = {
                 "metadata": {"annotations": {_SIZE: str(size)}},
@@ -95,8 +96,8 @@ class Upkeep:
             await self._api.merge(path, resized, manager=_SIZE_MANAGER)
         pool = await self._api.apply(path, wanted, manager=_MANAGER)
         # Not `size`: an autoscaler may want another.
-        POOL.set(pool.get("spec", {}).get("replicas", size), "wanted")
-        POOL.set(pool.get("status", {}).get("readyReplicas", 0), "ready")
+        POOL.set(number_at(pool, "spec", "replicas", default=size), "wanted")
+        POOL.set(number_at(pool, "status", "readyReplicas"), "ready")
 
     async def _pool_size(self) -> int:
         """Return WARM_POOL_SIZE, or 0 where waiting pods would have an open network."""
@@ -104,8 +105,7 @@ class Upkeep:
         if size == 0 or self._settings.allow_open_network:
             return size
         finding = await self._read(f"{self._core}/configmaps/{NETWORK_FINDING}")
-        annotations = finding["metadata"].get("annotations", {}) if finding else {}
-        state = annotations.get(NETWORK_POLICY, "not known")
+        state = text_at(finding, "metadata", "annotations", NETWORK_POLICY) or "not known"
         if state == "enforced":
             return size
         log.warning(
@@ -120,12 +120,16 @@ class Upkeep:
         selector = f"{APP}={WORKER_CODE_APP}"
         programs = await self._api.items(f"{self._core}/configmaps", labelSelector=selector)
         current = worker_config_map(self._settings, self._worker)["metadata"]["name"]
-        old = {item["metadata"]["name"] for item in programs} - {current}
+        old = {text_at(item, "metadata", "name") for item in programs} - {current, ""}
         if not old:
             return
         selector = f"{APP} in ({WORKER_APP},{WARM_APP})"
         for pod in await self._api.items(f"{self._core}/pods", labelSelector=selector):
-            old -= _config_maps(pod)
+            mounted = _config_maps(pod)
+            if not mounted:
+                log.warning("No worker program is dropped: of a pod it is not clear what it mounts")
+                return
+            old -= mounted
         for name in old:
             log.info("Nobody uses the worker program %s any more", name)
             await self._api.delete(f"{self._core}/configmaps/{name}")
@@ -140,8 +144,8 @@ class Upkeep:
 
 
 def _config_maps(pod: Resource) -> set[str]:
-    return {
-        volume["configMap"]["name"]
-        for volume in pod["spec"].get("volumes", [])
-        if "configMap" in volume
-    }
+    """Return what a pod mounts; each of ours mounts its worker."""
+    spec = pod.get("spec")
+    volumes = spec.get("volumes") if isinstance(spec, dict) else None
+    found = volumes if isinstance(volumes, list) else []
+    return {text_at(volume, "configMap", "name") for volume in found} - {""}
