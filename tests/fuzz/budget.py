@@ -11,10 +11,10 @@ __all__ = ["TIMES", "tries"]
 TIMES = int(os.environ.get("ONESEEK_FUZZ", "1"))
 
 
-def tries(count: int) -> settings:
+def tries(count: int, times: int = TIMES) -> settings:
     """Return Hypothesis settings for `count` examples in CI; each run draws others."""
     return settings(
-        max_examples=count * TIMES,
+        max_examples=count * times,
         deadline=None,
         database=None,
         print_blob=True,

@@ -213,3 +213,22 @@ async def test_a_cloud_event_of_another_version_or_with_an_empty_attribute_is_re
         sent = {"headers": {"content-type": "application/cloudevents+json"}, "json": changed}
     response = await client.post("/v1/sandbox/cleanup_idle", **sent)
     assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_request")
+
+
+@pytest.mark.finding(18)
+@pytest.mark.parametrize("kind", ["application/cloudevents+json", "application/cloudevents"])
+@pytest.mark.parametrize("body", [b"", b"{}"])
+async def test_what_is_said_to_be_structured_is_read_from_the_body_alone(client, kind, body):
+    event = {"specversion": "1.0", "id": "1", "source": "/cron", "type": "cleanup"}
+    headers = {f"ce-{name}": value for name, value in event.items()}
+    response = await client.post(
+        "/v1/sandbox/cleanup_idle", headers={**headers, "content-type": kind}, content=body
+    )
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_request")
+
+
+@pytest.mark.finding(18)
+async def test_an_event_in_the_body_is_none_where_the_headers_have_another(client):
+    event = {"specversion": "1.0", "id": "1", "source": "/cron", "type": "cleanup"}
+    response = await client.post("/v1/sandbox/cleanup_idle", headers={"ce-id": "1"}, json=event)
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_request")
