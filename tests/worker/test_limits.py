@@ -178,7 +178,7 @@ def test_no_process_left_is_an_error_and_the_limit_still_holds(
         try:
             client.execute("true")
         except Refused as refusal:
-            assert (refusal.status, refusal.code) == (503, "command_not_started")  # noqa: PT017
+            assert (refusal.status, refusal.code) == (429, "too_many_commands")  # noqa: PT017
             return True
         return False
 

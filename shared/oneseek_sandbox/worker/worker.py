@@ -178,10 +178,10 @@ class NotStartedError(WorkerError):
     """The kernel gave no process, memory or descriptor for a command."""
 
     def __init__(self, number: int) -> None:
-        reason = os.strerror(number)
+        self.reason = os.strerror(number)
         super().__init__(
             "command_not_started",
-            f"The command did not start: {reason}. Wait for a running command, cancel one, or end "
+            f"The command did not start: {self.reason}. Wait for a running command, cancel one, or end "
             'all processes of the sandbox with cancel "*", which keeps the files.',
         )
         self.lacks_room = number in (errno.EAGAIN, errno.ENOMEM)
@@ -2879,6 +2879,19 @@ class Commands:
         self._left_behind = left > 0
         return sum(process.threads for process in processes.values()), left
 
+    def too_many(self, error: NotStartedError) -> WorkerError:
+        """Return what to say of a command that others leave no room for."""
+        if not self.running:
+            return error  # nobody inside holds it: it is the machine that has no more
+        used = self._usage()[0]
+        most = f" of {self._max_processes}" if self._max_processes else ""
+        return WorkerError(
+            "too_many_commands",
+            f"The command did not start: {error.reason}. What runs holds {used}{most} processes and "
+            "threads of the sandbox. Wait for a command to end, cancel one by its request_id, or "
+            'end all with cancel "*", which keeps the files.',
+        )
+
     async def _keep_room(self) -> None:
         """See to it, while a command runs, that neither leftovers nor itself take all processes."""
         pause = COUNT_SECONDS if self._end_excess else CROWDED_SECONDS
@@ -3597,8 +3610,10 @@ class Worker:
             try:
                 return await self._run(request, spec)
             except NotStartedError as error:
-                if not error.lacks_room or not await self._commands.make_room(began):
+                if not error.lacks_room:
                     raise
+                if not await self._commands.make_room(began):
+                    raise self._commands.too_many(error) from None
                 await turn()  # the table of request ids forgets what did not start
         return await self._run(request, spec)
 
