@@ -8,11 +8,11 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check bench faults e2e docker image deploy undeploy lock clean
+.PHONY: help run test check bench faults e2e e2e-faults docker image deploy undeploy lock clean
 
 help:  ## list the targets
 	@echo "make TARGET, where TARGET is one of"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
 
 run: $(VENV)/run.stamp  ## serve at 127.0.0.1:8002 (PORT, PROVISIONER_API_KEY, PROVISIONER_HOME)
 	@exec $(PY) -m oneseek_sandbox.cli serve
@@ -34,6 +34,9 @@ faults: $(VENV)/dev.stamp  ## run everything under faults (ONESEEK_FAULTS_SIMULA
 
 e2e: $(VENV)/dev.stamp  ## run the tests that need a cluster and a deployment on it (KUBECONFIG)
 	@$(PY) -m pytest -m e2e tests/kubernetes tests/e2e tests/manifests $(ARGS)
+
+e2e-faults: $(VENV)/dev.stamp  ## run seeded faults on a deployment, as root on its node (ARGS="--count 200")
+	@$(PY) -m tests.faults.deployed $(ARGS)
 
 docker: $(VENV)/dev.stamp  ## run the tests that need a Docker engine (DOCKER_HOST, ONESEEK_E2E_SANDBOX_IMAGE)
 	@$(PY) -m pytest -m docker tests/docker tests/client $(ARGS)

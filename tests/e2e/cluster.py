@@ -105,8 +105,11 @@ def service(verb):
 
 
 @asynccontextmanager
-async def changed(verbs, env=None, annotations=None):
-    """Give functions another environment or scale for a while, as `kn service update` does."""
+async def changed(verbs, env=None, annotations=None, mounted=""):
+    """Give functions another environment or scale for a while, as `kn service update` does.
+
+    With `mounted`, the ConfigMap of that name is at `/etc/NAME` for as long.
+    """
     before = {}
     for verb in verbs:
         template = read("ksvc", service(verb))["spec"]["template"]
@@ -114,10 +117,12 @@ async def changed(verbs, env=None, annotations=None):
         container = dict(template["spec"]["containers"][0])
         kept = [entry for entry in container.get("env", []) if entry["name"] not in (env or {})]
         container["env"] = kept + [{"name": n, "value": v} for n, v in (env or {}).items()]
-        patch = {
-            "metadata": {"annotations": annotations or {}},
-            "spec": {"containers": [container]},
-        }
+        spec = {"containers": [container], "volumes": template["spec"].get("volumes", [])}
+        if mounted:
+            mount = {"name": mounted, "mountPath": f"/etc/{mounted}", "readOnly": True}
+            container["volumeMounts"] = [*container.get("volumeMounts", []), mount]
+            spec["volumes"] = [*spec["volumes"], {"name": mounted, "configMap": {"name": mounted}}]
+        patch = {"metadata": {"annotations": annotations or {}}, "spec": spec}
         _patch(verb, patch)
     try:
         await settled(verbs)
@@ -126,8 +131,8 @@ async def changed(verbs, env=None, annotations=None):
         for verb, template in before.items():
             names = template["metadata"].get("annotations", {})
             undone = {name: names.get(name) for name in annotations or {}}
-            containers = template["spec"]["containers"]
-            _patch(verb, {"metadata": {"annotations": undone}, "spec": {"containers": containers}})
+            spec = {name: template["spec"].get(name, []) for name in ("containers", "volumes")}
+            _patch(verb, {"metadata": {"annotations": undone}, "spec": spec})
         await settled(verbs)
 
 

@@ -14,12 +14,14 @@ from pathlib import Path
 import redis
 from tests.faults.checker import check
 from tests.faults.history import History, Recorder
+from tests.faults.live.calm import SYNCED, Calm
 from tests.faults.live.injection import Injection
 from tests.faults.live.judge import look_again
-from tests.faults.live.outside import LOG, seen_sandboxes
+from tests.faults.live.outside import seen_sandboxes
+from tests.faults.live.parts import KEY
 from tests.faults.live.schedule import Schedule
 from tests.faults.live.system import System
-from tests.faults.live.traffic import THREADS, WORKSPACE, Answer, Calls, callers
+from tests.faults.live.traffic import THREADS, Calls, callers
 
 from oneseek_sandbox.leases.embedded import EmbeddedServer
 
@@ -29,8 +31,6 @@ _IDLE_MS = 900_000  # the servers' default: nothing expires in a schedule
 _CALM_SECONDS = 30.0
 _GONE_SECONDS = 25.0
 _PAUSE_SECONDS = 0.1
-_FILES = (f"{WORKSPACE}/file-0", f"{WORKSPACE}/file-1")
-_SYNCED = f"{WORKSPACE}/synced"
 
 
 @dataclass(slots=True)
@@ -97,9 +97,11 @@ class _Driver:
 
     def __init__(self, system: System, recorder: Recorder) -> None:
         self.system, self._recorder = system, recorder
-        self._calls = Calls(system, recorder)
+        headers = {"authorization": f"Bearer {KEY}"}
+        self._calls = Calls(recorder, system.address, headers)
         self._injection = Injection(system, recorder, self._calls)
-        self.findings: list[str] = []
+        self._calm = Calm(self._calls, _CALM_SECONDS)
+        self.findings = self._calm.findings
         self.seconds: dict[str, float] = {}
 
     @property
@@ -129,11 +131,11 @@ class _Driver:
         await self.phase("stop", self._stop())
 
     async def _settle_all(self) -> None:
-        await asyncio.gather(*(self._settle(thread) for thread in THREADS))
+        await asyncio.gather(*(self._calm.settle(thread) for thread in THREADS))
         await asyncio.to_thread(self._look_at_sandboxes)
 
     async def _end_all(self) -> None:
-        await asyncio.gather(*(self._end(thread) for thread in THREADS))
+        await asyncio.gather(*(self._calm.end(thread) for thread in THREADS))
         await self._until_gone()
         for request_id, count in self.system.log.counts().items():
             for _ in range(count):
@@ -154,8 +156,8 @@ class _Driver:
         for thread in THREADS:
             # As far as the faults of before let it; the judge looks at what was answered.
             await self._calls("acquire", thread)
-            await self._calls("write_file", thread, path=_SYNCED, content=f"synced-{thread}")
-            await self._calls("execute", thread, command=f"sync {_SYNCED}")
+            await self._calls("write_file", thread, path=SYNCED, content=f"synced-{thread}")
+            await self._calls("execute", thread, command=f"sync {SYNCED}")
         for thread in THREADS:
             self._recorder.fault("worker_died", thread=thread, kind="power_cut")
         self._recorder.fault("power_cut")
@@ -163,44 +165,6 @@ class _Driver:
         self._recorder.fault("store_rolled_back", back_ms=1000 * sum(self.seconds.values()))
         self.done["power_cut"] += 1
         await self.system.lose_power()
-
-    async def _settle(self, thread: str) -> None:
-        """After the faults every thread has its sandbox, and what it wrote."""
-        await self._until_done("acquire", thread)
-        for path in (*_FILES, _SYNCED):
-            await self._until_done("read_file", thread, path=path)
-        calm, name = f"{WORKSPACE}/calm", f"calm-{thread}"
-        await self._until_done("write_file", thread, path=calm, content=name)
-        await self._until_done("read_file", thread, path=calm)
-        for _ in range(2):
-            command = f"echo {name} >> {WORKSPACE}/{LOG}"
-            await self._until_done("execute", thread, command=command, request_id=name)
-
-    async def _end(self, thread: str) -> None:
-        """Release; of the first thread also look that what was released does not come back."""
-        if thread == THREADS[0]:
-            before = await self._until_done("acquire", thread)
-            await self._until_done("release", thread)
-            await self._until_done("acquire", thread)
-            await self._calls("ls", thread, sandbox_id=before.value.get("sandbox_id", "0" * 32))
-            await self._until_done("read_file", thread, path=_FILES[0])
-        await self._until_done("release", thread)
-
-    async def _until_done(self, verb: str, thread: str, **fields: object) -> Answer:
-        clock = asyncio.get_running_loop().time
-        deadline, code = clock() + _CALM_SECONDS, ""
-        while clock() < deadline:
-            answer = await self._calls(verb, thread, **fields)
-            if answer.ok or answer.code in ("file_not_found", "lease_not_found"):
-                return answer
-            code = answer.code or "cut"
-            if verb != "acquire" and code.startswith(("sandbox_", "lease_")):
-                await self._calls("acquire", thread)
-            await asyncio.sleep(_PAUSE_SECONDS)
-        self.findings.append(
-            f"held up: {verb} of {thread} still answers {code} {_CALM_SECONDS:.0f} s after the faults"
-        )
-        return Answer(code=code)
 
     def _look_at_sandboxes(self) -> None:
         for thread in THREADS:

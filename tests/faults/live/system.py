@@ -118,6 +118,11 @@ class System:
             self.workers[name] = relay
             await relay.listen_unix(str(path))
 
+    def address(self, verb: str, choice: int) -> str:
+        """Return the base URL of the relay before one of a verb's servers."""
+        servers = self.by_verb[verb]
+        return f"http://127.0.0.1:{self.ports[servers[choice % len(servers)].name]}"
+
     # The store
 
     def lead_to_relay(self) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 from tests.faults.history import Recorder
 from tests.faults.live.outside import LOG
-from tests.faults.live.parts import KEY
-from tests.faults.live.system import System
 
 __all__ = ["THREADS", "WORKSPACE", "Answer", "Caller", "Calls", "callers"]
 
@@ -21,7 +20,6 @@ _CALLERS_OF_A_THREAD = 2
 _FEWEST_STEPS = 8
 _LONGER_SECONDS = 10.0
 _HANG_SECONDS = 60.0
-"""Longer than any fault lasts; a call that takes so long is one that hangs."""
 _GONE = ("sandbox_released", "sandbox_expired", "lease_not_found")
 _TOLD = ("sandbox_id", "generation", "reused", "restarted", "released", "already_released")
 
@@ -40,14 +38,28 @@ class Answer:
 
 
 class Calls:
-    """Makes calls and keeps them in the history."""
+    """Makes calls and keeps them in the history.
 
-    def __init__(self, system: System, recorder: Recorder) -> None:
-        self._system, self._recorder = system, recorder
+    Args:
+        address: Returns the base URL of one of the servers of a verb, by any number.
+        headers: Of every call.
+        prefix: Of the threads' names as the servers know them.
+        hang_seconds: Longer than any fault lasts; a call that takes so long is one that hangs.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        address: Callable[[str, int], str],
+        headers: dict[str, str],
+        *,
+        prefix: str = "",
+        hang_seconds: float = _HANG_SECONDS,
+    ) -> None:
+        self._recorder, self._address, self._prefix = recorder, address, prefix
         limits = httpx.Limits(max_connections=200)
-        headers = {"authorization": f"Bearer {KEY}"}
         self._client = httpx.AsyncClient(
-            headers=headers, timeout=_HANG_SECONDS, trust_env=False, limits=limits
+            headers=headers, timeout=hang_seconds, trust_env=False, limits=limits
         )
 
     async def close(self) -> None:
@@ -56,13 +68,12 @@ class Calls:
 
     async def __call__(self, verb: str, thread: str, choice: int = 0, **fields: Any) -> Answer:
         """Call a verb at one of its servers."""
-        servers = self._system.by_verb[verb]
-        port = self._system.ports[servers[choice % len(servers)].name]
-        named = {"thread_id": thread} if thread and "sandbox_id" not in fields else {}
+        by_thread = thread and "sandbox_id" not in fields
+        named = {"thread_id": self._prefix + thread} if by_thread else {}
         number = self._recorder.call(verb, thread, **fields)
         try:
             response = await self._client.post(
-                f"http://127.0.0.1:{port}/v1/sandbox/{verb}", json={**named, **fields}
+                f"{self._address(verb, choice)}/v1/sandbox/{verb}", json={**named, **fields}
             )
             body = response.json()
         except httpx.ReadTimeout:
