@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from oneseek_sandbox.clock import SystemClock
@@ -15,7 +16,14 @@ if TYPE_CHECKING:
     from oneseek_sandbox.runtimes.runtime import Runtime
     from oneseek_sandbox.settings import Settings
 
-__all__ = ["build_provisioner", "build_runtime", "build_store", "lease_terms", "open_provisioner"]
+__all__ = [
+    "build_provisioner",
+    "build_runtime",
+    "build_store",
+    "lease_terms",
+    "open_provisioner",
+    "put_servers_first",
+]
 
 
 def lease_terms(settings: Settings) -> LeaseTerms:
@@ -121,3 +129,22 @@ async def open_provisioner(settings: Settings, *, control: bool = True) -> Provi
         await provisioner.close()
         raise
     return provisioner
+
+
+def put_servers_first(settings: Settings) -> None:
+    """Give this process and its embedded store more of the processor than all sandboxes have.
+
+    For a process that does nothing but serve, once its store is open. Where sandboxes run on other
+    machines, or another program starts them, there is nothing to do.
+    """
+    if settings.runtime in ("docker", "kubernetes"):
+        return
+    from oneseek_sandbox.runtimes.local.shares import put_servers_first as put_first
+
+    servers = [os.getpid()]
+    if settings.state_store != "file" and not settings.redis_url.get_secret_value():
+        from oneseek_sandbox.leases.embedded import EmbeddedServer
+
+        store = EmbeddedServer.process_id(settings.home)
+        servers += [store] if store else []
+    put_first(servers)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
 
+from oneseek_sandbox.assembly import put_servers_first
 from oneseek_sandbox.auth import Keys
 from oneseek_sandbox.errors import ConfigurationError
 from oneseek_sandbox.gateway.app import create_app
@@ -91,6 +92,7 @@ async def _serve(
     app = create_app(settings)
     # Opened here and not by the lifespan alone, so that a refusal to start keeps its own words.
     await app.state.service.provisioner()
+    await asyncio.to_thread(put_servers_first, settings)
     server = _Server(
         uvicorn.Config(
             app,

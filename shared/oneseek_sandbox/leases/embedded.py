@@ -72,6 +72,11 @@ class EmbeddedServer:
             time.sleep(_PAUSE_SECONDS)
 
     @classmethod
+    def process_id(cls, home: Path) -> int | None:
+        """Return the server's process id; None when none was ever started."""
+        return ServerFiles(home).process_id()
+
+    @classmethod
     def stop(cls, home: Path) -> None:
         """Shut the server down in order; nothing happens when it does not run.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from oneseek_sandbox.runtimes.local import cgroups
+from oneseek_sandbox.runtimes.local import cgroups, shares
 from oneseek_sandbox.runtimes.local.cgroups import Limits, Parent
 
 
@@ -86,6 +86,35 @@ def test_inside_a_container_the_mount_shows_a_part_of_the_tree(proc, tmp_path):
     folder = proc("4:memory:/docker/abc\n", [("/docker/abc", "/memory", "cgroup", "rw,memory")])
     (parent,) = cgroups.find_parents(folder)
     assert parent.path == tmp_path / "memory"
+
+
+def test_a_server_in_the_servers_group_puts_sandboxes_beside_it(proc, tmp_path):
+    group(tmp_path / "cpu")
+    group(tmp_path / "cpu/oneseek-servers")
+    folder = proc("1:cpu:/oneseek-servers\n", [("/", "/cpu", "cgroup", "rw,cpu")])
+    (parent,) = cgroups.find_parents(folder)
+    assert parent.path == tmp_path / "cpu"
+
+
+@pytest.mark.finding(15)
+@pytest.mark.parametrize(
+    ("version", "file", "weight"), [(1, "cpu.shares", "4096"), (2, "cpu.weight", "200")]
+)
+def test_all_sandboxes_share_one_weight(tmp_path, monkeypatch, version, file, weight):
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    memory = Parent(tmp_path / "memory", 1, frozenset({"memory"}))
+    parent = Parent(tmp_path, version, frozenset({"pids", "cpu"}))
+    gathered = Parent(tmp_path / "oneseek-sandboxes", version, parent.controllers)
+    assert shares.gather([memory, parent]) == [memory, gathered]
+    assert (gathered.path / file).read_text() == weight
+    if version == 2:
+        assert (gathered.path / "cgroup.subtree_control").read_text() == "+cpu +pids"
+
+
+def test_sandboxes_are_not_gathered_where_that_is_refused(tmp_path):
+    (tmp_path / "oneseek-sandboxes").touch()
+    parent = Parent(tmp_path, 2, frozenset({"cpu"}))
+    assert shares.gather([parent]) == [parent]
 
 
 def test_where_nothing_can_be_written_there_is_nothing(proc, tmp_path):

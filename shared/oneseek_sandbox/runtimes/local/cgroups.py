@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = [
+    "SERVERS",
     "Limits",
     "Parent",
     "create_groups",
@@ -26,6 +27,9 @@ __all__ = [
     "out_of_memory_kills",
     "remove_groups",
 ]
+
+SERVERS: Final = "oneseek-servers"
+"""The group of servers that were given one (see `shares`), below where sandboxes are put."""
 
 _WANTED: Final = ("memory", "pids", "cpu")
 _PERIOD_US: Final = 100_000
@@ -69,7 +73,7 @@ def _own_groups(text: str) -> dict[str, str]:
     groups: dict[str, str] = {}
     for line in text.splitlines():
         _, controllers, path = line.split(":", 2)
-        groups |= dict.fromkeys(controllers.split(","), path)
+        groups |= dict.fromkeys(controllers.split(","), path.removesuffix(f"/{SERVERS}") or "/")
     return groups
 
 

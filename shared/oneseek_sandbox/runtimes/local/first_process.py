@@ -10,7 +10,7 @@ from typing import Final
 
 from oneseek_sandbox.runtimes.local import host
 
-__all__ = ["limit_processes", "put_first"]
+__all__ = ["limit_processes", "prefer_session", "put_first"]
 
 _PRIORITY: Final = -10
 
@@ -27,16 +27,19 @@ def limit_processes(pid: int, count: int) -> None:
 
 
 def put_first(pid: int, *, grouped: bool) -> None:
-    """Let PID 1 outweigh what it runs; only root can.
+    """Let PID 1 outweigh what it runs, where sessions share the processor out; only root can.
 
     Args:
-        grouped: A control group shares the processor out, and priorities count within it. Else
-            they count within a session only, and the kernel shares out between sessions.
+        grouped: A control group shares the processor out. Then its lower niceness does it. More
+            would hurt: the group's weight is split over processors by what each has to run, and a
+            command beside a much heavier PID 1 would have next to none of it.
     """
-    if os.geteuid() != 0:
-        return
-    with contextlib.suppress(OSError):
-        if grouped:
-            os.setpriority(os.PRIO_PROCESS, pid, _PRIORITY)
-        else:
+    if not grouped:
+        prefer_session(pid)
+
+
+def prefer_session(pid: int) -> None:
+    """Give a process's session, whose leader it is, more of the processor; only root can."""
+    if os.geteuid() == 0:
+        with contextlib.suppress(OSError):
             Path(f"/proc/{pid}/autogroup").write_text(str(_PRIORITY), encoding="ascii")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from oneseek_sandbox.errors import SandboxStartError
 from oneseek_sandbox.runtimes import routes
-from oneseek_sandbox.runtimes.local import cgroups, host, liveness, network, processes
+from oneseek_sandbox.runtimes.local import cgroups, host, liveness, network, processes, shares
 from oneseek_sandbox.runtimes.local.bwrap_command import (
     MEMORY_EVENTS,
     WORKER,
@@ -94,7 +94,7 @@ class Starter:
         if settings.network == "on":
             pasta = network.find_pasta()
             self._network = network.pasta_command(pasta, network.known_options(pasta))
-        self.parents = cgroups.find_parents()
+        self.parents = shares.gather(cgroups.find_parents())
         self.limits = cgroups.Limits(
             memory_bytes=settings.memory_limit_mb * 1024**2,
             processes=settings.process_limit,
