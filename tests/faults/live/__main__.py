@@ -25,7 +25,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=20, help="how many seeds")
     parser.add_argument("--seed", type=int, help="this seed alone")
     parser.add_argument("--again", type=int, default=1, help="how often each")
-    parser.add_argument("--keep", type=Path, default=Path("findings/live"), help="for failures")
+    parser.add_argument("--keep", type=Path, default=Path(".faults"), help="for failures")
     parser.add_argument("--planted", default="", help="a defect to work with (planted.py)")
     parser.add_argument("--phases", action="store_true", help="say how long each part took")
     given = parser.parse_args()
