@@ -72,6 +72,7 @@ class Acquisition:
         self._patience_seconds = patience_seconds
         self.releases = Releases(store, runtime)
         self._creating = Lasting()
+        self._telling = Lasting()
 
     async def close(self, *, within_seconds: float = _CLOSE_SECONDS) -> None:
         """Let creations and releases under way end, then let go of the runtime.
@@ -80,6 +81,7 @@ class Acquisition:
         """
         await asyncio.gather(
             self._creating.close(within_seconds=within_seconds),
+            self._telling.close(within_seconds=within_seconds),
             self.releases.close(within_seconds=within_seconds),
         )
         await self.runtime.close()
@@ -94,7 +96,16 @@ class Acquisition:
         """
         try:
             async with asyncio.timeout(self._patience_seconds):
-                return await self._with_news(await self._acquire(thread, idle_ms=idle_ms))
+                while True:
+                    lease = await self._acquire(thread, idle_ms=idle_ms)
+                    if not (
+                        lease.placement and (lease.placement.fresh or lease.placement.restarted)
+                    ):
+                        return Acquired(lease)
+                    if told := await self._take_news(lease):
+                        return told
+                    # Another is about to tell it, or the lease is over since: asked again, the
+                    # store lets us wait for that.
         except TimeoutError:
             raise SandboxUnavailableError(
                 f"The thread's sandbox did not become ready within {self._patience_seconds:g} s. "
@@ -103,22 +114,33 @@ class Acquisition:
 
     async def settle_news(self, acquired: Acquired, *, heard: bool) -> None:
         """Note what became of the news; told twice is better than never."""
-        if not acquired.teller:
-            return
+        if acquired.teller:
+            # A task of its own: the scope of a caller that left cancels every await in it.
+            await self._telling.see_through(self._settle(acquired.lease, acquired.teller, heard))
+
+    async def _settle(self, lease: Lease, teller: str, heard: bool) -> None:
         try:
-            await self._store.settle_news(acquired.lease, teller=acquired.teller, heard=heard)
+            await self._store.settle_news(lease, teller=teller, heard=heard)
         except UnavailableError as error:
             log.warning("A later acquire will tell again what is new of a sandbox: %s", error)
 
-    async def _with_news(self, lease: Lease) -> Acquired:
-        """Take the news to tell, if there are any and nobody else is about to."""
-        placement = lease.placement
-        if placement is None or not (placement.fresh or placement.restarted):
-            return Acquired(lease)
-        teller = secrets.token_hex(8)
-        if not await self._store.take_news(lease, teller=teller):
-            return Acquired(lease)
-        return Acquired(lease, placement.fresh, placement.restarted, teller)
+    async def _take_news(self, lease: Lease) -> Acquired | None:
+        """Take what there is to tell; None when it is not for us, or not any more."""
+        placement, teller = lease.placement, secrets.token_hex(8)
+        assert placement is not None  # noqa: S101 - the caller has looked
+        taking = self._telling.begin(self._store.take_news(lease, teller=teller))
+        try:
+            taken = await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            self._telling.begin(self._give_back(taking, lease, teller))
+            raise
+        return Acquired(lease, placement.fresh, placement.restarted, teller) if taken else None
+
+    async def _give_back(self, taking: asyncio.Task[bool], lease: Lease, teller: str) -> None:
+        """Let others tell what was taken for a caller that left meanwhile."""
+        with contextlib.suppress(UnavailableError):
+            if await taking:
+                await self._settle(lease, teller, heard=False)
 
     async def _acquire(self, thread: Thread, *, idle_ms: int | None) -> Lease:
         lost: Lease | None = None

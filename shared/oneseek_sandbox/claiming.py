@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from oneseek_sandbox.auth import TokenKey
     from oneseek_sandbox.leases.store import Creation, Thread
     from oneseek_sandbox.runtimes.runtime import Runtime, SandboxObject
+    from oneseek_sandbox.worker.answers import Claimed
     from oneseek_sandbox.worker.client import WorkerClient
 
 __all__ = ["Claims"]
@@ -51,7 +52,7 @@ class Claims:
         The worker of a restarted sandbox takes the token of its lease and no other.
 
         Args:
-            found: The sandbox was claimed before, so there are files in it.
+            found: The sandbox was claimed before, so there may be files in it.
 
         Raises:
             ClaimConflictError: It was claimed with another token.
@@ -60,28 +61,29 @@ class Claims:
         """
         before = creation.placement
         token = before.token if before else self._token_key.token_for(sandbox.uid)
-        sandbox, boot_id = await self._answering(creation, sandbox, token, idle_ms)
+        sandbox, claimed = await self._answering(creation, sandbox, token, idle_ms)
         return Placement(
             uid=sandbox.uid,
             name=sandbox.name,
             address=sandbox.address,
             token=token,
             key_id=before.key_id if before else self._token_key.key_id,
-            boot_id=boot_id,
+            boot_id=claimed.boot_id,
             warm=sandbox.warm,
             # Whoever began this may have died after the start and before the claim.
             restarted=sandbox.restarted
-            or (before is not None and (before.restarted or before.boot_id != boot_id)),
-            fresh=before.fresh if before else not found,
+            or (before is not None and (before.restarted or before.boot_id != claimed.boot_id)),
+            # Whoever claimed it before may have told nobody: an empty workspace is as good as new.
+            fresh=before.fresh if before else not found or claimed.empty,
         )
 
     async def _answering(
         self, creation: Creation, sandbox: SandboxObject, token: str, idle_ms: int
-    ) -> tuple[SandboxObject, str]:
+    ) -> tuple[SandboxObject, Claimed]:
         """Ask the worker until it answers, the quickest sign of readiness.
 
         Returns:
-            The sandbox, with the address at which it answered, and its boot id.
+            The sandbox, with the address at which it answered, and what its worker said.
         """
         clock = asyncio.get_running_loop().time
         deadline = clock() + self._startup_seconds
@@ -105,7 +107,7 @@ class Claims:
                 await asyncio.sleep(pause)
                 pause = min(pause * 1.5, _SLOWEST_LOOK_SECONDS)
             else:
-                return sandbox, claimed.boot_id
+                return sandbox, claimed
 
     async def _refuse_dead(self, sandbox: SandboxObject) -> None:
         if await self._runtime.inspect(sandbox.uid, sandbox.name) != "running":

@@ -153,7 +153,7 @@ class Cleanup:
         if not isinstance(outcome, Creation):
             return False
         # Released since the runtime was asked, it is gone by now; a new one is not wanted.
-        created = await self._creator.create(outcome, adopt_only=True, keep_idle=True)
+        created = await self._creator.create(outcome, unasked=True, keep_idle=True)
         tell_of_start(created.lease, found=created.found)
         return created.found
 
@@ -188,7 +188,7 @@ class Cleanup:
         if verdict == "gone":
             return await self._store.lose(lease) is not None
         if verdict == "replaced" and (restart := await self._judge.restart(lease)):
-            await self._creator.create(restart)
+            await self._creator.create(restart, unasked=True)
         return False
 
 

@@ -71,7 +71,7 @@ class Creator:
         self._creation_ms = creation_ms
 
     async def create(
-        self, creation: Creation, *, adopt_only: bool = False, keep_idle: bool = False
+        self, creation: Creation, *, unasked: bool = False, keep_idle: bool = False
     ) -> Created:
         """Make the sandbox, or take over the one that is there.
 
@@ -79,7 +79,8 @@ class Creator:
         other is made.
 
         Args:
-            adopt_only: Take over what is there, make no other.
+            unasked: Nobody acquires it: take over what is there, make no other, and do not count
+                it as activity.
             keep_idle: An adopted sandbox keeps its own idle timeout.
 
         Raises:
@@ -88,9 +89,7 @@ class Creator:
             SandboxStartError: It did not start; nothing is left behind.
             CapacityError: There is no room for another.
         """
-        work = asyncio.ensure_future(
-            self._steps(creation, make=not adopt_only, keep_idle=keep_idle)
-        )
+        work = asyncio.ensure_future(self._steps(creation, unasked=unasked, keep_idle=keep_idle))
         renewing = asyncio.ensure_future(self._keep_alive(creation, work))
         try:
             return await work
@@ -117,11 +116,11 @@ class Creator:
             except UnavailableError as error:
                 log.warning("Could not renew a creation lease, trying on: %s", error)
 
-    async def _steps(self, creation: Creation, *, make: bool, keep_idle: bool) -> Created:
+    async def _steps(self, creation: Creation, *, unasked: bool, keep_idle: bool) -> Created:
         taken: _Taken | None = None
         try:
             while True:
-                taken = await self._obtain(creation, make=make, keep_idle=keep_idle)
+                taken = await self._obtain(creation, make=not unasked, keep_idle=keep_idle)
                 try:
                     placement = await self._claims.claim(
                         creation := taken.creation,
@@ -141,9 +140,9 @@ class Creator:
             if not _may_go_on(error, creation, taken):
                 await self._give_up(creation, taken)
             raise
-        return Created(await self._commit(taken, placement), taken.found)
+        return Created(await self._commit(taken, placement, unasked=unasked), taken.found)
 
-    async def _commit(self, taken: _Taken, placement: Placement) -> Lease:
+    async def _commit(self, taken: _Taken, placement: Placement, *, unasked: bool) -> Lease:
         """Commit, and ask again when the answer was lost: the lease may be in use already.
 
         So from here on nothing is ended for want of a lease, which the store may have forgotten:
@@ -155,6 +154,7 @@ class Creator:
             placement,
             created_ms=taken.made_ms,
             idle_ms=taken.idle_ms,
+            unasked=unasked,
         )
         for pause in _COMMIT_PAUSES_SECONDS:
             try:

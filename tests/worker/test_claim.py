@@ -52,6 +52,13 @@ def test_proof_after_a_claim_shows_that_the_token_is_known(client: Client) -> No
     assert client.claim()["boot_id"] == answer["boot_id"]
 
 
+@pytest.mark.finding(7)
+def test_a_claim_says_whether_the_workspace_is_empty(client: Client, home: Path) -> None:
+    assert client.claim()["empty"] is True
+    client.write(f"{home}/a", b"x")
+    assert client.claim()["empty"] is False
+
+
 def test_proof_differs_by_nonce_and_refuses_a_bad_one(client: Client) -> None:
     assert client.prove()["proof"] != client.prove()["proof"]
     for nonce in ("", "12", "g" * 32, "a" * 500):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
+from oneseek_sandbox.errors import StoreUnavailableError
 from oneseek_sandbox.leases.refusals import RefusalCode, refusal
 from oneseek_sandbox.leases.store import (
     Busy,
@@ -31,6 +32,7 @@ __all__ = [
     "read_creation",
     "read_doomed",
     "read_lease",
+    "read_look",
     "read_refusal",
     "read_resolved",
     "write_placement",
@@ -75,6 +77,21 @@ def read_lease(flat: Sequence[str]) -> Lease:
         suspect=values["suspect"] == "1",
         pins=int(values["pins"]),
     )
+
+
+def read_look(answer: Sequence[Any]) -> tuple[Lease | None, int]:
+    """Read what `get.lua` answers: the lease, and how many ms an acquire would have to wait.
+
+    Raises:
+        StoreUnavailableError: Its state is of a later version.
+    """
+    state, *found = answer
+    if state == "unknown":
+        raise StoreUnavailableError(
+            "The thread's lease is in a state that only a later version of oneseek-sandbox "
+            "knows. Try again; if this persists, update this server."
+        )
+    return (read_lease(found[0]), int(found[1])) if state == "lease" else (None, 0)
 
 
 def read_creation(flat: Sequence[str]) -> Creation:

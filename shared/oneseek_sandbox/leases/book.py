@@ -111,6 +111,7 @@ class LeaseBook(BookState):
         now_ms: int,
         created_ms: int = 0,
         idle_ms: int = 0,
+        unasked: bool = False,
     ) -> Lease:
         """Make the lease ready; a repeat by the same attempt answers the lease."""
         record = self._held(creation, now_ms)
@@ -119,7 +120,12 @@ class LeaseBook(BookState):
         if record.state == "ready":
             return record.lease(now_ms)
         record.commit(
-            placement, now_ms, self.terms.lifetime_ms, created_ms=created_ms, idle_ms=idle_ms
+            placement,
+            now_ms,
+            self.terms.lifetime_ms,
+            created_ms=created_ms,
+            idle_ms=idle_ms,
+            unasked=unasked,
         )
         self.notices.append(creation.thread)
         return record.lease(now_ms)
@@ -201,6 +207,7 @@ class LeaseBook(BookState):
         """Note what became of the news."""
         if record := self._seen(lease):
             record.settle_news(teller, heard=heard)
+            self.notices.append(lease.thread)
 
     def release(
         self, thread: Thread, *, now_ms: int, sandbox_id: str | None, unleased: bool = False

@@ -102,12 +102,23 @@ class FileLeaseStore:
         )
 
     async def commit(
-        self, creation: Creation, placement: Placement, *, created_ms: int = 0, idle_ms: int = 0
+        self,
+        creation: Creation,
+        placement: Placement,
+        *,
+        created_ms: int = 0,
+        idle_ms: int = 0,
+        unasked: bool = False,
     ) -> Lease:
         """Make the lease ready."""
         return await self._keeper.change(
             lambda book, now_ms: book.commit(
-                creation, placement, now_ms=now_ms, created_ms=created_ms, idle_ms=idle_ms
+                creation,
+                placement,
+                now_ms=now_ms,
+                created_ms=created_ms,
+                idle_ms=idle_ms,
+                unasked=unasked,
             )
         )
 

@@ -74,7 +74,13 @@ class MemoryLeaseStore:
         )
 
     async def commit(
-        self, creation: Creation, placement: Placement, *, created_ms: int = 0, idle_ms: int = 0
+        self,
+        creation: Creation,
+        placement: Placement,
+        *,
+        created_ms: int = 0,
+        idle_ms: int = 0,
+        unasked: bool = False,
     ) -> Lease:
         """Make the lease ready."""
         lease = self._book.commit(
@@ -83,6 +89,7 @@ class MemoryLeaseStore:
             now_ms=self._clock.now_ms(),
             created_ms=created_ms,
             idle_ms=idle_ms,
+            unasked=unasked,
         )
         self._tell()
         return lease
@@ -146,6 +153,7 @@ class MemoryLeaseStore:
     async def settle_news(self, lease: Lease, *, teller: str, heard: bool) -> None:
         """Note what became of the news."""
         self._book.settle_news(lease, teller=teller, heard=heard)
+        self._tell()
 
     async def release(
         self, thread: Thread, *, sandbox_id: str | None, unleased: bool = False

@@ -6,13 +6,13 @@ import asyncio
 import secrets
 from typing import TYPE_CHECKING, Any, Final
 
-from oneseek_sandbox.errors import StoreUnavailableError
 from oneseek_sandbox.leases.answers import (
     read_acquired,
     read_all_doomed,
     read_creation,
     read_doomed,
     read_lease,
+    read_look,
     read_resolved,
     write_placement,
 )
@@ -102,12 +102,7 @@ class RedisLeaseStore:
     async def restart(self, lease: Lease, *, attempt: str) -> Creation | Busy:
         """Begin to start a sandbox again."""
         answer = await self._transitions.of_thread(
-            "restart",
-            lease.thread,
-            lease.sandbox_id,
-            lease.boot_id,
-            attempt,
-            self._terms.creation_ms,
+            "restart", lease.thread, *_seen(lease), attempt, self._terms.creation_ms
         )
         outcome = read_acquired(answer)
         assert isinstance(outcome, Creation | Busy)  # noqa: S101
@@ -118,25 +113,30 @@ class RedisLeaseStore:
         _, flat = await self._transitions.of_thread(
             "renew",
             creation.thread,
-            creation.sandbox_id,
-            creation.attempt,
+            *_fence(creation),
             self._terms.creation_ms,
             above_generation,
         )
         return read_creation(flat)
 
     async def commit(
-        self, creation: Creation, placement: Placement, *, created_ms: int = 0, idle_ms: int = 0
+        self,
+        creation: Creation,
+        placement: Placement,
+        *,
+        created_ms: int = 0,
+        idle_ms: int = 0,
+        unasked: bool = False,
     ) -> Lease:
         """Make the lease ready."""
         _, flat = await self._transitions.of_thread(
             "commit",
             creation.thread,
-            creation.sandbox_id,
-            creation.attempt,
+            *_fence(creation),
             self._terms.lifetime_ms,
             created_ms,
             idle_ms,
+            int(unasked),
             *write_placement(placement),
         )
         return read_lease(flat)
@@ -147,8 +147,7 @@ class RedisLeaseStore:
         _, entry = await self._transitions.of_thread(
             "abandon",
             thread,
-            creation.sandbox_id,
-            creation.attempt,
+            *_fence(creation),
             uid,
             name,
             thread.scope,
@@ -195,13 +194,11 @@ class RedisLeaseStore:
 
     async def suspect(self, lease: Lease) -> None:
         """Mark a lease."""
-        seen = (lease.sandbox_id, lease.boot_id)
-        await self._transitions.of_thread("mark", lease.thread, *seen, 1)
+        await self._transitions.of_thread("mark", lease.thread, *_seen(lease), 1)
 
     async def clear(self, lease: Lease) -> None:
         """Take the mark away."""
-        seen = (lease.sandbox_id, lease.boot_id)
-        await self._transitions.of_thread("mark", lease.thread, *seen, 0)
+        await self._transitions.of_thread("mark", lease.thread, *_seen(lease), 0)
 
     async def take_news(self, lease: Lease, *, teller: str) -> bool:
         """Return whether this acquire is to tell what is new."""
@@ -224,9 +221,7 @@ class RedisLeaseStore:
 
     async def lose(self, lease: Lease) -> Doomed | None:
         """End a lease whose sandbox is gone."""
-        _, entry = await self._transitions.of_thread(
-            "lose", lease.thread, lease.sandbox_id, lease.boot_id
-        )
+        _, entry = await self._transitions.of_thread("lose", lease.thread, *_seen(lease))
         return read_doomed(entry) if entry else None
 
     async def expire(self, limit: int) -> Expired:
@@ -281,20 +276,23 @@ class RedisLeaseStore:
 
     async def _read(self, tag: str) -> tuple[Lease | None, int]:
         """Return the lease, and how many milliseconds an acquire would have to wait."""
-        state, *found = await self._look(tag)
-        if state == "unknown":
-            raise StoreUnavailableError(
-                "The thread's lease is in a state that only a later version of oneseek-sandbox "
-                "knows. Try again; if this persists, update this server."
-            )
-        return (read_lease(found[0]), int(found[1])) if state == "lease" else (None, 0)
+        return read_look(await self._look(tag))
 
     async def _look(self, tag: str) -> list[Any]:
         return await self._transitions.run("get", self._keys.of_thread(tag), tag)
 
     async def _news(self, lease: Lease, teller: str, what: str) -> bool:
-        seen = (lease.sandbox_id, lease.boot_id)
         _, taken = await self._transitions.of_thread(
-            "news", lease.thread, *seen, teller, what, self._terms.creation_ms
+            "news", lease.thread, *_seen(lease), teller, what, self._terms.creation_ms
         )
         return bool(taken == "1")
+
+
+def _fence(creation: Creation) -> tuple[str, str]:
+    """Return what a creation is known by."""
+    return creation.sandbox_id, creation.attempt
+
+
+def _seen(lease: Lease) -> tuple[str, str]:
+    """Return by what a store knows the sandbox process that a lease shows."""
+    return lease.sandbox_id, lease.boot_id

@@ -138,21 +138,41 @@ class LeaseRecord:
         return self.ends_ms != 0 and now_ms >= self.ends_ms
 
     def busy_until_ms(self, now_ms: int) -> int:
-        """Return until when an acquire has to wait; 0 when it need not."""
-        if self.state != "ready":
-            return self.deadline_ms if now_ms < self.deadline_ms else 0
-        return self.over_ms if self.is_retired(now_ms) and now_ms < self.over_ms else 0
+        """Return until when an acquire has to wait; 0 when it need not.
+
+        Nobody is given a sandbox before the news of it were told, or their teller is given up.
+        """
+        until_ms = self.deadline_ms
+        if self.state == "ready":
+            until_ms = self.telling_ms if self.has_news else 0
+            if self.is_retired(now_ms):
+                until_ms = self.over_ms
+        return until_ms if now_ms < until_ms else 0
+
+    @property
+    def has_news(self) -> bool:
+        """Return whether something is to be told of the sandbox."""
+        return self.placement is not None and (self.placement.fresh or self.placement.restarted)
 
     def commit(
-        self, placement: Placement, now_ms: int, lifetime_ms: int, *, created_ms: int, idle_ms: int
+        self,
+        placement: Placement,
+        now_ms: int,
+        lifetime_ms: int,
+        *,
+        created_ms: int,
+        idle_ms: int,
+        unasked: bool,
     ) -> None:
         """Become ready; the lifetime begins with the first commit of the sandbox in any lease."""
+        if self.state == "creating" or not unasked:
+            self.used_ms = now_ms
         if self.state == "creating":
             self.created_ms = min(created_ms, now_ms) or now_ms
             self.ends_ms = self.created_ms + lifetime_ms if lifetime_ms else 0
             self.idle_ms = idle_ms or self.idle_ms
         self.move("commit")
-        self.placement, self.used_ms, self.suspect = placement, now_ms, False
+        self.placement, self.suspect = placement, False
         self.teller, self.telling_ms = "", 0
 
     def restart(self, attempt: str, deadline_ms: int) -> Creation:
@@ -174,8 +194,7 @@ class LeaseRecord:
     def take_news(self, teller: str, now_ms: int, until_ms: int) -> bool:
         """Return whether `teller` is to tell what is new, and keep others from it until then."""
         self.move("tell")
-        has_news = self.placement is not None and (self.placement.fresh or self.placement.restarted)
-        if not has_news or (now_ms < self.telling_ms and teller != self.teller):
+        if not self.has_news or (now_ms < self.telling_ms and teller != self.teller):
             return False
         self.teller, self.telling_ms = teller, until_ms
         return True

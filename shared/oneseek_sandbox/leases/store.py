@@ -83,7 +83,8 @@ class LeaseStore(Protocol):
         An expired lease is doomed and its successor begun in the same transition; so is the lease
         that `lost` shows. A creation whose lease lapsed is taken over with a new
         generation and `sandbox_id`; a restart that lapsed leaves a suspect, as its files may be
-        there. A lease past its maximum lifetime that is still pinned is `Busy`.
+        there. A lease past its maximum lifetime that is still pinned is `Busy`, and so is one of
+        which another acquire is about to tell the news.
 
         Args:
             attempt: Random, new for every try to acquire; fences the creation.
@@ -115,13 +116,20 @@ class LeaseStore(Protocol):
         ...
 
     async def commit(
-        self, creation: Creation, placement: Placement, *, created_ms: int = 0, idle_ms: int = 0
+        self,
+        creation: Creation,
+        placement: Placement,
+        *,
+        created_ms: int = 0,
+        idle_ms: int = 0,
+        unasked: bool = False,
     ) -> Lease:
         """Make the lease ready and wake who waits (2).
 
         Args:
             created_ms: When an adopted sandbox was made, so that its lifetime goes on; 0 for now.
             idle_ms: The idle timeout of an adopted sandbox; 0 for the creation's.
+            unasked: Nobody acquired it: a restart is then no activity (5).
 
         Raises:
             CreationLostError: Taken over or released meanwhile; nothing was changed (3).
@@ -195,8 +203,8 @@ class LeaseStore(Protocol):
     async def take_news(self, lease: Lease, *, teller: str) -> bool:
         """Return whether this acquire is to tell that the sandbox is fresh or was restarted (1).
 
-        One at a time is, until it was heard; a teller of whom nothing is heard for the life of a
-        creation lease is replaced.
+        One at a time is, until it was heard, and acquires wait for that; a teller of whom nothing
+        is heard for the life of a creation lease is replaced. False also when the lease is over.
 
         Args:
             teller: Random; the call may be repeated with the same one.
@@ -204,7 +212,7 @@ class LeaseStore(Protocol):
         ...
 
     async def settle_news(self, lease: Lease, *, teller: str, heard: bool) -> None:
-        """Note that the news was heard, or let the next acquire tell it (1)."""
+        """Note that the news was heard, or let the next acquire tell it, and wake who waits (1)."""
         ...
 
     async def release(

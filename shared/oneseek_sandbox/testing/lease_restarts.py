@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,18 @@ class RestartPromises:
         assert again.placement is not None
         assert again.placement.boot_id == "second"
 
+    @pytest.mark.promise(5)
+    @pytest.mark.parametrize("unasked", [True, False])
+    async def test_a_restart_is_activity_only_of_who_acquires(
+        self, store: LeaseStore, later: Later, unasked: bool
+    ) -> None:
+        lease = await make_ready(store)
+        await later(20)
+        creation = await store.restart(lease, attempt="a")
+        assert isinstance(creation, Creation)
+        again = await store.commit(creation, placement(boot_id="second"), unasked=unasked)
+        assert (again.used_ms == lease.used_ms) is unasked
+
     @pytest.mark.promise(1)
     @pytest.mark.parametrize("fresh", [True, False])
     async def test_news_are_shown_until_they_were_heard(
@@ -80,12 +93,19 @@ class RestartPromises:
         assert await store.take_news(lease, teller="a")
         assert await store.take_news(lease, teller="a"), "its answer may have been lost"
         assert not await store.take_news(lease, teller="b")
+        await busy(store)
         await store.settle_news(lease, teller="b", heard=True)
+        await busy(store)
+        waiting = asyncio.ensure_future(store.wait(THREAD, 60_000))
         await store.settle_news(lease, teller="a", heard=False)
+        async with asyncio.timeout(10):
+            await waiting
+        await granted(store)
         assert await store.take_news(lease, teller="b"), "nobody heard of it"
         await later(301)
         assert await store.take_news(lease, teller="c"), "nothing was heard of b"
         await store.settle_news(lease, teller="b", heard=True)
+        await store.settle_news(lease, teller="c", heard=False)
         placed = (await granted(store)).placement
         assert placed is not None
         assert placed.fresh

@@ -63,6 +63,7 @@ class ScriptedWorker:
 
     Attributes:
         uid: The sandbox it says that it was started for; workers of before do not say.
+        empty: Whether it says that nothing is in its workspace.
         dropped: Is set when a client closes its connection.
     """
 
@@ -70,6 +71,7 @@ class ScriptedWorker:
     boot_id: str = field(default_factory=lambda: secrets.token_hex(16))
     token: str = ""
     uid: str = ""
+    empty: bool = False
     paths: list[str] = field(default_factory=list)
     dropped: asyncio.Event = field(default_factory=asyncio.Event)
     _server: asyncio.Server | None = None
@@ -133,7 +135,7 @@ class ScriptedWorker:
             await call.answer({"protocol": 1, **proved, **named})
         elif call.path == "/claim":
             self.token = call.body["token"]
-            await call.answer({"protocol": 1, "boot_id": self.boot_id})
+            await call.answer({"protocol": 1, "boot_id": self.boot_id, "empty": self.empty})
         elif call.path == "/execute":
             await call.send(http_answer(exit_line()))
         elif call.path == "/cancel":

@@ -60,10 +60,11 @@ class _Answer(BaseModel):
 
 
 class Claimed(_Answer):
-    """The worker belongs to us now."""
+    """The worker belongs to us now; `empty` says that nothing is in its workspace."""
 
     protocol: int
     boot_id: Annotated[str, Field(pattern=r"^[0-9a-f]{16,64}$")]
+    empty: bool = False  # workers of before do not say
 
 
 class Health(_Answer):

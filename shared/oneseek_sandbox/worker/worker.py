@@ -950,6 +950,14 @@ class Workspace:
     def __init__(self, root: str) -> None:
         self.root = os.fsencode(root.rstrip("/") or "/")
 
+    def is_empty(self) -> bool:
+        """Return whether nothing is in it, as far as that can be seen."""
+        try:
+            with os.scandir(self.root) as entries:
+                return next(entries, None) is None
+        except OSError:
+            return False
+
     def split(self, text: str) -> list[bytes]:
         """Return the names below the workspace; a path that is not in it is refused."""
         path = decode_path(text)
@@ -3563,6 +3571,7 @@ class Worker:
         idle_seconds = fields.integer("idle_seconds", 1, 86_400 * 366)
         fields.close()
         answer = self._claim.take(token, generation, idle_seconds)
+        answer["empty"] = self._workspace.is_empty()
         self.scheduler.spawn(self._commands.prepare())
         self._last_contact = time.monotonic()
         await request.answer(answer)

@@ -81,7 +81,7 @@ async def _roll_back_store(world: World) -> None:
 async def _jump_clock(world: World) -> None:
     by_ms = world.chance.choice((-700_000, -5000, 1000, 90_000, 700_000))
     world.recorder.fault("clock_jumped", by_ms=by_ms)
-    world.jumped_ms += by_ms
+    world.jump_clock(by_ms)
 
 
 async def _kill_worker(world: World) -> None:

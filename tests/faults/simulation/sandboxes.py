@@ -40,7 +40,7 @@ class Guest:
         commands: By `request_id`.
     """
 
-    ready_ms: int
+    ready_ms: float
     alive: bool = True
     boot_id: str = dataclasses.field(default_factory=lambda: secrets.token_hex(16))
     token: str = ""
@@ -49,7 +49,7 @@ class Guest:
     files: dict[str, bytes] = dataclasses.field(default_factory=dict)
     commands: set[str] = dataclasses.field(default_factory=set)
 
-    def start_again(self, ready_ms: int) -> None:
+    def start_again(self, ready_ms: float) -> None:
         """Be another process over the same files."""
         self.alive, self.boot_id, self.token = True, secrets.token_hex(16), ""
         self.ready_ms, self.generation, self.commands = ready_ms, 0, set()
@@ -78,22 +78,29 @@ class SimulatedRuntime(MemoryRuntime):
     Args:
         in_place: A worker that dies is started again where it is, as in a pod; else it is down
             until somebody adopts it, as on one machine.
+        elapsed_ms: The clock that never jumps; workers start by it.
         starting_ms: How long the next worker takes until it listens.
     """
 
     def __init__(
-        self, now_ms: Callable[[], int], starting_ms: Callable[[], int], *, in_place: bool
+        self,
+        now_ms: Callable[[], int],
+        elapsed_ms: Callable[[], float],
+        starting_ms: Callable[[], int],
+        *,
+        in_place: bool,
     ) -> None:
         super().__init__()
         self.guests: dict[str, Guest] = {}
         self.in_place = in_place
         self._now_ms = now_ms
+        self._elapsed_ms = elapsed_ms
         self._starting_ms = starting_ms
 
     async def create(self, labels: Labels) -> SandboxObject:
         uid = secrets.token_hex(8)
         labels = dataclasses.replace(labels, created_ms=labels.created_ms or self._now_ms())
-        self.guests[uid] = Guest(self._now_ms() + self._starting_ms())
+        self.guests[uid] = Guest(self._ready_ms())
         self.objects[uid] = SandboxObject(uid, f"sandbox-{uid}", f"guest:{uid}", labels)
         return self.objects[uid]
 
@@ -104,7 +111,7 @@ class SimulatedRuntime(MemoryRuntime):
         adopted = await super().adopt(sandbox, labels)
         guest = self.guests[sandbox.uid]
         if not guest.alive:
-            guest.start_again(self._now_ms() + self._starting_ms())
+            guest.start_again(self._ready_ms())
         return adopted
 
     async def stop(self, uid: str, name: str, *, generation: int | None = None) -> bool:
@@ -117,7 +124,7 @@ class SimulatedRuntime(MemoryRuntime):
         """End the worker's process; the files stay."""
         guest = self.guests[uid]
         if self.in_place:
-            guest.start_again(self._now_ms() + self._starting_ms())
+            guest.start_again(self._ready_ms())
         else:
             guest.alive = False
             self.stopped.add(uid)
@@ -131,7 +138,10 @@ class SimulatedRuntime(MemoryRuntime):
     def listening(self, address: str) -> Guest | None:
         """Return who answers at an address now."""
         guest = self.guests.get(address.partition(":")[2])
-        return guest if guest and guest.alive and guest.ready_ms <= self._now_ms() else None
+        return guest if guest and guest.alive and guest.ready_ms <= self._elapsed_ms() else None
+
+    def _ready_ms(self) -> float:
+        return self._elapsed_ms() + self._starting_ms()
 
 
 class SimulatedWorkers:
@@ -162,7 +172,8 @@ class SimulatedWorkers:
             guest = self._runtime.listening(address)
             if guest is None:
                 raise WorkerNotReadyError("Nothing listens.")
-            return Claimed(protocol=1, boot_id=guest.claim(token, generation))
+            boot_id = guest.claim(token, generation)
+            return Claimed(protocol=1, boot_id=boot_id, empty=not guest.files)
 
         return await self._network.call(
             self._weather, claim, lambda _: WorkerNotReadyError("No answer."), outlives=False

@@ -129,10 +129,11 @@ class _Schedule:
             for thread in _THREADS:
                 await Agent(world, thread, self._next_content).release()
         doomed = {entry.uid for entry in await world.store.doomed(1000)}
-        live = [o for o in world.runtime.objects.values() if o.uid not in doomed]
+        # What nobody claimed was made for an acquire that had given up; nobody has it.
+        live = [o for o in world.runtime.objects.values() if o.claimed and o.uid not in doomed]
         for thread in _THREADS:
             world.recorder.sandboxes(thread, [o.uid for o in live if _is_of(o, thread)])
-        await asyncio.sleep(IDLE_MS / 1000 + _PIN_SECONDS)
+        await asyncio.sleep((IDLE_MS + world.behind_ms) / 1000 + _PIN_SECONDS)
         for _ in range(_ROUNDS):
             if not (
                 world.runtime.objects or await world.store.doomed(1) or await world.store.count()

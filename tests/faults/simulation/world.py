@@ -81,11 +81,14 @@ class World:
     def __init__(self, loop: VirtualLoop, chance: Random, **about: object) -> None:
         self.loop = loop
         self.chance = chance
-        self.jumped_ms = 0
+        self.jumped_ms = self._most_jumped_ms = 0
         self.terms = LeaseTerms(idle_ms=IDLE_MS)
         self.store = MemoryLeaseStore(self.terms, self)
         self.runtime = SimulatedRuntime(
-            self.now_ms, lambda: chance.randrange(5, 1500), in_place=chance.random() < 0.5
+            self.now_ms,
+            self.elapsed_ms,
+            lambda: chance.randrange(5, 1500),
+            in_place=chance.random() < 0.5,
         )
         self.network = Network(loop, chance)
         self.weather = {name: Weather() for name in ("store", "runtime", "workers")}
@@ -102,6 +105,16 @@ class World:
     def now_ms(self) -> int:
         """Return the wall clock, which jumps."""
         return _BEGAN_MS + int(self.elapsed_ms()) + self.jumped_ms
+
+    def jump_clock(self, by_ms: int) -> None:
+        """Set the wall clock."""
+        self.jumped_ms += by_ms
+        self._most_jumped_ms = max(self._most_jumped_ms, self.jumped_ms)
+
+    @property
+    def behind_ms(self) -> int:
+        """How far the wall clock is behind what it showed at most."""
+        return self._most_jumped_ms - self.jumped_ms
 
     def start_server(self) -> Server:
         """Start another server."""

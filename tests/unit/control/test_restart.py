@@ -9,6 +9,7 @@ import pytest
 
 from oneseek_sandbox.errors import StoreUnavailableError
 from oneseek_sandbox.leases.memory import MemoryLeaseStore
+from oneseek_sandbox.testing.clock import FakeClock
 from oneseek_sandbox.testing.scripted_worker import ScriptedWorker
 
 
@@ -103,3 +104,23 @@ async def test_a_stray_object_does_not_take_the_place_of_files_that_are_gone(wor
     acquired = await world.acquire()
     assert acquired.sandbox_id != first.sandbox_id
     assert not acquired.reused
+
+
+@pytest.mark.finding(7)
+@pytest.mark.promise(5)
+async def test_a_worker_that_the_cleanup_claims_again_is_no_activity(new_world):
+    clock = FakeClock()
+    world = new_world(lambda terms: MemoryLeaseStore(terms, clock))
+    await world.acquire()
+    used_ms = (await world.store.get(world.thread)).used_ms
+    await end_processes(world)
+    world.runtime.stopped.clear()
+    clock.advance(1000)
+    lease = await world.store.get(world.thread)
+    await world.store.suspect(lease)
+    await world.cleanup().run()
+    claimed = await world.store.get(world.thread)
+    assert claimed.boot_id != lease.boot_id
+    assert claimed.used_ms == used_ms
+    assert (await world.acquire()).restarted
+    assert (await world.store.get(world.thread)).used_ms > used_ms

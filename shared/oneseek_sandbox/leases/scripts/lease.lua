@@ -158,9 +158,15 @@ local function noted(boot_id, pin_id) return boot_id .. ' ' .. pin_id end
 
 local function is_retired(lease) return lease.ends_ms > 0 and NOW >= lease.ends_ms end
 
--- Until when an acquire has to wait; 0 when it need not.
+local function has_news(lease) return lease.fresh == '1' or lease.restarted == '1' end
+
+-- Until when an acquire has to wait; 0 when it need not. Nobody is given a sandbox before the news
+-- of it were told, or their teller is given up.
 local function busy_until(lease)
   local until_ms = lease.deadline_ms
-  if lease.state == 'ready' then until_ms = is_retired(lease) and lease.over_ms or 0 end
+  if lease.state == 'ready' then
+    until_ms = has_news(lease) and lease.telling_ms or 0
+    if is_retired(lease) then until_ms = lease.over_ms end
+  end
   return NOW < until_ms and until_ms or 0
 end
