@@ -20,7 +20,8 @@ judged again: `python -m tests.faults check history.jsonl`. The first line is th
   `cut`: nobody will ever know, since the server died, the connection did, or the caller left.
   A call without an answer at the end of a history hangs, and that is a finding.
 - `fault` names are the rows of the table in `excuses.py`. A fault that hits one thread's sandbox
-  says `thread`; one that moves the store's clock says `by_ms`; a store that went back, `back_ms`.
+  says `thread`, and `since` where it took effect at some moment since then; one that moves the
+  store's clock says `by_ms`; a store that went back, `back_ms`.
 - `ran` is said by the sandbox, not by the answer: once for each time a command really started.
 - `sandboxes` are the live sandbox objects of a thread when all is quiet.
 - `left` is what should be gone and is not: process, folder, cgroup, socket, key, lease, doomed.

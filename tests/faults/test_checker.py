@@ -261,6 +261,24 @@ def test_files_may_be_gone_after_what_can_have_ended_the_sandbox():
     assert run.found() == {"files"}
 
 
+def test_a_sandbox_may_end_at_any_moment_since_its_end_was_asked_for():
+    run = Run()
+    run.acquire()
+    asked = run.now_ms
+    run.write("a")
+    run.read()
+    run.step(5)
+    run.recorder.fault("sandbox_gone", thread="t", since=asked)
+    assert run.found() == set()
+    run = Run()
+    run.acquire()
+    run.write("a")
+    run.read()
+    run.step(5)
+    run.recorder.fault("sandbox_gone", thread="t")
+    assert run.found() == {"files"}
+
+
 def test_a_history_is_stored_and_judged_again(tmp_path):
     run = Run()
     file_lost(run)

@@ -60,8 +60,9 @@ class ThreadHistory:
 
     def may_end(self, start: float, end: float) -> bool:
         """Return whether the thread's sandbox can have come to its end between two moments."""
-        if any(start <= fault["at"] <= end for fault in self.faults(*ENDS)):
-            return True
+        for fault in self.faults(*ENDS):
+            if fault.get("since", fault["at"]) <= end and fault["at"] >= start:
+                return True
         # One that says `already` may have ended it: its first answer may have been lost inside.
         # One whose store did not answer may have reached it, and take effect long after.
         for call in self.of("release"):

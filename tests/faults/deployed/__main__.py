@@ -29,6 +29,7 @@ from tests.faults.deployed.api_proxy import ApiProxy
 from tests.faults.deployed.drive import Entry, run_schedule
 from tests.faults.deployed.schedule import make_schedule
 from tests.faults.live.__main__ import summary
+from tests.faults.live.drive import Run
 
 _CONTROL = ["acquire", "release", "cleanup_idle"]
 _NAME = "faults-kubeconfig"
@@ -51,6 +52,8 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=1e6, help="begin no seed after so many")
     parser.add_argument("--keep", type=Path, default=Path("findings/deployed"), help="for failures")
     given = parser.parse_args()
+    # Stopped, it still gives the functions back; a shell's background job would ignore this signal.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     return asyncio.run(_run(given))
 
@@ -60,21 +63,27 @@ async def _run(given: argparse.Namespace) -> int:
     begin = time.monotonic()
     entry = await _entry()
     async with _through_proxy() as proxy:
-        for seed in range(given.first, given.first + given.count):
-            if time.monotonic() - begin > 60 * given.minutes:
-                break
-            prefix = f"faults-{seed}-{secrets.token_hex(3)}-"
-            schedule = make_schedule(seed)
-            run = await run_schedule(schedule, entry, proxy, prefix=prefix, keep=given.keep)
-            runs.append(run)
-            took = " ".join(f"{name} {each:.0f}" for name, each in run.seconds.items())
-            print(f"{'FOUND' if run.findings else 'ok   '} {took}  {schedule}", flush=True)
-            for finding in run.findings:
-                print(f"        {finding}", flush=True)
-        hit = ", ".join(f"{count} {what}" for what, count in sorted(proxy.hit.items()))
-    print(summary(runs, time.monotonic() - begin))
-    print(f"calls to the API server: {hit}")
+        try:
+            for seed in range(given.first, given.first + given.count):
+                if time.monotonic() - begin > 60 * given.minutes:
+                    break
+                prefix = f"faults-{seed}-{secrets.token_hex(3)}-"
+                schedule = make_schedule(seed)
+                run = await run_schedule(schedule, entry, proxy, prefix=prefix, keep=given.keep)
+                runs.append(run)
+                _tell(run)
+        finally:
+            print(summary(runs, time.monotonic() - begin))
+            hit = ", ".join(f"{count} {what}" for what, count in sorted(proxy.hit.items()))
+            print(f"calls to the API server: {hit}", flush=True)
     return 1 if any(run.findings for run in runs) else 0
+
+
+def _tell(run: Run) -> None:
+    took = " ".join(f"{name} {each:.0f}" for name, each in run.seconds.items())
+    print(f"{'FOUND' if run.findings else 'ok   '} {took}  {run.schedule}", flush=True)
+    for finding in run.findings:
+        print(f"        {finding}", flush=True)
 
 
 async def _entry() -> Entry:

@@ -119,6 +119,7 @@ class Injection:
             return
         self.done[step.kind] += 1
         self._note(step, thread=thread)
+        began = self._recorder.events[-1]["at"]
         if step.kind == "sandbox_killed":
             signal_all(pids, signal.SIGSTOP)
             signal_all(pids, signal.SIGKILL)
@@ -126,7 +127,7 @@ class Injection:
             await self._deployment.delete(pod, grace_seconds=1)
             # Until its processes are gone it takes writes, which then go with it.
             await self._deployment.has_ended(pod)
-            self._note(step, thread=thread, over=True)
+            self._note(step, thread=thread, since=began)
 
 
 async def _pause(pids: list[int], step: Step) -> None:

@@ -56,6 +56,7 @@ class FilesContract(VerbsFixtures):
             json={"sandbox_id": sandbox.id, "path": "/workspace/big"},
             headers={"accept": "application/octet-stream"},
         )
+        assert read.status_code == 200, read.text
         assert read.headers["x-sandbox-size"] == str(len(content))
         assert read.content == content
 
