@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,9 +38,13 @@ def watched(sync):
         names = os.listdir(fd) if stat.S_ISDIR(info.st_mode) else None
         sync(fd)
         told = {{"file": info.st_ino, "size": info.st_size, "names": names}}
-        os.write(log, json.dumps({{**told, "mode": info.st_mode & 0o777}}).encode() + b"\\n")
+        line = json.dumps({{**told, "mode": info.st_mode & 0o777}}).encode() + b"\\n"
+        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.write(log, line)
+        os.close(log)
     return found
-log = os.open(os.path.join(folder, "workspace.synced"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+path = os.path.join(folder, "workspace.synced")
+open(path, "x").close()
 os.fsync, os.fdatasync = watched(os.fsync), watched(os.fdatasync)
 worker.main()
 """
@@ -189,3 +194,48 @@ async def test_a_worker_of_before_is_too_old_to_sync(tmp_path: Path, streamed: b
             assert written.sha256 == hashlib.sha256(b"text").hexdigest()
         finally:
             await workers.close()
+
+
+# The first sync waits until it is let through.
+HELD = f"""{LOADED}
+def held(sync):
+    def wait(fd):
+        while os.path.exists(os.path.join(folder, "workspace", "held")):
+            time.sleep(0.01)
+        sync(fd)
+    return wait
+import time
+os.fsync = held(os.fsync)
+worker.main()
+"""
+
+
+@pytest.mark.parametrize("append", [False, True])
+def test_a_slow_disk_holds_up_nobody_but_its_caller(tmp_path: Path, append: bool) -> None:
+    wrapper = tmp_path / "held.py"
+    wrapper.write_text(HELD)
+    with worker_process(wrapper=wrapper) as process:
+        client, other = process.client(), process.client()
+        client.claim()
+        held = process.workspace / "held"
+        held.touch()
+        path = process.workspace / "file"
+        with ThreadPoolExecutor() as pool:
+            writing = pool.submit(client.write, str(path), b"text", sync=True, append=append)
+            for _ in range(5):
+                assert other.execute("echo on")["stdout"] == b"on\n"
+                assert other.call("/health", "GET") == {"commands": 0, "processes": 0}
+            assert not writing.done()
+            held.unlink()
+            assert writing.result(30)["size"] == 4
+        assert path.read_bytes() == b"text"
+
+
+def test_who_kills_or_stops_the_sync_gains_nothing(watched: Watched) -> None:
+    path = watched.home / "file"
+    kills = "while :; do pkill -STOP -x sandbox-sync; pkill -KILL -x sandbox-sync; done"
+    hunter = watched.client.start(kills, timeout_ms=60_000)
+    for number in range(20):
+        watched.client.write(str(path), b"%d" % number, sync=True)
+        assert watched.is_on_disk(path)
+    hunter.close()

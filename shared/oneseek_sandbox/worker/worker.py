@@ -63,7 +63,8 @@ MAX_KEPT_ANSWERS = 256
 MAX_KEPT_BYTES = 8 * 1024 * 1024
 MAX_REQUEST_IDS = 50_000
 MAX_REPLACE_BYTES = 64 * 1024 * 1024
-MAX_UNSYNCED_BYTES = 8 * 1024 * 1024  # of a file that is synced: we answer nobody meanwhile
+MAX_UNSYNCED_BYTES = 8 * 1024 * 1024  # of a file that is synced
+MAX_SYNCED_AT_ONCE = 64  # directories, each held open
 MAX_SURVEYED_BYTES = 64 * 1024 * 1024  # larger files have no hash and no lines in answers
 MAX_OUTPUT_BYTES = 64 * 1024 * 1024
 MAX_SCRIPT_ARGUMENT = 100 * 1024  # Linux refuses one argument above 128 KiB
@@ -1008,21 +1009,25 @@ class Workspace:
             mode = flags | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
             return os.open(place.name, mode, dir_fd=place.directory)
 
-    async def sync_names_above(self, directory: int) -> None:
+    async def sync_names_above(
+        self, directory: int, to_disk: Callable[[list[int]], Awaitable[None]]
+    ) -> None:
         """Put the names from the workspace to this directory on the disk, but none that is in it."""
         root = os.stat(self.root)  # noqa: PTH116
-        fd = os.open(b".", READ_DIRECTORY, dir_fd=directory)
+        fds = [os.open(b".", READ_DIRECTORY, dir_fd=directory)]
         try:
-            while not os.path.samestat(here := os.fstat(fd), root):
-                above = os.open(b"..", READ_DIRECTORY, dir_fd=fd)
-                os.close(fd)
-                fd = above
-                if os.path.samestat(here, os.fstat(fd)):
+            while not os.path.samestat(here := os.fstat(fds[-1]), root):
+                fds.append(os.open(b"..", READ_DIRECTORY, dir_fd=fds[-1]))
+                if os.path.samestat(here, os.fstat(fds[-1])):
                     return  # it was moved out of the workspace meanwhile
-                os.fsync(fd)
-                await turn()
+                if len(fds) > MAX_SYNCED_AT_ONCE:
+                    await to_disk(fds[1:])
+                    while len(fds) > 1:
+                        os.close(fds.pop(0))
+            await to_disk(fds[1:])
         finally:
-            os.close(fd)
+            for fd in fds:
+                os.close(fd)
 
     def open_file(self, text: str) -> int:
         """Open a regular file for reading."""
@@ -1132,16 +1137,18 @@ def is_draft(name: bytes) -> bool:
 
 
 class Sync:
-    """Puts a file on the disk in pieces while it is written, and its names; unless it is not wanted.
+    """Puts a file on the disk in pieces while it is written, and its names.
 
-    A sync cannot be waited for beside other work, so none of them may have much to do.
+    Args:
+        to_disk: Syncs descriptors; None when nothing is to be synced.
     """
 
-    def __init__(self, workspace: Workspace, wanted: bool) -> None:
+    def __init__(
+        self, workspace: Workspace, to_disk: Callable[[list[int]], Awaitable[None]] | None
+    ) -> None:
         self._workspace = workspace
-        self._wanted = wanted
+        self._to_disk = to_disk
         self._unsynced = 0
-        self._directory = -1
 
     @contextlib.asynccontextmanager
     async def names(self, directory: int) -> AsyncIterator[None]:
@@ -1149,28 +1156,28 @@ class Sync:
 
         What can be refused is refused before the file changes.
         """
-        if not self._wanted:
+        if self._to_disk is None:
             yield
             return
-        await self._workspace.sync_names_above(directory)
+        await self._workspace.sync_names_above(directory, self._to_disk)
         fd = os.open(b".", READ_DIRECTORY, dir_fd=directory)
         try:
             yield
-            os.fsync(fd)
+            await self._to_disk([fd])
         finally:
             os.close(fd)
 
-    def wrote(self, fd: int, count: int) -> None:
+    async def wrote(self, fd: int, count: int) -> None:
         """Sync the file when much of it is not."""
         self._unsynced += count
-        if self._wanted and self._unsynced >= MAX_UNSYNCED_BYTES:
-            os.fdatasync(fd)
+        if self._to_disk is not None and self._unsynced >= MAX_UNSYNCED_BYTES:
+            await self._to_disk([fd])
             self._unsynced = 0
 
-    def file(self, fd: int) -> None:
+    async def file(self, fd: int) -> None:
         """Sync the file, whose bytes and mode are all there."""
-        if self._wanted:
-            os.fsync(fd)
+        if self._to_disk is not None:
+            await self._to_disk([fd])
 
 
 class Draft:
@@ -1295,11 +1302,16 @@ class Files:
     """The file operations. Each gives way to other tasks between chunks."""
 
     def __init__(
-        self, scheduler: Scheduler, workspace: Workspace, meter: Callable[[int], None]
+        self,
+        scheduler: Scheduler,
+        workspace: Workspace,
+        meter: Callable[[int], None],
+        to_disk: Callable[[list[int]], Awaitable[None]],
     ) -> None:
         self._workspace = workspace
         self._locks = Locks(scheduler)
         self._meter = meter
+        self._to_disk = to_disk
         self._drafts: set[bytes] = set()
 
     async def sweep(self) -> None:
@@ -1431,11 +1443,11 @@ class Files:
     async def _write_whole(
         self, request: Request, place: Place, order: WriteOrder
     ) -> dict[str, Any]:
-        sync = Sync(self._workspace, order.sync)
+        sync = Sync(self._workspace, self._to_disk if order.sync else None)
         with Draft(place.directory, self._drafts) as draft:
             while piece := await request.body.read():
                 draft.write(piece)
-                sync.wrote(draft.fd, len(piece))
+                await sync.wrote(draft.fd, len(piece))
                 await turn()
             held = self._locks.held(place.key(), request.connection)
             async with held, sync.names(place.directory):
@@ -1444,7 +1456,7 @@ class Files:
                 await self._check_precondition(request, place, order)
                 mode = 0o644 if before is None else stat.S_IMODE(before.st_mode)
                 os.fchmod(draft.fd, mode if order.mode is None else order.mode)
-                sync.file(draft.fd)
+                await sync.file(draft.fd)
                 request.connection.check_present()
                 draft.place(place.name, create_only=order.create_only)
             return {"size": draft.size, "sha256": draft.sha256, "created": before is None}
@@ -1466,7 +1478,7 @@ class Files:
     async def _append_staged(
         self, request: Request, chunks: Iterable[bytes], place: Place, order: WriteOrder
     ) -> dict[str, Any]:
-        sync = Sync(self._workspace, order.sync)
+        sync = Sync(self._workspace, self._to_disk if order.sync else None)
         held = self._locks.held(place.key(), request.connection)
         async with held, sync.names(place.directory):
             before = place.refresh(order.path)
@@ -1494,11 +1506,11 @@ class Files:
         try:
             for chunk in chunks:
                 write_all(fd, chunk)
-                sync.wrote(fd, len(chunk))
+                await sync.wrote(fd, len(chunk))
                 await turn()
             if order.mode is not None:
                 os.fchmod(fd, order.mode)
-            sync.file(fd)
+            await sync.file(fd)
         except BaseException:
             os.ftruncate(fd, size)
             if place.info is None:
@@ -2290,6 +2302,24 @@ def run_monitor(receive: Callable[[], Job]) -> NoReturn:
         os._exit(status)
 
 
+def run_sync(fds: list[int]) -> NoReturn:
+    """Sync descriptors as a process of its own; it ends with the number of the error, 0 for none."""
+    number = errno.EIO
+    try:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        set_process_name(b"sandbox-sync")
+        signal.set_wakeup_fd(-1)
+        for fd in fds:
+            os.fsync(fd)
+        number = 0
+    except OSError as error:
+        number = error.errno or number
+    except BaseException:  # noqa: BLE001,S110 - a forked child must never run its parent's code
+        pass
+    finally:
+        os._exit(number & 0xFF)
+
+
 def close_all_but(*kept: int) -> None:
     """Close every descriptor except these: a copy held here would hide a closed connection."""
     start = 0
@@ -2725,6 +2755,8 @@ class Commands:
         self._leaving: set[int] = set()
         self._background: dict[int, int] = {}
         self._spare: Spare | None = None
+        self._syncs: dict[int, int | None] = {}  # exit codes, by process
+        self._synced = Condition(scheduler)
         self._max_processes = options.max_processes
         self._making_room = False
         self._room_changed = Condition(scheduler)
@@ -2769,7 +2801,7 @@ class Commands:
             spare.close()
             if given:
                 return spare.pid
-        return self._fork(lambda: job, job.fds)
+        return self._fork(lambda: run_monitor(lambda: job), job.fds)
 
     async def prepare(self) -> None:
         """Fork the spare monitor when nobody waits for anything."""
@@ -2782,7 +2814,8 @@ class Commands:
             return
         with theirs:
             try:
-                pid = self._fork(lambda: Job.receive(theirs), [theirs.fileno()])
+                job = Job.receive
+                pid = self._fork(lambda: run_monitor(lambda: job(theirs)), [theirs.fileno()])
             except OSError:
                 ours.close()
             else:
@@ -2794,13 +2827,35 @@ class Commands:
             self._spare.close()
             self._spare = None
 
-    def _fork(self, receive: Callable[[], Job], fds: list[int]) -> int:
+    async def sync(self, fds: list[int]) -> None:
+        """Put files and directories on the disk; raises OSError as fsync(2) does.
+
+        A disk takes its time, so a process of its own waits for it. Where there is none to be had,
+        or somebody inside has killed it, everybody waits.
+        """
+        try:
+            pid = self._fork(lambda: run_sync(fds), fds)
+        except OSError:
+            pid = 0
+        if pid:
+            self._syncs[pid] = None
+            while (code := self._syncs[pid]) is None:
+                await self._synced.wait()
+            del self._syncs[pid]
+            if code > 0:
+                raise OSError(code, os.strerror(code))
+            if code == 0:
+                return
+        for fd in fds:
+            os.fsync(fd)
+
+    def _fork(self, run: Callable[[], NoReturn], fds: list[int]) -> int:
         self._score.for_children()
         try:
             pid = os.fork()
             if pid == 0:
                 close_all_but(0, 1, 2, *fds)
-                run_monitor(receive)
+                run()
         finally:
             self._score.for_self()
         return pid
@@ -2846,7 +2901,7 @@ class Commands:
             thaw()
 
     def _own(self) -> set[int]:
-        own = set(self._monitors)
+        own = {*self._monitors, *self._syncs}
         if self._spare is not None:
             own.add(self._spare.pid)
         return own
@@ -3045,8 +3100,11 @@ class Commands:
                 return
             if os.WIFSTOPPED(status):
                 # Code inside may stop its monitor, and with it the news of its own end.
-                if pid in self._monitors or (self._spare is not None and pid == self._spare.pid):
+                if pid in self._own():
                     send_signal((pid,), signal.SIGCONT)
+            elif pid in self._syncs:
+                self._syncs[pid] = os.waitstatus_to_exitcode(status)
+                self._synced.notify()
             elif pid in self._monitors:
                 self._monitors.pop(pid).monitor_ended(status)
             elif pid in self._leaving:
@@ -3401,7 +3459,7 @@ class Worker:
         self._commands = Commands(self.scheduler, self._workspace, options)
         limit, floor = options.disk_limit, options.disk_floor
         self._disk = Disk(self.scheduler, self._workspace.root, limit, floor)
-        self._files = Files(self.scheduler, self._workspace, self._disk.take)
+        self._files = Files(self.scheduler, self._workspace, self._disk.take, self._commands.sync)
         self._tmp = Disk(self.scheduler, b"/tmp", options.tmp_limit)
         self._once = OnceTable()
         self._connections: set[Connection] = set()
