@@ -64,7 +64,7 @@ def listed(lease: Lease) -> ListedSandbox:
         thread_id=lease.thread.thread_id,
         scope=lease.thread.scope,
         generation=lease.generation,
-        state="suspect" if lease.suspect else lease.state,
+        state="suspect" if lease.suspect else "ready" if lease.placement else "creating",
         running=lease.pins,
         created_at=_time(lease.created_ms),
         last_used_at=_time(lease.used_ms),

@@ -200,7 +200,9 @@ async def _each(items: Iterable[_T], do: Callable[[_T], Awaitable[None]]) -> Non
         async with places:
             await do(item)
 
-    await asyncio.gather(*(one(item) for item in items))
+    ended = await asyncio.gather(*(one(item) for item in items), return_exceptions=True)
+    for error in filter(None, ended):
+        raise error
 
 
 def _is_orphan(sandbox: SandboxObject, lease: Lease | None, now_ms: int) -> bool:

@@ -40,6 +40,7 @@ __all__ = ["Created", "Creator"]
 log = logging.getLogger(__name__)
 
 _COMMIT_PAUSES_SECONDS: Final = (0.05, 0.2, 0.5)
+_MOST_CONFLICTS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ class Creator:
     async def _steps(self, creation: Creation, *, unasked: bool, keep_idle: bool) -> Created:
         taken: _Taken | None = None
         try:
-            while True:
+            for _ in range(_MOST_CONFLICTS):
                 taken = await self._obtain(creation, make=not unasked, keep_idle=keep_idle)
                 try:
                     placement = await self._claims.claim(
@@ -130,8 +131,10 @@ class Creator:
                     )
                 except ClaimConflictError:
                     await self._refuse_conflict(taken)
-                    continue
-                break
+                else:
+                    break
+            else:
+                raise SandboxStartError("Every new sandbox belongs to somebody else. Try again.")
             await self._runtime.mark_claimed(taken.sandbox)
         except (CreationLostError, asyncio.CancelledError):
             await self._let_go(taken)
@@ -211,16 +214,18 @@ class Creator:
         """End an object that belongs to another, unless there are files in it.
 
         Raises:
-            SandboxUnavailableError: It has files that were there before.
+            SandboxUnavailableError: It has files that were there before, or cannot be ended yet.
         """
+        name = taken.sandbox.name
         if taken.found:
             raise SandboxUnavailableError(
-                f"Sandbox {taken.sandbox.name} of thread {taken.creation.thread.thread_id!r} was "
-                "claimed with another token key (PROVISIONER_TOKEN_KEY). Set that key again to go "
-                "on with its files, or release the thread to give them up."
+                f"Sandbox {name} of thread {taken.creation.thread.thread_id!r} was claimed with "
+                "another token key (PROVISIONER_TOKEN_KEY), or its note of that is damaged. Set "
+                "that key again to go on with its files, or release the thread to give them up."
             )
-        log.warning("Sandbox %s belongs to another; taking the next", taken.sandbox.name)
-        await self._stop(taken)
+        log.warning("Sandbox %s belongs to another; taking the next", name)
+        if not await self._stop(taken):
+            raise SandboxUnavailableError(f"Sandbox {name} is another's and ends. Try again.")
 
     async def _stop(self, taken: _Taken) -> bool:
         """End an object, unless a successor of this creation has labelled it as its own."""

@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from oneseek_sandbox.errors import LeaseNotFoundError, SandboxError, SandboxGoneError
-from oneseek_sandbox.lasting import Lasting
+from oneseek_sandbox.lasting import Lasting, Shared
 from oneseek_sandbox.leases.facts import tell_of_end
 from oneseek_sandbox.leases.store import Thread
 from oneseek_sandbox.models import ReleaseAnswer
@@ -65,6 +65,8 @@ class Releases:
         self._store = store
         self._runtime = runtime
         self._under_way = Lasting()
+        # Whoever names what nobody knows makes us list all there is.
+        self._all = Shared(runtime.list)
 
     async def close(self, *, within_seconds: float) -> None:
         """Let what is being ended end; what takes longer stays doomed."""
@@ -123,10 +125,13 @@ class Releases:
     async def _of_unleased(self, request: ReleaseRequest, caller: Caller) -> Released | None:
         """End what the runtime has of a sandbox that the store does not know (it was emptied)."""
         found = await self._labelled(request, caller)
-        if not found or found[0].labels is None:
+        labels = [sandbox.labels for sandbox in found if sandbox.labels]
+        if not labels:
             return None
         released = await self._store.release(
-            found[0].labels.thread, sandbox_id=request.sandbox_id, unleased=True
+            labels[0].thread,
+            sandbox_id=request.sandbox_id,
+            found_generation=max(label.generation for label in labels),
         )
         if released.doomed is not None:
             await delete_doomed(self._store, self._runtime, released.doomed)
@@ -139,7 +144,7 @@ class Releases:
             return [sandbox for sandbox in await self._runtime.find(thread) if sandbox.labels]
         return [
             sandbox
-            for sandbox in await self._runtime.list()
+            for sandbox in await self._all.look()
             if sandbox.labels
             and sandbox.labels.sandbox_id == request.sandbox_id
             and caller.reaches(sandbox.labels.thread.scope)

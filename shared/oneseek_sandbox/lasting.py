@@ -1,14 +1,14 @@
-"""Work that goes on to its end when whoever asked for it goes away."""
+"""Work that goes on when whoever asked for it goes away, and work that many share."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
 
-__all__ = ["Lasting"]
+__all__ = ["Lasting", "Shared"]
 
 _T = TypeVar("_T")
 
@@ -37,3 +37,24 @@ class Lasting:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+
+
+class Shared(Generic[_T]):
+    """A costly look at something, one at a time: all who ask while one is taken share the next."""
+
+    def __init__(self, look: Callable[[], Awaitable[_T]]) -> None:
+        self._look = look
+        self._now: asyncio.Task[_T] | None = None
+        self._next: asyncio.Task[_T] | None = None
+
+    async def look(self) -> _T:
+        """Return what is seen by a look that began after this call."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._after(self._now))
+        return await asyncio.shield(self._next)
+
+    async def _after(self, before: asyncio.Task[_T] | None) -> _T:
+        if before is not None:
+            await asyncio.wait({before})
+        self._now, self._next = self._next, None
+        return await self._look()

@@ -151,7 +151,7 @@ class Provisioner:
         caller.require_operator("The list of sandboxes")
         leases = await self._store.leases()
         return ListSandboxesAnswer(
-            sandboxes=[answers.listed(lease) for lease in leases],
+            sandboxes=[answers.listed(lease) for lease in leases if lease.state != "unknown"],
             damaged=list(await self._control_plane().runtime.damaged()),
         )
 

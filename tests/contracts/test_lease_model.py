@@ -208,9 +208,14 @@ class LeaseMachine(RuleBasedStateMachine):
         answer = self.call("acquire", thread, seen={"thread": thread}, **fields)
         return answer.lease if isinstance(answer, Granted | Suspected) else multiple()
 
-    @rule(thread=THREADS, sandbox_id=st.none() | ids, unleased=st.booleans(), times=TIMES)
-    def release(self, thread, sandbox_id, unleased, times):
-        fields = {"sandbox_id": sandbox_id, "unleased": unleased}
+    @rule(
+        thread=THREADS,
+        sandbox_id=st.none() | ids,
+        found=st.sampled_from([0, 1, 10**15]),
+        times=TIMES,
+    )
+    def release(self, thread, sandbox_id, found, times):
+        fields = {"sandbox_id": sandbox_id, "found_generation": found}
         self.call("release", thread, times=times, seen={"thread": thread}, **fields)
 
     @rule(limit=st.sampled_from([1, 100]))

@@ -177,6 +177,21 @@ async def test_generations_grow_after_the_store_was_emptied(home, own_redis, ope
 
 
 @pytest.mark.promise(8)
+@pytest.mark.finding(1)
+async def test_a_lease_that_only_a_later_version_understands_is_among_all(
+    home, own_redis, open_store
+):
+    store = await open_store(EmbeddedServer.ensure(home))
+    threads = [Thread("a:b", "c:d"), Thread("", "é")]
+    for thread in threads:
+        await make_ready(store, thread)
+    for key in await own_redis.keys("*lease:*"):
+        await own_redis.hset(key, "state", "hibernating")
+    found = await store.leases()
+    assert {(lease.thread, lease.state) for lease in found} == {(t, "unknown") for t in threads}
+
+
+@pytest.mark.promise(8)
 async def test_a_store_that_is_away_is_an_error_soon_and_comes_back(home, open_store):
     store = await open_store(EmbeddedServer.ensure(home))
     lease = await make_ready(store)

@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from oneseek_sandbox.errors import StoreUnavailableError
+from oneseek_sandbox.leases.keys import thread_of_tag
 from oneseek_sandbox.leases.refusals import RefusalCode, refusal
 from oneseek_sandbox.leases.store import (
     Busy,
@@ -32,6 +33,7 @@ __all__ = [
     "read_creation",
     "read_doomed",
     "read_lease",
+    "read_listed",
     "read_look",
     "read_refusal",
     "read_resolved",
@@ -92,6 +94,24 @@ def read_look(answer: Sequence[Any]) -> tuple[Lease | None, int]:
             "knows. Try again; if this persists, update this server."
         )
     return (read_lease(found[0]), int(found[1])) if state == "lease" else (None, 0)
+
+
+def read_listed(tag: str, answer: Sequence[Any]) -> Lease | None:
+    """Read what `get.lua` answers of one thread among all; None when its lease is over."""
+    state, *found = answer
+    if state != "unknown":
+        return read_lease(found[0]) if state == "lease" else None
+    return Lease(
+        thread=thread_of_tag(tag),
+        sandbox_id="",
+        generation=0,
+        state="unknown",
+        placement=None,
+        idle_ms=0,
+        created_ms=0,
+        used_ms=0,
+        expires_ms=0,
+    )
 
 
 def read_creation(flat: Sequence[str]) -> Creation:

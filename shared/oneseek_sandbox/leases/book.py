@@ -210,7 +210,7 @@ class LeaseBook(BookState):
             self.notices.append(lease.thread)
 
     def release(
-        self, thread: Thread, *, now_ms: int, sandbox_id: str | None, unleased: bool = False
+        self, thread: Thread, *, now_ms: int, sandbox_id: str | None, found_generation: int = 0
     ) -> Released:
         """End a lease, or say that it had ended."""
         record = self._settled(thread, now_ms)
@@ -218,8 +218,8 @@ class LeaseBook(BookState):
             # Of all that was labelled until now, with whatever generation, nothing comes back.
             over = self._next_generation(now_ms, record.generation)
             return Released(False, self._end(record, "release", now_ms, "released", over), over)
-        if record is None and unleased:
-            over = self._next_generation(now_ms, 0)
+        if record is None and found_generation:
+            over = self._next_generation(now_ms, found_generation)
             end = End(thread, over, "released", now_ms + self.terms.ended_ms)
             known = sandbox_id in self.threads or self.ends.of_sandbox(sandbox_id or "", now_ms)
             self.ends.remember(end, None if known else sandbox_id)

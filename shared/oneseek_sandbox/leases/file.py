@@ -194,12 +194,12 @@ class FileLeaseStore:
         )
 
     async def release(
-        self, thread: Thread, *, sandbox_id: str | None, unleased: bool = False
+        self, thread: Thread, *, sandbox_id: str | None, found_generation: int = 0
     ) -> Released:
         """End a lease now."""
         return await self._keeper.change(
             lambda book, now_ms: book.release(
-                thread, now_ms=now_ms, sandbox_id=sandbox_id, unleased=unleased
+                thread, now_ms=now_ms, sandbox_id=sandbox_id, found_generation=found_generation
             )
         )
 

@@ -10,19 +10,22 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from typing import TYPE_CHECKING
 
 from oneseek_sandbox.errors import ConfigurationError
+from oneseek_sandbox.leases.store import Thread
 
-if TYPE_CHECKING:
-    from oneseek_sandbox.leases.store import Thread
-
-__all__ = ["KeyNames", "request_digest", "thread_tag"]
+__all__ = ["KeyNames", "request_digest", "thread_of_tag", "thread_tag"]
 
 
 def thread_tag(thread: Thread) -> str:
     """Return the one name of a thread, like `7:default:abc`."""
     return f"{len(thread.scope)}:{thread.scope}:{thread.thread_id}"
+
+
+def thread_of_tag(tag: str) -> Thread:
+    """Return whose name `thread_tag` made."""
+    length, _, rest = tag.partition(":")
+    return Thread(rest[: int(length)], rest[int(length) + 1 :])
 
 
 def request_digest(request_id: str) -> str:

@@ -88,7 +88,8 @@ class Lease:
     """A live lease as the store had it in the last transition.
 
     Attributes:
-        placement: None while `state` is `creating`.
+        state: `unknown` for one of a later version: then nothing but its thread is told.
+        placement: None unless `state` is `ready`.
         ends_ms: Absolute end by the maximum lifetime; 0 for none.
         suspect: A data verb got no answer from the sandbox; acquire or cleanup will look.
         pins: Operations running now.
@@ -97,7 +98,7 @@ class Lease:
     thread: Thread
     sandbox_id: str
     generation: int
-    state: Literal["creating", "ready"]
+    state: Literal["creating", "ready", "unknown"]
     placement: Placement | None
     idle_ms: int
     created_ms: int

@@ -156,11 +156,14 @@ class MemoryLeaseStore:
         self._tell()
 
     async def release(
-        self, thread: Thread, *, sandbox_id: str | None, unleased: bool = False
+        self, thread: Thread, *, sandbox_id: str | None, found_generation: int = 0
     ) -> Released:
         """End a lease now."""
         released = self._book.release(
-            thread, now_ms=self._clock.now_ms(), sandbox_id=sandbox_id, unleased=unleased
+            thread,
+            now_ms=self._clock.now_ms(),
+            sandbox_id=sandbox_id,
+            found_generation=found_generation,
         )
         self._tell()
         return released

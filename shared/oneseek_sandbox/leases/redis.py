@@ -12,6 +12,7 @@ from oneseek_sandbox.leases.answers import (
     read_creation,
     read_doomed,
     read_lease,
+    read_listed,
     read_look,
     read_resolved,
     write_placement,
@@ -209,10 +210,10 @@ class RedisLeaseStore:
         await self._news(lease, teller, "heard" if heard else "unheard")
 
     async def release(
-        self, thread: Thread, *, sandbox_id: str | None, unleased: bool = False
+        self, thread: Thread, *, sandbox_id: str | None, found_generation: int = 0
     ) -> Released:
         """End a lease now."""
-        names = (sandbox_id or "", int(unleased), thread.scope, thread.thread_id)
+        names = (sandbox_id or "", found_generation, thread.scope, thread.thread_id)
         state, *found = await self._transitions.of_thread("release", thread, *names)
         if state == "already":
             return Released(already=True, doomed=None)
@@ -260,8 +261,7 @@ class RedisLeaseStore:
         for start in range(0, len(tags), _BATCH):
             batch = tags[start : start + _BATCH]
             reads = await asyncio.gather(*(self._look(tag) for tag in batch))
-            # One of a later version is not for us to list or to compare.
-            found += [read_lease(read[1]) for read in reads if read[0] == "lease"]
+            found += filter(None, map(read_listed, batch, reads))
         return found
 
     async def count(self) -> int:

@@ -216,13 +216,14 @@ class LeaseStore(Protocol):
         ...
 
     async def release(
-        self, thread: Thread, *, sandbox_id: str | None, unleased: bool = False
+        self, thread: Thread, *, sandbox_id: str | None, found_generation: int = 0
     ) -> Released:
         """End a lease now, whatever runs under it; also one that is being created (6).
 
         Args:
-            unleased: The runtime has a sandbox of the thread: where the store knows of none, note
-                that all there was until now is released.
+            found_generation: The greatest one with which the runtime has sandboxes of the thread
+                labelled; 0 for none. Where the store knows of no lease, note that they, and all
+                there was until now, are released.
 
         Raises:
             LeaseNotFoundError: The thread has none and had none lately.
@@ -269,7 +270,7 @@ class LeaseStore(Protocol):
         ...
 
     async def leases(self) -> list[Lease]:
-        """Return all live leases, in no order; for operators and the sweep."""
+        """Return all live leases, in no order, also `unknown` ones; for operators and the sweep."""
         ...
 
     async def count(self) -> int:

@@ -188,6 +188,18 @@ class EndingPromises:
         await store.suspect(old)
         assert not (await granted(store)).suspect
 
+    @pytest.mark.promise(6)
+    @pytest.mark.finding(6)
+    async def test_a_release_of_what_the_store_does_not_know_ends_all_that_is_labelled(
+        self, store: LeaseStore
+    ) -> None:
+        ahead = 10**15
+        released = await store.release(THREAD, sandbox_id="0" * 32, found_generation=ahead)
+        assert (released.already, released.generation > ahead) == (False, True)
+        assert (await store.release(THREAD, sandbox_id="0" * 32)).already
+        creation = await begin(store)
+        assert creation.ended_generation == released.generation < creation.generation
+
     @pytest.mark.promise(4)
     async def test_a_doomed_entry_stays_until_it_is_forgotten(self, store: LeaseStore) -> None:
         lease = await make_ready(store, uid="u1")

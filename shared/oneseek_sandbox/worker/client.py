@@ -101,9 +101,9 @@ class WorkerClient:
 
         Raises:
             WorkerNotReadyError: Nothing answers there yet, or another sandbox's worker.
-            ClaimConflictError: It belongs to somebody else: end it, take another.
+            ClaimConflictError: It belongs to somebody else, or does not know any more who claimed
+                the process before it (its marker is damaged).
             CreationLostError: A later generation claimed it.
-            SandboxLostError: It was restarted, and does not know any more who claimed it.
         """
         body = {"token": token, "generation": generation, "idle_seconds": max(1, idle_ms // 1000)}
         try:
@@ -118,8 +118,8 @@ class WorkerClient:
             if claimed.protocol not in PROTOCOLS:
                 raise unknown_protocol(claimed.protocol)
             return claimed
-        if b"claim_conflict" in content:
-            raise ClaimConflictError("the worker belongs to another token")
+        if b"claim_conflict" in content or b"restarted" in content:
+            raise ClaimConflictError("the worker belongs to another token, or does not know whose")
         if b"stale_generation" in content:
             raise CreationLostError("A newer acquire took this sandbox over. Acquire again.")
         raise error_from(response.status, content)

@@ -8,6 +8,8 @@ import dataclasses
 import pytest
 
 from oneseek_sandbox import ending
+from oneseek_sandbox.leases.answers import read_listed
+from oneseek_sandbox.leases.keys import thread_tag
 from oneseek_sandbox.leases.memory import MemoryLeaseStore
 from oneseek_sandbox.leases.store import Thread
 from oneseek_sandbox.runtimes.runtime import Labels
@@ -196,3 +198,41 @@ async def test_a_sweep_does_not_bring_back_what_was_released_while_it_was_adopte
     assert (await world.cleanup().run()).adopted == 0
     assert world.runtime.objects == {}
     assert await world.store.get(world.thread) is None
+
+
+async def test_an_error_that_nobody_meant_stops_no_other_of_a_round(timed):
+    world, clock = timed
+    await _expired(world, clock, 20)
+    stop, broken = world.runtime.stop, next(iter(world.runtime.objects))
+
+    async def stop_or_break(uid, name, **fields):
+        if uid == broken:
+            raise ZeroDivisionError
+        await asyncio.sleep(0.01)
+        return await stop(uid, name, **fields)
+
+    world.runtime.stop = stop_or_break
+    with pytest.raises(ZeroDivisionError):
+        await world.cleanup().run()
+    assert list(world.runtime.objects) == [broken]
+
+
+@pytest.mark.promise(8)
+async def test_a_sweep_leaves_alone_what_a_later_version_holds(world):
+    """Its lease cannot be read, so nothing is known of it but that it is there."""
+    creation = await world.begin()
+    labels = Labels(world.thread, creation.generation, creation.idle_ms, creation.sandbox_id)
+    await world.runtime.create(dataclasses.replace(labels, created_ms=1))
+    await world.store.abandon(creation)
+
+    async def leases():
+        known = await world.begin("b")
+        unknown = read_listed(thread_tag(known.thread), ["unknown"])
+        assert unknown.thread == world.thread
+        return [unknown]
+
+    world.store.leases = leases
+    done = await world.cleanup().run()
+    assert (done.adopted, done.orphans, done.lost) == (0, 0, 0)
+    assert len(world.runtime.objects) == 1
+    assert (await world.provisioner.list_sandboxes(world.caller)).sandboxes == []

@@ -10,12 +10,15 @@ import pytest
 from oneseek_sandbox.errors import (
     CreationLostError,
     RuntimeUnavailableError,
+    SandboxStartError,
     SandboxUnavailableError,
     StoreUnavailableError,
     UnavailableError,
 )
 from oneseek_sandbox.leases.memory import MemoryLeaseStore
 from oneseek_sandbox.leases.store import Resolved
+from oneseek_sandbox.models import ReleaseRequest
+from oneseek_sandbox.runtimes.runtime import Labels
 from oneseek_sandbox.testing.scripted_worker import ScriptedWorker
 
 
@@ -203,3 +206,81 @@ async def test_a_creation_that_hangs_does_not_hold_the_stop(world):
         await world.acquisition.close(within_seconds=0.1)
     with pytest.raises((CreationLostError, SandboxUnavailableError, asyncio.CancelledError)):
         await acquiring
+
+
+async def refuse_claims(call):
+    body = {"error": {"code": "claim_conflict", "message": "It was claimed with another token."}}
+    await call.answer(body, status=409)
+
+
+async def another_answers(world):
+    """Leave an object of the thread that nobody marked as claimed, and whose worker is another's."""
+    creation = await world.begin("died")
+    labels = Labels(world.thread, creation.generation, creation.idle_ms, creation.sandbox_id)
+    sandbox = await world.runtime.create(labels)
+    world.runtime.workers[sandbox.uid].scripts["/claim"] = refuse_claims
+    await world.store.abandon(creation)
+    return sandbox
+
+
+async def test_a_sandbox_of_another_that_cannot_be_ended_does_not_keep_an_acquire_for_ever(world):
+    left = await another_answers(world)
+    stop = world.runtime.stop
+
+    async def unproved(*args, **fields):
+        return False
+
+    world.runtime.stop = unproved
+    with pytest.raises(SandboxUnavailableError, match="Try again"):
+        await world.acquire()
+    assert not (await world.acquire()).reused
+    world.runtime.stop = stop
+    await world.cleanup().run()
+    assert left.uid not in world.runtime.objects
+
+
+async def test_a_sandbox_of_another_is_ended_and_the_next_taken(world):
+    left = await another_answers(world)
+    await world.acquire()
+    assert world.only_object().uid != left.uid
+
+
+async def test_an_acquire_gives_up_when_every_new_sandbox_is_anothers(world):
+    create = world.runtime.create
+
+    async def anothers(labels):
+        sandbox = await create(labels)
+        world.runtime.workers[sandbox.uid].scripts["/claim"] = refuse_claims
+        return sandbox
+
+    world.runtime.create = anothers
+    with pytest.raises(SandboxStartError):
+        await world.acquire()
+    assert world.runtime.objects == {}
+
+
+@pytest.mark.finding(1)
+@pytest.mark.promise(7, 8)
+@pytest.mark.parametrize("by", ["restart", "adoption"])
+async def test_files_behind_a_damaged_marker_are_kept_until_somebody_gives_them_up(world, by):
+    first = await world.acquire()
+    sandbox = world.only_object()
+    lease = await world.store.get(world.thread)
+
+    async def restarted(call):
+        body = {"error": {"code": "restarted", "message": "It was started again by itself."}}
+        await call.answer(body, status=410)
+
+    world.worker().scripts.update({"/claim": restarted, "/health": restarted})
+    await world.workers.close()
+    if by == "adoption":
+        world.empty_store()
+    else:
+        await world.store.suspect(lease)
+    for _ in range(2):
+        with pytest.raises(SandboxUnavailableError, match="release the thread"):
+            await world.acquire()
+        assert world.only_object().uid == sandbox.uid
+    await world.provisioner.release(ReleaseRequest(thread_id="t"), world.caller)
+    assert world.runtime.objects == {}
+    assert (await world.acquire()).sandbox_id != first.sandbox_id

@@ -9,6 +9,7 @@ import pytest
 
 from oneseek_sandbox.auth import Caller
 from oneseek_sandbox.errors import LeaseNotFoundError
+from oneseek_sandbox.lasting import Shared
 from oneseek_sandbox.models import ReleaseRequest
 
 pytestmark = [pytest.mark.promise(6, 8), pytest.mark.finding(6)]
@@ -96,3 +97,52 @@ async def test_a_release_during_an_adoption_ends_what_was_being_adopted(world):
     go_on.set()
     assert not (await acquiring).reused
     assert old not in world.runtime.objects
+
+
+@pytest.mark.parametrize("by", ["thread_id", "sandbox_id"])
+async def test_what_is_labelled_ahead_of_the_clock_does_not_come_back_after_a_release(world, by):
+    """The store was emptied, and its clock went back since the sandbox was labelled."""
+    first = await world.acquire()
+    uid, sandbox = next(iter(world.runtime.objects.items()))
+    ahead = dataclasses.replace(sandbox.labels, generation=10**15)
+    world.runtime.objects[uid] = dataclasses.replace(sandbox, labels=ahead)
+    world.empty_store()
+    stop = world.runtime.stop
+
+    async def fail(*args, **fields):
+        return False
+
+    world.runtime.stop = fail
+    request = ReleaseRequest(**{by: getattr(first, by)})
+    await world.provisioner.release(request, world.caller)
+    world.runtime.stop = stop
+    assert not (await world.acquire()).reused
+    assert uid not in world.runtime.objects
+
+
+async def test_releases_of_what_nobody_knows_share_one_look_at_all_there_is(world):
+    await world.acquire()
+    listed, looks, go_on = world.runtime.list, 0, asyncio.Event()
+
+    async def slow_list():
+        nonlocal looks
+        looks += 1
+        await go_on.wait()
+        return await listed()
+
+    world.acquisition.releases._all = Shared(slow_list)
+
+    async def release(number):
+        request = ReleaseRequest(sandbox_id=f"{number:032x}")
+        with pytest.raises(LeaseNotFoundError):
+            await world.provisioner.release(request, world.caller)
+
+    releases = [asyncio.create_task(release(number)) for number in range(50)]
+    while looks == 0:
+        await asyncio.sleep(0)
+    releases += [asyncio.create_task(release(number)) for number in range(50, 100)]
+    for _ in range(100):  # until all of them ask for a look
+        await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.gather(*releases)
+    assert looks == 2

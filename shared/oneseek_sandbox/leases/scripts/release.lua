@@ -1,7 +1,7 @@
 -- Ends a lease now, or says that it had ended.
 --
--- ARGV  4 sandbox_id, '' for the current one · 5 '1' when the runtime has a sandbox of the thread
---       6 scope · 7 thread_id
+-- ARGV  4 sandbox_id, '' for the current one · 5 the greatest generation with which the runtime has
+--       sandboxes of the thread labelled, 0 for none · 6 scope · 7 thread_id
 -- Answers {'released', doomed entry or '', generation up to which all is over} · {'already'}
 --       · {'refused', code}
 
@@ -12,8 +12,9 @@ if lease and (sandbox_id == '' or sandbox_id == lease.sandbox_id) then
   local over = next_generation(lease.generation)
   return { 'released', finish(lease, 'released', over), text(over) }
 end
-if not lease and ARGV[5] == '1' then
-  local over = next_generation(0)
+local found = tonumber(ARGV[5])
+if not lease and found > 0 then
+  local over = next_generation(found)
   redis.call('SET', key('last-end', TAG), text(over), 'PX', ENDED_MS)
   if sandbox_id ~= '' and redis.call('EXISTS', key('sandbox', sandbox_id)) == 0 then
     redis.call('HSET', key('sandbox', sandbox_id), 'tag', TAG, 'scope', ARGV[6],
