@@ -370,7 +370,5 @@ async def test_a_creation_that_is_cancelled_leaves_no_sandbox(runtime, labels):
     assert await asyncio.to_thread(begun.wait, 30)
     creating.cancel()
     await asyncio.gather(creating, return_exceptions=True)
-    async with asyncio.timeout(30):
-        while runtime._withdrawals:
-            await asyncio.sleep(0.01)
+    await runtime._blocking._making.close()
     assert await runtime.list() == []

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from oneseek_sandbox.auth import TokenKey
 from oneseek_sandbox.clock import Clock, SystemClock
@@ -14,6 +12,7 @@ from oneseek_sandbox.errors import (
     RuntimeUnavailableError,
     SandboxError,
 )
+from oneseek_sandbox.runtimes.blocking import BlockingCalls
 from oneseek_sandbox.runtimes.docker.engine import Engine, EngineRefusalError
 from oneseek_sandbox.runtimes.docker.image import SandboxImage
 from oneseek_sandbox.runtimes.docker.parts import Parts
@@ -22,15 +21,13 @@ from oneseek_sandbox.runtimes.docker.records import Records
 from oneseek_sandbox.runtimes.docker.sandboxes import Sandboxes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from oneseek_sandbox.leases.store import Thread
     from oneseek_sandbox.runtimes.runtime import Check, Labels, ObjectState, SandboxObject
     from oneseek_sandbox.settings import Settings
 
 __all__ = ["DockerRuntime"]
-
-_THREADS: Final = 16
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -65,7 +62,7 @@ class DockerRuntime:
             realm=realm,
             clock=self._clock,
         )
-        self._threads: ThreadPoolExecutor | None = None
+        self._blocking = BlockingCalls("docker")
 
     async def open(self) -> None:
         """Find the engine, and refuse it where sandboxes would not be isolated."""
@@ -85,9 +82,7 @@ class DockerRuntime:
 
     async def close(self) -> None:
         """Let calls that are under way end, and go of connections; sandboxes stay."""
-        threads, self._threads = self._threads, None
-        if threads is not None:
-            await asyncio.to_thread(threads.shutdown)
+        await self._blocking.close()
         self._parts.close()
         self._engine.close()
 
@@ -96,8 +91,13 @@ class DockerRuntime:
         return await self._run(self._sandboxes.find, thread)
 
     async def create(self, labels: Labels) -> SandboxObject:
-        """Start a sandbox; see `Runtime.create`."""
-        return await self._run(self._sandboxes.create, labels)
+        """Start a sandbox; see `Runtime.create`. What a cancelled call still makes is ended."""
+
+        async def end(made: SandboxObject) -> bool:
+            # Unless a successor has labelled it as its own.
+            return await self.stop(made.uid, made.name, generation=labels.generation)
+
+        return await self._blocking.make(self._run(self._sandboxes.create, labels), end)
 
     async def adopt(self, sandbox: SandboxObject, labels: Labels) -> SandboxObject:
         """Take a found sandbox over; see `Runtime.adopt`."""
@@ -117,12 +117,13 @@ class DockerRuntime:
 
     async def stop(self, uid: str, name: str, *, generation: int | None = None) -> bool:
         """End a sandbox and its files; see `Runtime.stop`."""
-        return await self._run(self._sandboxes.stop, uid, name, generation)
+        call = functools.partial(self._sandboxes.stop, uid, name, generation)
+        return await _explained(self._blocking.end(call))
 
     async def maintain(self) -> None:
         """Finish what a server left half done, and drop images of other versions."""
-        await self._run(self._sandboxes.finish_endings)
-        await self._run(self._image.remove_old)
+        await _explained(self._blocking.end(self._sandboxes.finish_endings))
+        await _explained(self._blocking.end(self._image.remove_old))
 
     async def check(self) -> list[Check]:
         """Start two trial sandboxes and report what is closed to one of them."""
@@ -137,15 +138,8 @@ class DockerRuntime:
         *args: _Arguments.args,
         **kwargs: _Arguments.kwargs,
     ) -> _Result:
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="docker-runtime")
         call = functools.partial(function, *args, **kwargs)
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
-        except EngineRefusalError as error:
-            raise RuntimeUnavailableError(
-                f"The Docker engine refuses ({error.status}): {error.message.strip()}"
-            ) from error
+        return await _explained(self._blocking.run(call))
 
     # Last, because it hides the type of the same name from what follows.
     async def shortages(self) -> Sequence[str]:
@@ -159,6 +153,15 @@ class DockerRuntime:
     async def list(self) -> list[SandboxObject]:
         """Return every sandbox of this realm."""
         return await self._run(self._sandboxes.list)
+
+
+async def _explained(call: Awaitable[_Result]) -> _Result:
+    try:
+        return await call
+    except EngineRefusalError as error:
+        raise RuntimeUnavailableError(
+            f"The Docker engine refuses ({error.status}): {error.message.strip()}"
+        ) from error
 
 
 def _refusal(failed: Sequence[Check]) -> str:

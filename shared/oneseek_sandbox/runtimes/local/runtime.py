@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import oneseek_sandbox
 from oneseek_sandbox.clock import Clock, SystemClock
-from oneseek_sandbox.errors import ConfigurationError, RuntimeUnavailableError, SandboxError
+from oneseek_sandbox.errors import ConfigurationError, RuntimeUnavailableError
+from oneseek_sandbox.runtimes.blocking import BlockingCalls
 from oneseek_sandbox.runtimes.local import bwrap_program, host
 from oneseek_sandbox.runtimes.local.bwrap_command import variants
 from oneseek_sandbox.runtimes.local.records import Records
@@ -23,7 +24,7 @@ from oneseek_sandbox.runtimes.local.starter import Starter
 from oneseek_sandbox.runtimes.runtime import Check
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from oneseek_sandbox.leases.store import Thread
     from oneseek_sandbox.runtimes.runtime import Labels, ObjectState, SandboxObject
@@ -35,8 +36,6 @@ WORKER_PROGRAM = Path(oneseek_sandbox.__file__).parent / "worker" / "worker.py"
 
 log = logging.getLogger(__name__)
 
-_THREADS = 16
-_ENDING_THREADS = 8
 _MEND_DISK = """\
 Release sandboxes that are not needed (`oneseek-sandbox status` shows when each was used), delete what
 else fills the disk, or give a larger one. docs/reliability.md has a section "Disk full"."""
@@ -65,16 +64,11 @@ class LocalRuntime:
         self._settings = settings
         self._worker = worker
         self._clock = clock or SystemClock()
-        self._threads: ThreadPoolExecutor | None = None
-        # Of their own: many large workspaces to delete must keep no acquire waiting.
-        self._ending_threads = ThreadPoolExecutor(_ENDING_THREADS, thread_name_prefix="local-ends")
+        self._blocking = BlockingCalls("local")
         self._opened: Sandboxes | None = None
-        self._withdrawals: set[asyncio.Future[None]] = set()
 
     async def open(self) -> None:
         """Look at this machine and run the self-test; finish what a dead server left half done."""
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="local-runtime")
         sandboxes, checks = await self._run(self._choose)
         failed = [check for check in checks if check.required and not check.passed]
         if sandboxes is None or failed:
@@ -107,14 +101,9 @@ class LocalRuntime:
 
     async def close(self) -> None:
         """Let calls that are under way end; sandboxes stay."""
-        if self._withdrawals:
-            await asyncio.wait(self._withdrawals)
-        if self._threads is not None:
-            threads, self._threads = self._threads, None
-            await asyncio.to_thread(threads.shutdown)
-            await asyncio.to_thread(self._ending_threads.shutdown)
-            with contextlib.suppress(OSError):
-                host.socket_folder(self._settings.home.absolute()).rmdir()
+        await self._blocking.close()
+        with contextlib.suppress(OSError):
+            host.socket_folder(self._settings.home.absolute()).rmdir()
 
     async def find(self, thread: Thread) -> list[SandboxObject]:
         """Return the thread's sandboxes, newest generation first."""
@@ -122,20 +111,12 @@ class LocalRuntime:
 
     async def create(self, labels: Labels) -> SandboxObject:
         """Start a sandbox; see `Runtime.create`. What a cancelled call still makes is ended."""
-        making = asyncio.ensure_future(self._run(self._sandboxes.create, labels))
-        try:
-            return await asyncio.shield(making)
-        except asyncio.CancelledError:
-            withdrawal = asyncio.ensure_future(self._withdraw(making, labels))
-            self._withdrawals.add(withdrawal)
-            withdrawal.add_done_callback(self._withdrawals.discard)
-            raise
 
-    async def _withdraw(self, making: asyncio.Future[SandboxObject], labels: Labels) -> None:
-        """End what a thread goes on making, unless a successor has labelled it as its own."""
-        with contextlib.suppress(SandboxError):
-            made = await making
-            await self.stop(made.uid, made.name, generation=labels.generation)
+        async def end(made: SandboxObject) -> bool:
+            # Unless a successor has labelled it as its own.
+            return await self.stop(made.uid, made.name, generation=labels.generation)
+
+        return await self._blocking.make(self._run(self._sandboxes.create, labels), end)
 
     async def adopt(self, sandbox: SandboxObject, labels: Labels) -> SandboxObject:
         """Take a found sandbox over; see `Runtime.adopt`."""
@@ -161,11 +142,11 @@ class LocalRuntime:
     async def stop(self, uid: str, name: str, *, generation: int | None = None) -> bool:
         """End a sandbox and its files; see `Runtime.stop`."""
         call = functools.partial(self._sandboxes.stop, uid, name, generation)
-        return await self._run_in(self._ending_threads, call)
+        return await self._explained(self._blocking.end(call))
 
     async def maintain(self) -> None:
         """Finish stops that a server left half done."""
-        await self._run_in(self._ending_threads, self._sandboxes.finish_endings)
+        await self._explained(self._blocking.end(self._sandboxes.finish_endings))
         for shortage in await self.shortages():
             log.warning("No new sandbox is made: %s", shortage)
 
@@ -190,15 +171,12 @@ class LocalRuntime:
         *args: _Arguments.args,
         **kwargs: _Arguments.kwargs,
     ) -> _Result:
-        if self._threads is None:
-            raise RuntimeUnavailableError("The local runtime is closed.")
-        return await self._run_in(self._threads, functools.partial(function, *args, **kwargs))
+        call = functools.partial(function, *args, **kwargs)
+        return await self._explained(self._blocking.run(call))
 
-    async def _run_in(self, pool: ThreadPoolExecutor, call: Callable[[], _Result]) -> _Result:
-        if self._threads is None:
-            raise RuntimeUnavailableError("The local runtime is closed.")
+    async def _explained(self, call: Awaitable[_Result]) -> _Result:
         try:
-            return await asyncio.get_running_loop().run_in_executor(pool, call)
+            return await call
         except OSError as error:
             if self._opened is None:
                 raise  # who starts a server reads the system's own words
