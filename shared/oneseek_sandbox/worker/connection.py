@@ -12,7 +12,6 @@ import hashlib
 import hmac
 import json
 import secrets
-import socket
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +20,7 @@ import httpcore
 from httpcore import AnyIOBackend, AsyncNetworkBackend, AsyncNetworkStream
 
 from oneseek_sandbox.errors import SandboxLostError, SandboxUnavailableError
+from oneseek_sandbox.worker.patience import LIVENESS, PatientStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,20 +33,6 @@ PROTOCOLS: Final = (1,)
 _PROOF_BYTES: Final = 8192
 _PROOF_SECONDS: Final = 5.0
 _REMEMBERED_PEERS: Final = 4096
-
-# The network of a pod goes away without a word. Its kernel answers probes also when the worker has
-# no time to; when it answers none of them, or confirms nothing that was sent, for 9 s, the
-# connection ends with an error (ADR 25).
-_LIVENESS: Final = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)] + [
-    (socket.IPPROTO_TCP, getattr(socket, name), value)
-    for name, value in {
-        "TCP_KEEPIDLE": 3,
-        "TCP_KEEPINTVL": 2,
-        "TCP_KEEPCNT": 3,
-        "TCP_USER_TIMEOUT": 9000,
-    }.items()
-    if hasattr(socket, name)  # outside Linux some are missing
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +84,7 @@ class ProvedBackend(AsyncNetworkBackend):
     ) -> AsyncNetworkStream:
         """Connect to the peer introduced as `host`, and ask for its proof."""
         peer = self._peers[host]
+        stream: AsyncNetworkStream
         kind, _, rest = peer.address.partition(":")
         if not rest:
             raise httpcore.ConnectError("it has no address yet")
@@ -105,10 +92,11 @@ class ProvedBackend(AsyncNetworkBackend):
             stream = await self._network.connect_unix_socket(rest, timeout=timeout)
         else:
             address, _, number = rest.rpartition(":")
-            options = [*(socket_options or ()), *_LIVENESS]
-            stream = await self._network.connect_tcp(
+            options = [*(socket_options or ()), *LIVENESS]
+            connected = await self._network.connect_tcp(
                 address.strip("[]"), int(number), timeout, None, options
             )
+            stream = PatientStream(connected)
         if peer.token is None and peer.uid is None:
             return stream
         try:
