@@ -80,6 +80,19 @@ def test_a_deleted_file_that_is_still_open_counts(limited):
     assert limited.run(grows)["killed_by"] == "disk_limit"
 
 
+@pytest.mark.parametrize("mode", ["300", "000", "400"])
+@pytest.mark.parametrize("folder", ["closed", "closed/below/closed"])
+def test_what_is_written_into_a_closed_folder_counts_and_it_stays_closed(limited, mode, folder):
+    fills = (
+        f"mkdir -p {folder}; exec 3> {folder}/file; chmod {mode} {folder}; chmod {mode} closed; "
+    )
+    fills += "while :; do head -c 500000 /dev/zero >&3; sleep 0.02; done"
+    assert limited.run(fills)["killed_by"] == "disk_limit"
+    assert limited.output("stat -c %a closed") == f"{int(mode)}\n"
+    limited.run("chmod -R u+rwX closed; rm -rf closed")
+    limited.write("other", b"more")
+
+
 def test_past_the_limit_files_are_read_deleted_and_cut_but_not_written(limited):
     limited.run(SLOWLY)
     assert limited.output("head -c 3 file | wc -c") == "3\n"

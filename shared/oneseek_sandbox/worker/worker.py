@@ -1760,12 +1760,43 @@ class Listing:
 # --- disk --------------------------------------------------------------------------------------
 
 
+class Folder:
+    """A folder to count. One that its owner has closed to himself is opened meanwhile.
+
+    Else anybody could hide there how much he takes.
+    """
+
+    def __init__(self, path: bytes, info: os.stat_result | None = None) -> None:
+        self.path = path
+        self._mode = 0o700 if info is None else stat.S_IMODE(info.st_mode)
+        self.is_closed = self._mode & 0o500 != 0o500
+        self.is_open = False
+
+    def open(self) -> None:
+        """Give the owner access; what is not ours stays as it is."""
+        self.is_open = True
+        self._change(self._mode, self._mode | stat.S_IRWXU)
+
+    def close(self) -> None:
+        """Take the access back, unless somebody has set another mode."""
+        self._change(self._mode | stat.S_IRWXU, self._mode)
+
+    def _change(self, before: int, after: int) -> None:
+        with contextlib.suppress(OSError):
+            fd = os.open(self.path, OPEN_DIRECTORY)
+            try:
+                if stat.S_IMODE(os.fstat(fd).st_mode) == before:
+                    os.chmod(f"/proc/self/fd/{fd}", after)  # noqa: PTH101 - no link is followed
+            finally:
+                os.close(fd)
+
+
 class Disk:
     """How much a folder takes on its disk, and that what fills it stops.
 
     A look is one statfs: as long as everybody together has not written what is left to us, nor have
-    we, and nothing is counted. What a walk cannot see (below a directory that is closed to us, or
-    far too deep) is not counted.
+    we, and nothing is counted. What a walk cannot see (below a directory of somebody else, or far too
+    deep) is not counted.
 
     Args:
         limit: Bytes that the folder may take; 0 for any number.
@@ -1886,16 +1917,24 @@ class Disk:
     async def _count(self) -> int:
         seen: set[int] = set()
         total = self._count_unnamed(seen)
-        folders = [self._root]
+        folders = [Folder(self._root)]
         until = time.monotonic() + DISK_SLICE_SECONDS
         entries = 0
-        while folders and entries < DISK_ENTRIES:
-            for info, path in self._entries(folders.pop()):
+        while folders:
+            folder = folders.pop()
+            if folder.is_open:
+                folder.close()
+            if folder.is_open or entries >= DISK_ENTRIES:
+                continue
+            if folder.is_closed:
+                folder.open()
+                folders.append(folder)  # closed again when all below it is counted
+            for info, path in self._entries(folder.path):
                 entries += 1
                 if info.st_nlink == 1 or info.st_ino not in seen:
                     total += info.st_blocks * 512
                 if stat.S_ISDIR(info.st_mode):
-                    folders.append(path)
+                    folders.append(Folder(path, info))
                 elif info.st_nlink > 1:
                     seen.add(info.st_ino)
                 if entries % 64 == 0 and time.monotonic() > until:
