@@ -8,7 +8,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check bench faults e2e e2e-faults docker image deploy undeploy lock clean
+.PHONY: help run test check bench faults soak e2e e2e-faults docker image deploy undeploy lock clean
 
 help:  ## list the targets
 	@echo "make TARGET, where TARGET is one of"
@@ -31,6 +31,9 @@ bench: $(VENV)/dev.stamp  ## measure, and print the aims beside the figures (ON=
 
 faults: $(VENV)/dev.stamp  ## run everything under faults (ONESEEK_FAULTS_SIMULATED: so many schedules; ONESEEK_FUZZ: so many times as much)
 	@$(PY) -m pytest -m faults tests/faults tests/fuzz tests/contracts $(ARGS)
+
+soak: $(VENV)/dev.stamp  ## let 1 000 threads come and go for 30 minutes (ARGS="--minutes 5 --threads 300")
+	@$(PY) -m tests.faults.live.soak $(ARGS)
 
 e2e: $(VENV)/dev.stamp  ## run the tests that need a cluster and a deployment on it (KUBECONFIG)
 	@$(PY) -m pytest -m e2e tests/kubernetes tests/e2e tests/manifests $(ARGS)
