@@ -44,7 +44,7 @@ def described(server):
 def test_every_call_is_answered_as_described(server, described, verb, mode):
     operation = described[f"/v1/sandbox/{verb}"]["POST"]
 
-    @tries(10)
+    @tries(6)
     @given(data=st.data())
     def attempt(data):
         case = data.draw(operation.as_strategy(generation_mode=mode))

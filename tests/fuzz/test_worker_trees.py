@@ -124,7 +124,7 @@ def target():
         yield Target(process)
 
 
-@tries(40)
+@tries(25)
 @given(data=st.data())
 def test_any_tree_is_listed_read_and_written_in_time(target, data):
     root = target.new_tree(data.draw(STEPS))

@@ -124,3 +124,21 @@ def test_a_link_instead_of_a_file_is_a_change(client: Client, home: Path) -> Non
     turning.close()
     assert codes <= {"path_changed", "file_not_found"}
     assert stat.S_ISREG((home / "a").lstat().st_mode)
+
+
+@pytest.mark.finding(17)
+def test_a_line_that_is_terabytes_away_is_refused_with_what_to_do(client, home):
+    client.execute("echo begin > far; truncate -s 4T far")
+    path = f"{home}/far"
+    assert client.read(path, start_line=1, end_line=1)[1] == b"begin\n"
+    for ask in (
+        lambda: client.read(path, start_line=5, limit=10),
+        lambda: client.write(path, b"x", if_sha256="0" * 64),
+    ):
+        with pytest.raises(Refused) as refused:
+            ask()
+        assert (refused.value.status, refused.value.code) == (413, "file_too_large")
+        assert "command" in refused.value.message
+    with pytest.raises(Refused) as refused:
+        client.call("/ls", path=path, depth=1, **{"x" * 100_000: 1})
+    assert len(refused.value.message) < 2001

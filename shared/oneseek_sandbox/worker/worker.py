@@ -82,12 +82,14 @@ MAX_RESTARTED_WALKS = 200
 MAX_OPEN_FILES = 4096
 CHUNK = 256 * 1024
 ENCODED_AT_ONCE = 48 * 1024  # a multiple of three, so that base64 goes on without padding
+MAX_MESSAGE = 2000
 MAX_PATH = 16 * 1024  # characters; a base64 name takes more than its 4096 bytes
 
 HEADER_SECONDS = 10.0
 PROGRESS_SECONDS = 30.0
 KEEP_ALIVE_SECONDS = 600.0
 LINGER_SECONDS = 2.0
+SURVEY_SECONDS = 15.0  # well before a caller gives up
 BACKGROUND_SECONDS = 0.25
 EXITING_SECONDS = 0.02
 KILL_SECONDS = 10.0
@@ -172,7 +174,7 @@ class WorkerError(Exception):
         super().__init__(message)
         self.code = code
         self.status = STATUS[code]
-        self.message = message
+        self.message = message[:MAX_MESSAGE]  # it may name what a caller sent
 
 
 class NotStartedError(WorkerError):
@@ -1535,9 +1537,16 @@ class Files:
         source: Source, survey: Survey, connection: Connection, limit: int | None = None
     ) -> None:
         chunks = source.chunks()
+        until = time.monotonic() + SURVEY_SECONDS
         while not survey.is_done(limit) and (chunk := next(chunks, b"")):
             survey.feed(chunk)
             await connection.turn()
+            if time.monotonic() > until:
+                raise WorkerError(
+                    "file_too_large",
+                    f"What was asked for is not known after {survey.size} bytes of the file. Give "
+                    "an offset, or use a command, for example sed -n or sha256sum.",
+                )
 
     @staticmethod
     async def _send_range(
