@@ -50,12 +50,15 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=1, help="first seed")
     parser.add_argument("--count", type=int, default=20, help="how many seeds")
     parser.add_argument("--minutes", type=float, default=1e6, help="begin no seed after so many")
-    parser.add_argument("--keep", type=Path, default=Path("findings/deployed"), help="for failures")
+    parser.add_argument("--keep", type=Path, default=Path(".faults/deployed"), help="for failures")
     given = parser.parse_args()
     # Stopped, it still gives the functions back; a shell's background job would ignore this signal.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    return asyncio.run(_run(given))
+    try:
+        return asyncio.run(_run(given))
+    except KeyboardInterrupt:
+        return 130
 
 
 async def _run(given: argparse.Namespace) -> int:
