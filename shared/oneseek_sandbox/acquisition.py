@@ -31,6 +31,7 @@ __all__ = ["Acquired", "Acquisition"]
 log = logging.getLogger(__name__)
 
 _CLOSE_SECONDS: Final = 10.0
+_SETTLE_PAUSES_SECONDS: Final = (0.1, 0.5, 1.0, 2.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +120,22 @@ class Acquisition:
             await self._telling.see_through(self._settle(acquired.lease, acquired.teller, heard))
 
     async def _settle(self, lease: Lease, teller: str, heard: bool) -> None:
+        """Note it now, or in a while: within a teller's time nobody else tells it."""
         try:
             await self._store.settle_news(lease, teller=teller, heard=heard)
-        except UnavailableError as error:
-            log.warning("A later acquire will tell again what is new of a sandbox: %s", error)
+        except UnavailableError:
+            self._telling.begin(self._settle_later(lease, teller, heard))
+
+    async def _settle_later(self, lease: Lease, teller: str, heard: bool) -> None:
+        for pause in _SETTLE_PAUSES_SECONDS:
+            await asyncio.sleep(pause)
+            try:
+                await self._store.settle_news(lease, teller=teller, heard=heard)
+            except UnavailableError as error:
+                reason = error
+            else:
+                return
+        log.warning("A later acquire will tell again what is new of a sandbox: %s", reason)
 
     async def _take_news(self, lease: Lease) -> Acquired | None:
         """Take what there is to tell; None when it is not for us, or not any more."""
