@@ -105,7 +105,7 @@ def is_whole(headers, body):
     )
 
 
-TEXTS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x10FFFF, exclude_categories=["Cs"]),
+TEXTS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x10FFFF, exclude_categories=["Cs", "Cc"]),
                 min_size=1, max_size=20)  # fmt: skip
 
 
