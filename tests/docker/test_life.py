@@ -7,7 +7,12 @@ import pytest
 from oneseek_sandbox.assembly import open_provisioner
 from oneseek_sandbox.auth import Caller
 from oneseek_sandbox.leases.embedded import EmbeddedServer
-from oneseek_sandbox.models.requests import AcquireRequest, CleanupIdleRequest
+from oneseek_sandbox.models.requests import (
+    AcquireRequest,
+    CleanupIdleRequest,
+    ReadFileRequest,
+    WriteFileRequest,
+)
 
 pytestmark = pytest.mark.docker
 
@@ -74,6 +79,8 @@ async def test_sandboxes_that_nobody_leased_are_adopted_with_their_files(new_run
     try:
         first = await open_provisioner(one)
         made = await first.acquire(AcquireRequest(thread_id="orphan"), caller)
+        kept = WriteFileRequest(thread_id="orphan", path="/workspace/kept", content="of before")
+        await first.write_file(kept, caller)
         await first.close()
         second = await open_provisioner(other)
         cleaned = await second.cleanup_idle(CleanupIdleRequest(), caller)
@@ -81,6 +88,8 @@ async def test_sandboxes_that_nobody_leased_are_adopted_with_their_files(new_run
         again = await second.acquire(AcquireRequest(thread_id="orphan"), caller)
         assert again.reused
         assert again.generation > made.generation
+        read = ReadFileRequest(thread_id="orphan", path="/workspace/kept")
+        assert (await second.read_file(read, caller)).content == "of before"
         await second.close()
     finally:
         runtime = await new_runtime()

@@ -48,6 +48,7 @@ async def test_running_sandboxes_are_adopted_when_redis_was_emptied(acquire, cal
 async def test_without_redis_nothing_is_handed_out_and_with_it_all_goes_on(acquire, call, client):
     sandbox = await acquire()
     body = {"thread_id": sandbox["thread_id"]}
+    await call("write_file", **body, path="/workspace/mine", content="of before")
     cluster.kubectl("scale", "statefulset", REDIS, "--replicas=0")
     try:
         await cluster.until(
@@ -69,6 +70,8 @@ async def test_without_redis_nothing_is_handed_out_and_with_it_all_goes_on(acqui
             await asyncio.sleep(0.3)
     again = await acquire(sandbox["thread_id"])
     assert again["reused"] is True
+    read = await call("read_file", **body, path="/workspace/mine")
+    assert read["content"] == "of before"
 
 
 def _redis(*command):
