@@ -29,7 +29,9 @@ def main() -> int:
     parser.add_argument("--planted", default="", help="a defect to work with (planted.py)")
     parser.add_argument("--phases", action="store_true", help="say how long each part took")
     given = parser.parse_args()
-    # Stopped, it still ends what it started: asyncio lets a run tidy up on this signal alone.
+    # Stopped, it still ends what it started: asyncio lets a run tidy up on SIGINT alone, which a
+    # shell lets its background jobs ignore.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     seeds = (
         [given.seed] if given.seed is not None else range(given.first, given.first + given.count)
