@@ -57,8 +57,13 @@ async def run_schedule(schedule: Schedule, *, planted: str = "", keep: Path | No
         planted: A defect for the gateways to work with.
         keep: Where history and logs of a run with findings are put, in a folder of its seed.
     """
-    folder = Path(tempfile.mkdtemp(prefix=f"schedule-{schedule.seed}-"))
-    folder.chmod(0o755)  # sandboxes' own users pass here
+    name = f"schedule-{schedule.seed}-"
+    with tempfile.TemporaryDirectory(prefix=name, ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)  # sandboxes' own users pass here
+        return await _run_in(Path(folder), schedule, planted, keep)
+
+
+async def _run_in(folder: Path, schedule: Schedule, planted: str, keep: Path | None) -> Run:
     begin = time.monotonic()
     recorder = Recorder(
         lambda: (time.monotonic() - begin) * 1000,
@@ -80,7 +85,6 @@ async def run_schedule(schedule: Schedule, *, planted: str = "", keep: Path | No
     run = Run(schedule, history, findings, driver.done, driver.seconds)
     if findings and keep is not None:
         _keep(run, folder, keep / f"seed-{schedule.seed}")
-    shutil.rmtree(folder, ignore_errors=True)
     return run
 
 

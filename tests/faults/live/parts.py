@@ -49,10 +49,11 @@ class Part:
         self._environment = inherited | environment | {"PORT": str(self.port)}
         self.process: subprocess.Popen[bytes] | None = None
         self.paused = False
+        self._removed = False
 
     def launch(self) -> None:
-        """Start it, without waiting; nothing happens when it runs."""
-        if self.process is not None and self.process.poll() is None:
+        """Start it, without waiting; nothing happens when it runs, or was removed."""
+        if self._removed or (self.process is not None and self.process.poll() is None):
             return
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
@@ -91,6 +92,11 @@ class Part:
             self.process.kill()
             self.process.wait()
         self.paused = False
+
+    def remove(self) -> None:
+        """Kill it for good, also if a thread still waits for its start."""
+        self._removed = True
+        self.kill()
 
     def pause(self, paused: bool) -> None:
         """Send SIGSTOP, or SIGCONT."""

@@ -215,7 +215,7 @@ class System:
         if self._watching is not None:
             self._watching.cancel()
         for part in self.parts:
-            part.kill()
+            part.remove()
         for sandbox in [*self.log.seen.values(), *seen_sandboxes(self.home)]:
             signal_all(processes_of(sandbox), signal.SIGKILL)
         self.log.kill_left()
