@@ -24,6 +24,7 @@ __all__ = ["LiveServer", "free_port", "live_servers"]
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 40.0
+_TAKEN: list[socket.socket] = []
 _NOT_INHERITED = ("PROVISIONER_", "ONESEEK_SANDBOX_", "PYTHONDONTWRITEBYTECODE")
 
 
@@ -40,10 +41,16 @@ def live_servers(folder: Path) -> Iterator[Callable[..., LiveServer]]:
 
 
 def free_port() -> int:
-    """Return a TCP port of the loopback address that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    """Return a TCP port of the loopback address for a server that sets SO_REUSEADDR.
+
+    It stays bound here, without listening, for as long as this process lives: the kernel gives it
+    to nobody who leaves the choice to it, in any process.
+    """
+    taken = socket.socket()
+    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    taken.bind(("127.0.0.1", 0))
+    _TAKEN.append(taken)
+    port: int = taken.getsockname()[1]
     return port
 
 
