@@ -90,8 +90,11 @@ class Cleanup:
         if await self._store.once("sweep", self._sweep_ms):
             objects = await self._runtime.list()
             leases = {lease.thread: lease for lease in await self._store.leases()}
+            # First, so that what was made after a backup is adopted where that of the backup is gone.
+            gone = await self._settle_leases(leases, {sandbox.uid for sandbox in objects})
+            lost = len(gone)
+            leases = {thread: lease for thread, lease in leases.items() if thread not in gone}
             adopted, orphans = await self._settle_objects(objects, leases)
-            lost = await self._settle_leases(leases, {sandbox.uid for sandbox in objects})
             await self._delete_doomed()
         await self._runtime.maintain()
         return CleanupIdleAnswer(expired=expired, adopted=adopted, lost=lost, orphans=orphans)
@@ -122,7 +125,8 @@ class Cleanup:
         self, objects: list[SandboxObject], leases: dict[Thread, Lease]
     ) -> tuple[int, int]:
         """Adopt objects without a lease; end those that a lease has replaced, or nobody claimed."""
-        doomed = await self._store.doomed_among([o.uid for o in objects])
+        listed = {sandbox.uid for sandbox in objects}
+        doomed = await self._store.doomed_among(sorted(listed))
         adopted = orphans = 0
 
         async def settle(sandbox: SandboxObject) -> None:
@@ -134,7 +138,7 @@ class Cleanup:
                 if lease is None and sandbox.claimed:
                     if await self._adopt(sandbox.labels.thread):
                         adopted += 1
-                elif _is_orphan(sandbox, lease, self._now_ms):
+                elif _is_orphan(sandbox, lease, listed, self._now_ms):
                     # Only as it was seen; with a greater one than the lease it is of a time that
                     # the store has forgotten.
                     seen = sandbox.labels.generation
@@ -157,12 +161,11 @@ class Cleanup:
         tell_of_start(created.lease, found=created.found)
         return created.found
 
-    async def _settle_leases(self, leases: dict[Thread, Lease], seen: set[str]) -> int:
-        """Look at leases under suspicion or without an object in the list."""
-        lost = 0
+    async def _settle_leases(self, leases: dict[Thread, Lease], seen: set[str]) -> set[Thread]:
+        """Look at leases under suspicion or without an object in the list; returns which were lost."""
+        lost: set[Thread] = set()
 
         async def settle(lease: Lease) -> None:
-            nonlocal lost
             placement = lease.placement
             if lease.state != "ready" or placement is None:
                 return
@@ -170,7 +173,7 @@ class Cleanup:
                 return
             try:
                 if await self._settle_lease(lease):
-                    lost += 1
+                    lost.add(lease.thread)
             except SandboxError as error:
                 log.warning("Sandbox %s stays under suspicion: %s", placement.name, error)
 
@@ -205,12 +208,12 @@ async def _each(items: Iterable[_T], do: Callable[[_T], Awaitable[None]]) -> Non
         raise error
 
 
-def _is_orphan(sandbox: SandboxObject, lease: Lease | None, now_ms: int) -> bool:
+def _is_orphan(sandbox: SandboxObject, lease: Lease | None, listed: set[str], now_ms: int) -> bool:
+    created_ms = sandbox.labels.created_ms if sandbox.labels else now_ms
+    generation = sandbox.labels.generation if sandbox.labels else 0
     if lease is None:
-        created_ms = sandbox.labels.created_ms if sandbox.labels else now_ms
         return not sandbox.claimed and now_ms - created_ms > _UNCLAIMED_GRACE_MS
-    return (
-        lease.state == "ready"
-        and lease.placement is not None
-        and lease.placement.uid != sandbox.uid
-    )
+    if lease.state != "ready" or lease.placement is None or lease.placement.uid == sandbox.uid:
+        return False
+    # The files of a time that the store has forgotten are the thread's if the lease's are not there.
+    return generation <= lease.generation or lease.placement.uid in listed

@@ -118,6 +118,21 @@ async def test_a_sandbox_labelled_by_a_time_that_the_store_has_forgotten_is_clai
     assert world.only_object().uid == sandbox.uid
 
 
+async def test_a_sandbox_made_after_a_backup_is_adopted_where_that_of_the_backup_is_gone(world):
+    """Found by a simulated schedule (seed 4884): the sweep ended it, as its lease named another."""
+    first = await world.acquire()
+    before = dataclasses.replace(world.store._book.records[world.thread])
+    await world.provisioner.release(ReleaseRequest(thread_id="t"), world.caller)
+    await world.acquire()
+    sandbox = world.only_object()
+    book = world.store._book
+    book.records, book.threads = {world.thread: before}, {first.sandbox_id: world.thread}
+    done = await world.cleanup().run()
+    assert (done.lost, done.adopted, done.orphans) == (1, 1, 0)
+    assert world.only_object().uid == sandbox.uid
+    assert (await world.store.get(world.thread)).placement.uid == sandbox.uid
+
+
 @pytest.mark.promise(8)
 async def test_a_sandbox_labelled_newer_than_the_live_lease_of_another_is_ended(world):
     await world.acquire()
