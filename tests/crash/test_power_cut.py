@@ -133,12 +133,14 @@ async def test_the_server_starts_whenever_the_power_fails(machine):
     """Cuts fall anywhere between making sandboxes and releasing them."""
     async with machine.server.async_client() as client:
         for number in range(3):
-            await call(client, "acquire", thread_id=f"kept-{number}")
+            kept = Sandbox(client, await call(client, "acquire", thread_id=f"kept-{number}"))
+            await kept.write("/workspace/kept", "kept", sync=True)
             await call(client, "acquire", thread_id="released")
             await call(client, "release", thread_id="released")
             machine.cut_power()
             machine.server.start()
             listed = await client.get("/v1/sandbox")
             assert listed.json()["damaged"] == []
-            kept = await call(client, "acquire", thread_id=f"kept-{number}")
-            assert kept["reused"]
+            kept = Sandbox(client, await call(client, "acquire", thread_id=f"kept-{number}"))
+            assert kept.acquired["reused"]
+            assert (await kept.read("/workspace/kept"))["content"] == "kept"

@@ -287,6 +287,7 @@ async def test_a_bubblewrap_that_fails_gives_way_to_the_next(home, monkeypatch, 
     await runtime.open()
     await runtime.close()
     monkeypatch.setattr(bwrap_program, "bwrap_candidates", lambda: [refusing])
+    runtime = LocalRuntime(Settings(home=home))
     with pytest.raises(ConfigurationError, match="No permissions to create a namespace"):
         await runtime.open()
     await runtime.close()
