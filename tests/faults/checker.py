@@ -164,8 +164,8 @@ def _ended(part: ThreadHistory) -> Iterator[str]:
         elif call.code == "sandbox_lost":
             true = any(fault["at"] < moment for fault in part.faults(*lost))
         elif call.code == "lease_not_found":
-            first = min((a.ended for a in part.acquired), default=inf)
-            true = first >= call.began or part.may_end(first, moment)
+            first = next(iter(part.acquired), None)
+            true = first is None or first.ended >= call.began or part.may_end(first.began, moment)
             true = true or any(f["at"] < moment for f in part.faults(*_STORE_LOSSES))
         else:
             continue

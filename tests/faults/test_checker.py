@@ -279,6 +279,39 @@ def test_a_sandbox_may_end_at_any_moment_since_its_end_was_asked_for():
     assert run.found() == {"files"}
 
 
+def test_what_an_unanswered_acquire_made_may_come_to_be_the_threads_much_later():
+    """A cleanup adopts it, and its idle time begins then (found by seed 9595)."""
+    for unanswered in ({"code": "store_unavailable"}, {"cut": True}):
+        run = Run()
+        run.acquire()
+        run.release()
+        run.acquire("two", **unanswered)
+        run.step(3000)
+        run.write("a")
+        assert run.found() == set(), unanswered
+        run.acquire("two", reused=False)
+        run.step(3000)
+        run.write("b")
+        assert run.found() == {"idle"}
+
+
+def test_a_sandbox_may_be_over_when_the_acquire_that_made_it_is_answered():
+    """Found by seed 9844: its thread has no lease while another is made."""
+    run = Run()
+    number = run.recorder.call("acquire", "t")
+    run.fault("sandbox_gone", thread="t")
+    run.step()
+    value = {"sandbox_id": "one", "generation": 0, "reused": False, "restarted": False}
+    run.recorder.ok(number, **value)
+    run.read(code="lease_not_found")
+    assert run.found() == set()
+    run = Run()
+    run.fault("sandbox_gone", thread="t")
+    run.acquire()
+    run.read(code="lease_not_found")
+    assert run.found() == {"ended"}
+
+
 def test_a_history_is_stored_and_judged_again(tmp_path):
     run = Run()
     file_lost(run)

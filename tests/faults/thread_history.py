@@ -96,8 +96,18 @@ class ThreadHistory:
                     return at
         return moment + rest
 
+    def _unanswered(self, moment: float) -> bool:
+        """Return whether an acquire before `moment` was not answered, and none that came later.
+
+        What it had claimed may have been adopted by any cleanup since: a lease that began then.
+        """
+        told = max((call.began for call in self.acquired if call.ended < moment), default=-inf)
+        return any(not c.ok and told <= c.began < moment for c in self.of("acquire"))
+
     def surely_over(self, moment: float) -> bool:
         """Return whether the thread's lease must have expired before `moment`."""
+        if self._unanswered(moment):
+            return False
         given = [1000 * (c.fields.get("idle_timeout_seconds") or 0) for c in self.of("acquire")]
         longest = max([self.history.about["idle_ms"], *given])
         before = [c for c in self.calls if c.began < moment and c.verb != "release"]
