@@ -218,8 +218,10 @@ class LeaseMachine(RuleBasedStateMachine):
         fields = {"sandbox_id": sandbox_id, "found_generation": found}
         self.call("release", thread, times=times, seen={"thread": thread}, **fields)
 
-    @rule(limit=st.sampled_from([1, 100]))
-    def expire(self, limit):
+    @rule(limit=st.sampled_from([1, 100]), seconds=st.sampled_from([0, 0, 6.2]))
+    def expire(self, limit, seconds):
+        """End what is over; often so late that it is all there is."""
+        self.later(seconds)
         self.call("expire", limit, seen={"limit": limit})
 
     @rule(data=st.data())

@@ -50,6 +50,19 @@ def two_creations(patch: Patch) -> None:
     patch.setattr(LeaseBook, "acquire", hasty)
 
 
+def told_when_taken(patch: Patch) -> None:
+    """1: what is new of a sandbox counts as heard when somebody is about to tell it."""
+    take_news = LeaseBook.take_news
+
+    def rash(self: LeaseBook, lease: Any, *, now_ms: int, teller: str) -> bool:
+        taken = take_news(self, lease, now_ms=now_ms, teller=teller)
+        if taken:
+            self.settle_news(lease, teller=teller, heard=True)
+        return taken
+
+    patch.setattr(LeaseBook, "take_news", rash)
+
+
 def never_taken_over(patch: Patch) -> None:
     """2: a creation whose holder died is waited for, for ever."""
     busy_until_ms = LeaseRecord.busy_until_ms
@@ -131,7 +144,7 @@ def one_delays_all(patch: Patch) -> None:
 
 PLANTED: Final = [
     Planted(1, two_creations, "model"),
-    Planted(1, two_creations, "simulation"),
+    Planted(1, told_when_taken, "simulation"),
     Planted(2, never_taken_over, "model"),
     Planted(3, late_writers, "model"),
     Planted(4, leaks, "model"),
