@@ -55,7 +55,7 @@ def test_no_control_verb_may_read_secrets_or_enter_pods(account):
 def test_release_may_only_look_and_end():
     rights = ["get", "list", "watch", "create", "patch", "update", "delete"]
     allowed = [r for r in rights if _may("sandbox-release", r, "pods", cluster.SANDBOXES) == "yes"]
-    assert allowed == ["get", "delete"]
+    assert allowed == ["get", "list", "delete"]
 
 
 def _may(account, right, resource, namespace, *options):

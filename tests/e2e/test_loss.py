@@ -45,6 +45,19 @@ async def test_running_sandboxes_are_adopted_when_redis_was_emptied(acquire, cal
         assert read["content"] == thread
 
 
+@pytest.mark.finding(6)
+async def test_a_release_ends_what_redis_has_forgotten(acquire, call):
+    sandbox = await acquire()
+    thread = sandbox["thread_id"]
+    await call("write_file", thread_id=thread, path="/workspace/mine", content="of before")
+    _redis("FLUSHALL")
+    assert (await call("release", thread_id=thread))["released"] is True
+    assert cluster.sandboxes_of(thread) == []
+    again = await acquire(thread)
+    assert again["reused"] is False
+    assert (await call("ls", thread_id=thread))["entries"] == []
+
+
 async def test_without_redis_nothing_is_handed_out_and_with_it_all_goes_on(acquire, call, client):
     sandbox = await acquire()
     body = {"thread_id": sandbox["thread_id"]}
