@@ -48,6 +48,9 @@ FAULTS: Final[dict[str, str]] = {
 """What is done to a run, in words."""
 
 CANNOT_HOLD: Final[dict[tuple[str, ...], dict[str, str]]] = {
+    ("store_away",): {
+        "told": "away for 10 s after news were heard, it cannot be told so",
+    },
     ("store_emptied",): {
         "old_files": "forgets a release whose sandbox was not proved gone yet",
         "untold": "forgets that nobody was told of a new sandbox",

@@ -6,6 +6,7 @@ first begins. A seed that fails runs again, the same, by `python -m tests.faults
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.faults.checker import check
+from tests.faults.excuses import CANNOT_HOLD
 from tests.faults.simulation.schedule import simulate
 
 ROOT = Path(__file__).parents[2]
@@ -70,3 +72,31 @@ def test_a_seed_gives_the_same_history_every_time(seed, tmp_path):
         command, cwd=ROOT, env=environment, check=False, capture_output=True, timeout=120
     )
     assert kept[0].read_text() == kept[1].read_text()
+
+
+async def store_away_as_news_are_told(world):
+    """Let no note arrive that news were heard, for longer than their teller is waited for."""
+    take_news, taken = world.store.take_news, asyncio.Event()
+
+    async def take_and_go(*args, **fields):
+        if took := await take_news(*args, **fields):
+            world.weather["store"].away = True
+            taken.set()
+        return took
+
+    world.store.take_news = take_and_go
+    try:
+        await taken.wait()
+    finally:
+        world.store.take_news = take_news
+    world.recorder.fault("store_away")
+    await asyncio.sleep(16)
+    world.weather["store"].clear()
+
+
+def test_news_are_told_again_when_the_store_was_away_for_long_after_they_were_heard(monkeypatch):
+    histories = [simulate(seed, store_away_as_news_are_told) for seed in (79, 82, 84)]
+    assert [check(history) for history in histories] == [[]] * 3
+    monkeypatch.delitem(CANNOT_HOLD, ("store_away",))
+    found = [finding.check for history in histories for finding in check(history)]
+    assert found == ["told"] * 3
