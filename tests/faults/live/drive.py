@@ -102,7 +102,13 @@ class _Driver:
     def __init__(self, system: System, recorder: Recorder) -> None:
         self.system, self._recorder = system, recorder
         headers = {"authorization": f"Bearer {KEY}"}
-        self._calls = Calls(recorder, system.address, headers)
+        # After a loss of power the system has another log.
+        self._calls = Calls(
+            recorder,
+            system.address,
+            headers,
+            on_given=lambda sandbox_id: self.system.log.begin(sandbox_id),
+        )
         self._injection = Injection(system, recorder, self._calls)
         self._calm = Calm(self._calls, _CALM_SECONDS)
         self.findings = self._calm.findings

@@ -98,7 +98,8 @@ class RunLog:
     """Counts what commands wrote about themselves, also of sandboxes whose files are gone since.
 
     Every command of the traffic that may run once adds a line to a file of its workspace, which is
-    held open here from when the sandbox appears.
+    held open here from when somebody was given the sandbox. Before that nothing may be put there:
+    whoever takes a sandbox over tells by its empty workspace that nobody was given it yet.
     """
 
     def __init__(self, home: Path) -> None:
@@ -107,20 +108,28 @@ class RunLog:
         self.seen: dict[str, Seen] = {}
 
     def look(self) -> None:
-        """Open the log of every sandbox that is new."""
+        """Note every sandbox that is new, and open the logs that commands have begun."""
         for sandbox in seen_sandboxes(self._home):
             self.seen[sandbox.name] = sandbox
-            if sandbox.name in self._open:
-                continue
-            with contextlib.suppress(OSError):
-                self._open[sandbox.name] = self._open_log(sandbox.folder / "workspace")
+            self._open_log(sandbox, 0)
+
+    def begin(self, sandbox_id: str) -> None:
+        """Begin the log of a sandbox that somebody was given just now, or before."""
+        for sandbox in seen_sandboxes(self._home):
+            if sandbox.sandbox_id == sandbox_id:
+                self._open_log(sandbox, os.O_CREAT)
+
+    def _open_log(self, sandbox: Seen, create: int) -> None:
+        if sandbox.name not in self._open:
+            with contextlib.suppress(OSError):  # not begun, or gone
+                self._open[sandbox.name] = self._opened(sandbox.folder / "workspace", create)
 
     @staticmethod
-    def _open_log(workspace: Path) -> int:
+    def _opened(workspace: Path, create: int) -> int:
         owner = workspace.stat()
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | create
         descriptor = os.open(workspace / LOG, flags, 0o644)
-        if os.geteuid() == 0:
+        if create and os.geteuid() == 0:
             os.fchown(descriptor, owner.st_uid, owner.st_gid)
         return descriptor
 

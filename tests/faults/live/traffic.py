@@ -45,6 +45,7 @@ class Calls:
         headers: Of every call.
         prefix: Of the threads' names as the servers know them.
         hang_seconds: Longer than any fault lasts; a call that takes so long is one that hangs.
+        on_given: Called with the id of a sandbox that an acquire was answered with.
     """
 
     def __init__(
@@ -55,8 +56,10 @@ class Calls:
         *,
         prefix: str = "",
         hang_seconds: float = _HANG_SECONDS,
+        on_given: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._recorder, self._address, self._prefix = recorder, address, prefix
+        self._on_given = on_given
         limits = httpx.Limits(max_connections=200)
         self._client = httpx.AsyncClient(
             headers=headers, timeout=hang_seconds, trust_env=False, limits=limits
@@ -86,6 +89,8 @@ class Calls:
             self._recorder.error(number, error["code"], may_have_run=error.get("may_have_run"))
             return Answer(code=error["code"])
         self._recorder.ok(number, **_of_interest(verb, body))
+        if verb == "acquire":
+            self._on_given(body["sandbox_id"])
         return Answer(body)
 
 
