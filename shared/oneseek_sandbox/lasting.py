@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
-__all__ = ["Lasting", "Shared"]
+__all__ = ["Lasting", "Shared", "cut"]
 
 _T = TypeVar("_T")
+
+_CLOSE_SECONDS: Final = 10.0
+_CUT_SECONDS: Final = 2.0
+"""What is cancelled has this long to tidy up; a cancellation can also be lost on its way."""
+
+
+async def cut(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks, and wait a moment for their end; what became of them is not told."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        done, _ = await asyncio.wait(tasks, timeout=_CUT_SECONDS)
+        await asyncio.gather(*done, return_exceptions=True)
 
 
 class Lasting:
@@ -30,13 +43,11 @@ class Lasting:
         """Do something to its end; one who is cancelled while waiting for it leaves it going on."""
         return await asyncio.shield(self.begin(work))
 
-    async def close(self, *, within_seconds: float | None = None) -> None:
-        """Wait until all has ended, and cut what takes longer; None waits as long as it takes."""
+    async def close(self, *, within_seconds: float = _CLOSE_SECONDS) -> None:
+        """Wait until all has ended, and cut what takes longer."""
         if self._under_way:
             _, late = await asyncio.wait(self._under_way, timeout=within_seconds)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+            await cut(*late)
 
 
 class Shared(Generic[_T]):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -82,3 +84,25 @@ async def test_an_idle_server_stops_at_once(server):
         assert time.monotonic() - began < 3
     with pytest.raises(httpx.TransportError):
         httpx.get(server.url + "/healthz", trust_env=False)
+
+
+async def test_a_server_in_which_a_thread_hangs_ends_all_the_same_and_says_where(
+    new_server, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HANGS_FILE", str(tmp_path / "hangs"))
+    server = new_server(
+        key="key-of-the-hanging",
+        command=[sys.executable, str(Path(__file__).with_name("hanging_server.py"))],
+        settings={"PROVISIONER_SHUTDOWN_GRACE_SECONDS": "0"},
+    )
+    async with server.async_client() as client:
+        acquiring = asyncio.create_task(client.post("/v1/sandbox/acquire", json={"thread_id": "t"}))
+        async with asyncio.timeout(30):
+            while not (tmp_path / "hangs").exists():
+                await asyncio.sleep(0.02)
+        stopping = asyncio.get_running_loop().run_in_executor(None, server.stop)
+        assert (await acquiring).status_code == 503
+        assert await stopping == 1  # and not killed by us
+    last = json.loads(server.log.read_text().splitlines()[-1])
+    assert "hang (" in last["message"]
+    assert "hanging_server.py" in last["message"]

@@ -23,6 +23,7 @@ from oneseek_sandbox.http.answering import json_response
 from oneseek_sandbox.http.refusing import refuse
 from oneseek_sandbox.http.service import Service
 from oneseek_sandbox.http.verbs import VERBS
+from oneseek_sandbox.lasting import cut
 from oneseek_sandbox.log_lines import called_by
 from oneseek_sandbox.models import CleanupIdleRequest
 from oneseek_sandbox.telemetry.operations import Operation, observed
@@ -55,9 +56,7 @@ def create_app(settings: Settings, service: Service | None = None) -> Starlette:
         try:
             yield
         finally:
-            cleaning.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await cleaning
+            await cut(cleaning)
             await service.close()
 
     async def verb(request: Request) -> Response:

@@ -15,6 +15,7 @@ from oneseek_sandbox.assembly import put_servers_first
 from oneseek_sandbox.auth import Keys
 from oneseek_sandbox.errors import ConfigurationError
 from oneseek_sandbox.gateway.app import create_app
+from oneseek_sandbox.gateway.deadline import StopDeadline
 from oneseek_sandbox.gateway.guard import is_loopback
 from oneseek_sandbox.log_lines import configure_logging
 from oneseek_sandbox.telemetry.providers import set_up
@@ -30,10 +31,17 @@ log = logging.getLogger(__name__)
 
 _LAST_WORDS_SECONDS: Final = 5
 """How long the callers of cut calls have to read what became of them."""
+_CLOSE_SECONDS: Final = 25
+"""How long creations, releases and connections have after that."""
+_THREAD_SECONDS: Final = 5
+"""How long threads have when all is closed; the interpreter would wait for them without end."""
 
 
 def serve(settings: Settings, on_ready: Callable[[str], None] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; running calls may end, for SHUTDOWN_GRACE_SECONDS at most.
+
+    The process ends 30 s after that at the latest, with status 1 and a log line that names what
+    hangs.
 
     Args:
         on_ready: Called with the base URL once calls are answered.
@@ -88,7 +96,8 @@ def listen(host: str, port: int) -> socket.socket:
 async def _serve(
     settings: Settings, listener: socket.socket, on_ready: Callable[[str], None] | None
 ) -> int:
-    asyncio.get_running_loop().set_exception_handler(_log_loop_error)
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_log_loop_error)
     app = create_app(settings)
     # Opened here and not by the lifespan alone, so that a refusal to start keeps its own words.
     await app.state.service.provisioner()
@@ -106,6 +115,7 @@ async def _serve(
     )
     server.on_overdue = app.state.service.running.cut
     server.grace_seconds = settings.shutdown_grace_seconds
+    server.deadline = deadline = StopDeadline(loop)
     if on_ready is not None:
         host, port = listener.getsockname()[:2]
         base_url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -114,6 +124,7 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     await server.serve(sockets=[listener])
+    deadline.within(_THREAD_SECONDS)
     return 0 if server.started else 1
 
 
@@ -130,6 +141,7 @@ class _Server(uvicorn.Server):
     on_started: Callable[[], None] | None = None
     on_overdue: Callable[[], None] | None = None
     grace_seconds: int = 0
+    deadline: StopDeadline | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
@@ -137,6 +149,8 @@ class _Server(uvicorn.Server):
             self.on_started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.deadline is not None:
+            self.deadline.within(self.grace_seconds + _LAST_WORDS_SECONDS + _CLOSE_SECONDS)
         if self.on_overdue is not None:
             loop = asyncio.get_running_loop()
             loop.call_later(self.grace_seconds, self.on_overdue)

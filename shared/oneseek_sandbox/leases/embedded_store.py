@@ -8,6 +8,7 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from oneseek_sandbox.lasting import cut
 from oneseek_sandbox.leases.embedded import EmbeddedServer
 from oneseek_sandbox.leases.redis import RedisLeaseStore
 from oneseek_sandbox.leases.reserve import RESERVE_BYTES, Reserve, allocate_ahead
@@ -49,9 +50,7 @@ class EmbeddedLeaseStore(RedisLeaseStore):
     async def close(self) -> None:
         """Close all connections; the server stays."""
         if self._keeping is not None:
-            self._keeping.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._keeping
+            await cut(self._keeping)
         await super().close()
 
     async def _keep(self) -> None:

@@ -66,8 +66,10 @@ class BookKeeper:
         await self._in_time(asyncio.wrap_future(self._submit(self._file.prepare, until)))
 
     async def close(self) -> None:
-        """Finish what was begun, and let the thread go."""
-        await asyncio.to_thread(self._thread.shutdown)
+        """Finish what was begun, as far as the disk answers, and let the thread go."""
+        with suppress(StoreUnavailableError):
+            await self._in_time(asyncio.wrap_future(self._submit(lambda: None)))
+        self._thread.shutdown(wait=False)
 
     async def look(self, at: Callable[[LeaseBook, int], _T]) -> _T:
         """Return what a function that changes nothing says of the book and the time in ms.

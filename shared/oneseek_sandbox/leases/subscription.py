@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 
+from oneseek_sandbox.lasting import cut
 from oneseek_sandbox.leases.notices import Notices
 
 if TYPE_CHECKING:
@@ -52,9 +53,7 @@ class Subscription:
     async def stop(self) -> None:
         """End the subscription."""
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await cut(self._task)
             self._task = None
 
     async def _listen(self) -> None:

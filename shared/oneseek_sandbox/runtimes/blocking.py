@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from oneseek_sandbox.errors import RuntimeUnavailableError, SandboxError
@@ -19,6 +19,7 @@ __all__ = ["BlockingCalls"]
 
 _THREADS: Final = 16
 _ENDING_THREADS: Final = 8
+_CLOSE_SECONDS: Final = 5.0
 
 _T = TypeVar("_T")
 
@@ -36,14 +37,19 @@ class BlockingCalls:
         self._calls = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"{name}-runtime")
         self._ends = ThreadPoolExecutor(_ENDING_THREADS, thread_name_prefix=f"{name}-ends")
         self._making = Lasting()
+        self._under_way: set[Future[Any]] = set()
         self._closed = False
 
-    async def close(self) -> None:
-        """Let calls that are under way end."""
-        await self._making.close()
+    async def close(self, *, within_seconds: float = _CLOSE_SECONDS) -> None:
+        """Let calls that are under way end; one that hangs is left alone in its thread."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + within_seconds
+        await self._making.close(within_seconds=within_seconds)
         self._closed = True
+        if calls := [asyncio.wrap_future(call) for call in list(self._under_way)]:
+            await asyncio.wait(calls, timeout=max(0.0, deadline - clock()))
         for threads in (self._calls, self._ends):
-            await asyncio.to_thread(threads.shutdown)
+            threads.shutdown(wait=False, cancel_futures=True)
 
     async def run(self, call: Callable[[], _T]) -> _T:
         """Run a call."""
@@ -69,7 +75,10 @@ class BlockingCalls:
     async def _run_in(self, threads: ThreadPoolExecutor, call: Callable[[], _T]) -> _T:
         if self._closed:
             raise RuntimeUnavailableError("The runtime is closed.")
-        return await asyncio.get_running_loop().run_in_executor(threads, call)
+        under_way = threads.submit(call)
+        self._under_way.add(under_way)
+        under_way.add_done_callback(self._under_way.discard)
+        return await asyncio.wrap_future(under_way)
 
 
 async def _withdraw(

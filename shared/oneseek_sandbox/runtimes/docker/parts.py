@@ -41,8 +41,8 @@ class Parts:
         self._starters = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="docker-start")
 
     def close(self) -> None:
-        """Let starts that are under way end."""
-        self._starters.shutdown()
+        """Begin no more starts; those under way are part of calls that were waited for."""
+        self._starters.shutdown(wait=False)
 
     def make(self, name: str, record: Record) -> str:
         """Create all parts, and return the id of the sandbox's container.
