@@ -19,6 +19,7 @@ from oneseek_sandbox.testing.lease_activity import ActivityPromises
 from oneseek_sandbox.testing.lease_creation import CreationPromises
 from oneseek_sandbox.testing.lease_deletion import DeletionPromises
 from oneseek_sandbox.testing.lease_endings import EndingPromises
+from oneseek_sandbox.testing.lease_repeats import RepeatPromises
 from oneseek_sandbox.testing.lease_requests import RequestPromises
 from oneseek_sandbox.testing.lease_restarts import RestartPromises
 from oneseek_sandbox.testing.lease_steps import (
@@ -48,6 +49,7 @@ class LeaseStoreContract(
     RestartPromises,
     ActivityPromises,
     RequestPromises,
+    RepeatPromises,
     EndingPromises,
     DeletionPromises,
 ):
