@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import json
@@ -270,17 +271,16 @@ def _kept_secret(path: Path) -> bytes:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     candidate = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     if not path.exists():
-        descriptor = os.open(candidate, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(32))
-            file.flush()
-            os.fsync(file.fileno())
         try:
-            os.link(candidate, path)
-        except FileExistsError:
-            pass
+            descriptor = os.open(candidate, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secrets.token_hex(32))
+                file.flush()
+                os.fsync(file.fileno())
+            with contextlib.suppress(FileExistsError):
+                os.link(candidate, path)
         finally:
-            candidate.unlink()
+            candidate.unlink(missing_ok=True)
         # Without it no worker that was claimed could be claimed again.
         sync_folder(path.parent)
     if stat.S_IMODE(path.stat().st_mode) & 0o077:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from oneseek_sandbox.assembly import open_provisioner
 from oneseek_sandbox.auth import Keys
-from oneseek_sandbox.errors import SandboxError, UnavailableError
+from oneseek_sandbox.errors import RuntimeUnavailableError, SandboxError, UnavailableError
 from oneseek_sandbox.http.answering import HEADERS, error_response, json_response
 from oneseek_sandbox.http.call import Call
 from oneseek_sandbox.http.refusing import peer_of, refuse
@@ -67,6 +67,16 @@ class Service:
                     self._provisioner = await open_provisioner(self.settings, control=self._control)
         return self._provisioner
 
+    async def _opened(self) -> Provisioner:
+        try:
+            return await self.provisioner()
+        except OSError as error:
+            raise RuntimeUnavailableError(
+                f"The state in {self.settings.home} cannot be read or written: {error}. Try again;"
+                " if this persists, its operator should check the disk's free space and the"
+                " folder's permissions."
+            ) from error
+
     async def close(self) -> None:
         """Let go of everything; sandboxes stay."""
         if self._provisioner is not None:
@@ -105,7 +115,7 @@ class Service:
         caller = self.keys.caller(request.headers.get("authorization"))
         called_by(caller.name)
         with self.running.call(verb):
-            provisioner = await self.provisioner()
+            provisioner = await self._opened()
             call = Call(request, caller, provisioner, self.settings, self.running, operation)
             return await VERBS[verb](call)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import secrets
@@ -24,7 +25,6 @@ __all__ = ["LiveServer", "free_port", "live_servers"]
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 40.0
-_TAKEN: list[socket.socket] = []
 _NOT_INHERITED = ("PROVISIONER_", "ONESEEK_SANDBOX_", "PYTHONDONTWRITEBYTECODE")
 
 
@@ -49,7 +49,7 @@ def free_port() -> int:
     taken = socket.socket()
     taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     taken.bind(("127.0.0.1", 0))
-    _TAKEN.append(taken)
+    atexit.register(taken.close)
     port: int = taken.getsockname()[1]
     return port
 
