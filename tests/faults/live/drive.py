@@ -185,6 +185,7 @@ class _Driver:
         """Wait until all is gone that was released; whatever is not is a finding."""
         clock = asyncio.get_running_loop().time
         deadline = clock() + _GONE_SECONDS
+        await asyncio.to_thread(self.system.log.let_time_pass)
         while left := await asyncio.to_thread(self.system.log.left):
             if clock() > deadline:
                 break
