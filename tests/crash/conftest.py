@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 
 import pytest
@@ -12,12 +13,20 @@ from oneseek_sandbox.runtimes.local.liveness import first_process
 
 @pytest.fixture
 def end_sandboxes():
-    """Kill the first process of every sandbox of a server, as a crash of the machine would."""
+    """Kill the first process of every sandbox of a server, as a crash of the machine would.
+
+    When this returns they have ended: what is sent from then on reaches none.
+    """
 
     def end(server):
         firsts = [first_process(path) for path in server.home.glob("sandboxes/*/status")]
         assert firsts
         for pid in firsts:
-            os.kill(pid, signal.SIGKILL)
+            process = os.pidfd_open(pid)
+            try:
+                signal.pidfd_send_signal(process, signal.SIGKILL)
+                assert select.select([process], [], [], 60)[0], f"{pid} has not ended"
+            finally:
+                os.close(process)
 
     return end
