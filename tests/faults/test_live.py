@@ -56,7 +56,7 @@ PLANTED = {
     "written nowhere": ("files", ()),
     "run twice": ("once", ()),
     "left behind": ("left", ()),
-    "called lost": ("files", ("sandbox_killed", "sandbox_killed", "sandbox_killed")),
+    "called lost": ("kept", ("sandbox_killed", "sandbox_killed", "sandbox_killed")),
     "not fenced": ("one_sandbox", ()),
 }
 

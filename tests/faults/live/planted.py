@@ -32,13 +32,15 @@ def _run_twice() -> None:
     """A command is run once more under another id, as if its answer had been lost."""
     execute = WorkerClient.execute
 
-    async def twice(self: WorkerClient, lease: object, request: dict[str, Any]) -> Any:
+    async def twice(
+        self: WorkerClient, lease: object, request: dict[str, Any], **options: Any
+    ) -> Any:
         if request["request_id"]:
             again = {**request, "request_id": secrets.token_hex(8)}
-            async with contextlib.aclosing(execute(self, lease, again)) as events:
+            async with contextlib.aclosing(execute(self, lease, again, **options)) as events:
                 async for _ in events:
                     pass
-        async with contextlib.aclosing(execute(self, lease, request)) as events:
+        async with contextlib.aclosing(execute(self, lease, request, **options)) as events:
             async for event in events:
                 yield event
 
