@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from oneseek_sandbox.errors.base import SandboxError
+
+if TYPE_CHECKING:
+    from typing import Self
 
 __all__ = [
     "ConfigurationError",
@@ -35,6 +40,18 @@ class RuntimeUnavailableError(UnavailableError):
     """Raised when what makes sandboxes does not answer."""
 
     code = "runtime_unavailable"
+
+    @classmethod
+    def of_state(cls, state: str, error: OSError) -> Self:
+        """Return the error for a state folder that failed the system.
+
+        Args:
+            state: What it is the state of, and where.
+        """
+        return cls(
+            f"{state} cannot be read or written: {error}. Try again; if this persists, its operator"
+            " should check the disk's free space and the folder's permissions."
+        )
 
 
 class SandboxUnavailableError(UnavailableError):

@@ -71,10 +71,8 @@ class Service:
         try:
             return await self.provisioner()
         except OSError as error:
-            raise RuntimeUnavailableError(
-                f"The state in {self.settings.home} cannot be read or written: {error}. Try again;"
-                " if this persists, its operator should check the disk's free space and the"
-                " folder's permissions."
+            raise RuntimeUnavailableError.of_state(
+                f"The state in {self.settings.home}", error
             ) from error
 
     async def close(self) -> None:

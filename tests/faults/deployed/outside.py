@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from tests.e2e import cluster
+from tests.faults.live.open_logs import OpenLogs
 from tests.faults.live.outside import LOG
 
 from oneseek_sandbox.errors import UnavailableError
@@ -150,7 +150,7 @@ def signal_all(pids: list[int], number: signal.Signals) -> None:
             os.kill(pid, number)
 
 
-class RunLog:
+class RunLog(OpenLogs):
     """Counts what commands wrote about themselves, also of sandboxes whose files are gone since.
 
     The file of each workspace is held open from before its sandbox is given out, which only root
@@ -158,8 +158,8 @@ class RunLog:
     """
 
     def __init__(self, deployment: Deployment) -> None:
+        super().__init__()
         self._deployment = deployment
-        self._open: dict[str, int] = {}
 
     async def watch(self) -> None:
         """Open the log of every pod that is new, for ever."""
@@ -175,20 +175,6 @@ class RunLog:
             if uid not in self._open and pod["status"].get("phase") == "Running":
                 with contextlib.suppress(OSError):
                     self._open[uid] = await asyncio.to_thread(_open_log, pod)
-
-    def counts(self) -> Counter[str]:
-        """Return how often each command began."""
-        lines: Counter[str] = Counter()
-        for descriptor in self._open.values():
-            size = os.fstat(descriptor).st_size
-            lines.update(os.pread(descriptor, size, 0).decode("utf-8", "replace").split())
-        return lines
-
-    def close(self) -> None:
-        """Let go of the files."""
-        for descriptor in self._open.values():
-            os.close(descriptor)
-        self._open = {}
 
 
 def _open_log(pod: Pod) -> int:

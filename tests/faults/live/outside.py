@@ -6,9 +6,10 @@ import contextlib
 import json
 import os
 import signal
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.faults.live.open_logs import OpenLogs
 
 from oneseek_sandbox.runtimes.local import host, liveness, processes
 
@@ -94,7 +95,7 @@ def signal_all(pids: list[int], number: int) -> int:
     return sent
 
 
-class RunLog:
+class RunLog(OpenLogs):
     """Counts what commands wrote about themselves, also of sandboxes whose files are gone since.
 
     Every command of the traffic that may run once adds a line to a file of its workspace, which is
@@ -103,8 +104,8 @@ class RunLog:
     """
 
     def __init__(self, home: Path) -> None:
+        super().__init__()
         self._home = home
-        self._open: dict[str, int] = {}
         self.seen: dict[str, Seen] = {}
 
     def look(self) -> None:
@@ -132,20 +133,6 @@ class RunLog:
         if create and os.geteuid() == 0:
             os.fchown(descriptor, owner.st_uid, owner.st_gid)
         return descriptor
-
-    def counts(self) -> Counter[str]:
-        """Return how often each command began."""
-        lines: Counter[str] = Counter()
-        for descriptor in self._open.values():
-            size = os.fstat(descriptor).st_size
-            lines.update(os.pread(descriptor, size, 0).decode("utf-8", "replace").split())
-        return lines
-
-    def close(self) -> None:
-        """Let go of the files, without which their file system cannot be unmounted."""
-        for descriptor in self._open.values():
-            os.close(descriptor)
-        self._open = {}
 
     def let_time_pass(self) -> None:
         """Make user ids that were taken before now old enough for a cleanup to give them back.

@@ -180,10 +180,8 @@ class LocalRuntime:
         except OSError as error:
             if self._opened is None:
                 raise  # who starts a server reads the system's own words
-            raise RuntimeUnavailableError(
-                f"The sandboxes' state in {self._settings.home} cannot be read or written: {error}."
-                " Try again; if this persists, its operator should check the disk's free space and"
-                " the folder's permissions."
+            raise RuntimeUnavailableError.of_state(
+                f"The sandboxes' state in {self._settings.home}", error
             ) from error
 
     async def shortages(self) -> Sequence[str]:
