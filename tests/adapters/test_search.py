@@ -68,6 +68,30 @@ def test_what_a_search_names_can_be_read_and_deleted(backend, hostile):
     assert backend.ls(hostile).entries == []
 
 
+def test_a_tree_deeper_than_python_recurses_is_searched_and_deleted(backend):
+    made = backend.execute(
+        'python3 -c \'import os\nfor _ in range(1500): os.mkdir("d"); os.chdir("d")\''
+        " && touch d/d/file && mkdir links && ln -s ../d links/to-it && ln -s loop links/loop"
+    )
+    assert made.exit_code == 0, made.output
+    assert [match["path"] for match in backend.glob("d/d/fi*", path="/workspace").matches] == [
+        "/workspace/d/d/file"
+    ]
+    backend.execute("echo needle-of-the-deep > d/d/d/d/file")
+    found = backend.grep("needle-of-the-deep", path="/workspace").matches
+    assert [match["path"] for match in found] == ["/workspace/d/d/d/d/file"]
+    assert backend.delete("/workspace/d").error is None
+    assert backend.execute("ls -d d").exit_code == 2
+    assert backend.delete("/workspace/links").error is None
+
+
+def test_what_may_not_be_deleted_is_said(backend):
+    backend.execute("mkdir -p shut/inner && touch shut/inner/file && chmod 555 shut/inner")
+    assert "permission_denied" in str(backend.delete("/workspace/shut").error)
+    backend.execute("chmod 755 shut/inner")
+    assert backend.delete("/workspace/shut").error is None
+
+
 TREE = [
     "top.py",
     ".env",

@@ -17,7 +17,8 @@ VERBS = sorted(
     if name.endswith("Request")
 )
 LONGEST_MODULE_LINES = 300
-NO_LONGER_THAN_NEEDED = {"worker.py"}  # one file by design: it is sent into the sandbox
+# Each is sent into the sandbox as one text.
+NO_LONGER_THAN_NEEDED = {"worker.py", "search_program.py"}
 
 
 def test_there_are_eight_verbs():

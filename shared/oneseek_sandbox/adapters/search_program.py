@@ -4,7 +4,7 @@ An order (of `search.py`) comes as JSON on standard input, and the answer goes o
 and no other tool sees a name, so names may have colons, newlines and bytes that are no UTF-8: they are bytes here.
 """
 
-# ruff: noqa: PTH113, PTH116, PTH118, PTH120, PTH123
+# ruff: noqa: PTH113, PTH114, PTH116, PTH118, PTH120, PTH123
 from __future__ import annotations
 
 import base64
@@ -14,8 +14,8 @@ import functools
 import json
 import os
 import re
-import shutil
 import stat
+import subprocess
 import sys
 import time
 from typing import Any, Callable, Iterator  # noqa: UP035 - Python 3.9 inside
@@ -178,10 +178,20 @@ def walk(order: dict[str, Any], found: Found) -> Iterator[tuple[bytes, list[str]
     def is_kept(name: bytes) -> bool:
         return not any(pattern.match(_text(name)) for pattern in ignored)
 
-    for folder, folders, files in os.walk(root, onerror=note):
+    waiting = [root]
+    while waiting:
+        # A level at a time: before Python 3.12 os.walk recurses, and trees are deeper than it can.
+        level = next(os.walk(waiting.pop(), onerror=note), None)
+        if found.is_over():
+            return
+        if level is None:
+            continue
+        folder, folders, files = level
         below = os.path.relpath(folder, root)
         parts = [] if below == b"." else _text(below).split("/")
-        folders[:] = sorted(filter(is_kept, folders))
+        folders = sorted(filter(is_kept, folders))
+        inner = [os.path.join(folder, name) for name in reversed(folders)]
+        waiting += [path for path in inner if not os.path.islink(path)]
         for name in folders:
             yield os.path.join(folder, name), [*parts, _text(name)], True
         for name in sorted(files):
@@ -202,12 +212,18 @@ def glob(order: dict[str, Any], found: Found) -> None:
     if not stat.S_ISDIR(os.stat(root).st_mode):
         raise NotADirectoryError(errno.ENOTDIR, "not a directory")
     for path, parts, is_directory in walk(order, found):
-        real = os.path.realpath(path)
-        is_file = os.path.isfile(real) and real.startswith(root.rstrip(b"/") + b"/")
-        if (order["include_dirs"] if is_directory else is_file) and pattern.fits(parts):
+        if pattern.fits(parts) and (
+            order["include_dirs"] if is_directory else is_below(path, root)
+        ):
             found.add([encoded(path), is_directory])
             if found.is_over():
                 return
+
+
+def is_below(path: bytes, root: bytes) -> bool:
+    """Tell whether it is a file, or a link to one, in this directory or below it."""
+    real = os.path.realpath(path)
+    return os.path.isfile(real) and real.startswith(root.rstrip(b"/") + b"/")
 
 
 def grep(order: dict[str, Any], found: Found) -> None:
@@ -267,7 +283,14 @@ def grep_file(path: bytes, order: dict[str, Any], search: Search, found: Found) 
 def delete(order: dict[str, Any], found: Found) -> None:
     """Delete a file, a link, or a directory with all that is in it."""
     path = decoded(order["path"])
-    (shutil.rmtree if stat.S_ISDIR(os.lstat(path).st_mode) else os.unlink)(path)
+    os.lstat(path)
+    # Not shutil.rmtree: before Python 3.13 it recurses, and a tree may be a thousand levels deep.
+    ended = subprocess.run(
+        ["rm", "-rf", "--", path], stderr=subprocess.PIPE, env={"PATH": os.defpath, "LC_ALL": "C"}
+    )
+    if ended.returncode:
+        reason = ended.stderr.decode("utf-8", "replace").strip().rsplit(": ", 1)[-1]
+        raise Refused(next((c for n, c in _REASONS.items() if os.strerror(n) == reason), reason))
     found.add(order["path"])
 
 

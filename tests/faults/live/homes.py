@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -28,7 +27,7 @@ class FolderHome:
 
     def remove(self) -> None:
         """Remove it with all that is in it."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        subprocess.run(["rm", "-rf", "--", self.path], check=False)
 
 
 class LoopHome:
