@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, cast
 
 from oneseek_sandbox.server_events import EventParser
-from oneseek_sandbox.worker.bodies import read_lines
+from oneseek_sandbox.workers.bodies import read_lines
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

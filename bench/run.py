@@ -24,11 +24,11 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from oneseek_sandbox.assembly import build_store
+from oneseek_sandbox.control.assembly import build_store
 from oneseek_sandbox.leases.store import Thread
 from oneseek_sandbox.settings import Settings
 from oneseek_sandbox.testing.server import LiveServer, free_port
-from oneseek_sandbox.worker.client import WorkerClient
+from oneseek_sandbox.workers.client import WorkerClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,7 +12,7 @@ from oneseek_sandbox.http.verbs import CONTROL_VERBS, VERBS
 PROGRAM = """
 import runpy, sys
 runpy.run_path(sys.argv[1])
-from oneseek_sandbox.assembly import build_provisioner
+from oneseek_sandbox.control.assembly import build_provisioner
 from oneseek_sandbox.settings import Settings
 settings = Settings(
     runtime=sys.argv[3],
@@ -48,7 +48,7 @@ def _named(modules, *names):
 def test_a_data_verb_loads_no_kubernetes_and_no_runtime(root, verb):
     modules = _modules(root, verb, "kubernetes")
     assert not _named(modules, "kubernetes", "httpx", "yaml")
-    assert not _named(modules, "oneseek_sandbox.runtimes", "oneseek_sandbox.creation")
+    assert not _named(modules, "oneseek_sandbox.runtimes", "oneseek_sandbox.control.creation")
 
 
 def test_only_the_lease_store_that_is_used_is_loaded(root):

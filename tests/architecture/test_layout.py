@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from oneseek_sandbox import models
-from oneseek_sandbox.provisioner import Provisioner
+from oneseek_sandbox.control.provisioner import Provisioner
 
 VERBS = sorted(
     re.sub(r"(?<!^)(?=[A-Z])", "_", name.removesuffix("Request")).lower()

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from oneseek_sandbox import assembly
 from oneseek_sandbox.cli.serving import diagnose
+from oneseek_sandbox.control import assembly
 from oneseek_sandbox.runtimes.runtime import Check
 from oneseek_sandbox.settings import Settings
 

@@ -10,13 +10,13 @@ import os
 import signal
 import sys
 
-from oneseek_sandbox.assembly import open_provisioner
 from oneseek_sandbox.auth import Caller
+from oneseek_sandbox.control.assembly import open_provisioner
 from oneseek_sandbox.leases.redis import RedisLeaseStore
 from oneseek_sandbox.models import AcquireRequest
 from oneseek_sandbox.runtimes.local.runtime import LocalRuntime
 from oneseek_sandbox.settings import Settings
-from oneseek_sandbox.worker.client import WorkerClient
+from oneseek_sandbox.workers.client import WorkerClient
 
 STEPS = {
     "acquire": RedisLeaseStore,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from oneseek_sandbox.assembly import open_provisioner
 from oneseek_sandbox.auth import Caller
+from oneseek_sandbox.control.assembly import open_provisioner
 from oneseek_sandbox.leases.embedded import EmbeddedServer
 from oneseek_sandbox.models.requests import (
     AcquireRequest,

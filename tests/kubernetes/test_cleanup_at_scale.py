@@ -12,8 +12,8 @@ import time
 
 import pytest
 
-from oneseek_sandbox import assembly
 from oneseek_sandbox.auth import Caller
+from oneseek_sandbox.control import assembly
 from oneseek_sandbox.leases.memory import MemoryLeaseStore
 from oneseek_sandbox.leases.store import LeaseTerms, Placement, Thread
 from oneseek_sandbox.models import CleanupIdleRequest

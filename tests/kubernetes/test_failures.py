@@ -8,8 +8,8 @@ import os
 import pytest
 
 from oneseek_sandbox.auth import TokenKey
-from oneseek_sandbox.claiming import Claims
-from oneseek_sandbox.creation import Creator
+from oneseek_sandbox.control.claiming import Claims
+from oneseek_sandbox.control.creation import Creator
 from oneseek_sandbox.errors import (
     CapacityError,
     RuntimeUnavailableError,
@@ -20,7 +20,7 @@ from oneseek_sandbox.leases.memory import MemoryLeaseStore
 from oneseek_sandbox.leases.store import Creation, LeaseTerms, Thread
 from oneseek_sandbox.runtimes.runtime import Labels
 from oneseek_sandbox.testing.clock import FakeClock
-from oneseek_sandbox.worker.client import WorkerClient
+from oneseek_sandbox.workers.client import WorkerClient
 
 pytestmark = pytest.mark.e2e
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from oneseek_sandbox.auth import TokenKey
-from oneseek_sandbox.claiming import Claims
-from oneseek_sandbox.creation import Creator
+from oneseek_sandbox.control.claiming import Claims
+from oneseek_sandbox.control.creation import Creator
 from oneseek_sandbox.leases.memory import MemoryLeaseStore
 from oneseek_sandbox.leases.store import LeaseTerms, Thread
 from oneseek_sandbox.runtimes.kubernetes.api import ApiRefusalError
-from oneseek_sandbox.worker.answers import Exit
-from oneseek_sandbox.worker.client import WorkerClient
+from oneseek_sandbox.workers.client import WorkerClient
+from oneseek_sandbox.workers.replies import Exit
 
 pytestmark = pytest.mark.e2e
 

@@ -8,8 +8,8 @@ import contextlib
 import pytest
 from tests.kubernetes.on_the_node import kill, processes_of
 
-from oneseek_sandbox import assembly
 from oneseek_sandbox.auth import Caller
+from oneseek_sandbox.control import assembly
 from oneseek_sandbox.errors import (
     SandboxError,
     SandboxGoneError,
@@ -26,7 +26,7 @@ from oneseek_sandbox.models import (
     WriteFileRequest,
 )
 from oneseek_sandbox.runtimes.kubernetes.api import ApiRefusalError
-from oneseek_sandbox.worker.client import ClaimConflictError, WorkerClient
+from oneseek_sandbox.workers.client import ClaimConflictError, WorkerClient
 
 pytestmark = pytest.mark.e2e
 

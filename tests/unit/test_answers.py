@@ -7,11 +7,11 @@ import json
 
 import pytest
 
-from oneseek_sandbox import answers
+from oneseek_sandbox.control import translation as answers
 from oneseek_sandbox.errors import SandboxUnavailableError
 from oneseek_sandbox.models import ExecuteAnswer, ExecuteRequest
 from oneseek_sandbox.settings import Settings
-from oneseek_sandbox.worker.answers import Exit, Kept, parse
+from oneseek_sandbox.workers.replies import Exit, Kept, parse
 
 
 def exited(**streams):

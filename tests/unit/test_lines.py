@@ -10,7 +10,7 @@ import pytest
 from oneseek_sandbox.errors import SandboxUnavailableError
 from oneseek_sandbox.lines import LineSplitter
 from oneseek_sandbox.server_events import EventParser
-from oneseek_sandbox.worker.bodies import read_lines
+from oneseek_sandbox.workers.bodies import read_lines
 
 PIECE = 1024
 SHORT = 64 * 1024

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-WORKER = Path(__file__).parents[2] / "shared/oneseek_sandbox/worker/worker.py"
+WORKER = Path(__file__).parents[2] / "shared/oneseek_sandbox/guest/worker.py"
 TOKEN = "test-token-" + "0" * 32
 
 

@@ -17,8 +17,8 @@ from tests.worker.client import TOKEN, Client, Refused, WorkerProcess, wait_unti
 
 from oneseek_sandbox.errors import SandboxUnavailableError
 from oneseek_sandbox.leases.store import Lease, Placement, Thread
-from oneseek_sandbox.worker import client as client_module
-from oneseek_sandbox.worker.client import WorkerClient
+from oneseek_sandbox.workers import client as client_module
+from oneseek_sandbox.workers.client import WorkerClient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

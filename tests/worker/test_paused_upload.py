@@ -12,7 +12,7 @@ from tests.worker.client import TOKEN
 
 from oneseek_sandbox.leases.store import Lease, Placement, Thread
 from oneseek_sandbox.testing.server import free_port
-from oneseek_sandbox.worker.client import WorkerClient, WorkerNotReadyError
+from oneseek_sandbox.workers.client import WorkerClient, WorkerNotReadyError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -15,7 +15,7 @@ from tests.worker.conftest import start_in_mode
 
 from oneseek_sandbox.errors import SandboxTooOldError
 from oneseek_sandbox.leases.store import Lease, Placement, Thread
-from oneseek_sandbox.worker.client import WorkerClient
+from oneseek_sandbox.workers.client import WorkerClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -19,9 +19,9 @@ from pathlib import Path
 
 from oneseek_sandbox.errors import SandboxUnavailableError
 from oneseek_sandbox.leases.store import Lease, Placement, Thread
-from oneseek_sandbox.worker.client import WorkerClient, WorkerNotReadyError
+from oneseek_sandbox.workers.client import WorkerClient, WorkerNotReadyError
 
-WORKER = Path(__file__).parents[2] / "shared/oneseek_sandbox/worker/worker.py"
+WORKER = Path(__file__).parents[2] / "shared/oneseek_sandbox/guest/worker.py"
 NEW_NET = 0x40000000
 PORT = 8787
 SECONDS = 60

@@ -157,7 +157,7 @@ def _refusals() -> Iterator[None]:
 
 
 async def _check(settings: Settings) -> list[Check]:
-    from oneseek_sandbox.assembly import build_runtime
+    from oneseek_sandbox.control.assembly import build_runtime
 
     runtime = build_runtime(settings)
     try:

@@ -9,20 +9,20 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from oneseek_sandbox import models
-from oneseek_sandbox.assembly import open_provisioner
 from oneseek_sandbox.auth import Caller
-from oneseek_sandbox.cleanup import clean_up_every
 from oneseek_sandbox.client.sandboxes import AnswerT, Download, Output, Sandboxes
+from oneseek_sandbox.control.assembly import open_provisioner
+from oneseek_sandbox.control.cleanup import clean_up_every
 from oneseek_sandbox.errors import ConfigurationError
 from oneseek_sandbox.output import OutputDecoder
-from oneseek_sandbox.worker.execution import Gap, Piece
+from oneseek_sandbox.workers.execution import Gap, Piece
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 
     from pydantic import BaseModel
 
-    from oneseek_sandbox.provisioner import Provisioner
+    from oneseek_sandbox.control.provisioner import Provisioner
     from oneseek_sandbox.settings import Settings
 
 __all__ = ["EmbeddedSandboxes"]

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from oneseek_sandbox import __version__
 from oneseek_sandbox.auth import Caller
-from oneseek_sandbox.cleanup import clean_up_every
+from oneseek_sandbox.control.cleanup import clean_up_every
 from oneseek_sandbox.errors import MethodNotAllowedError, SandboxError, UnknownVerbError
 from oneseek_sandbox.gateway.guard import Guard
 from oneseek_sandbox.gateway.openapi import describe

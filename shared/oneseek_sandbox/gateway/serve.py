@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
 
-from oneseek_sandbox.assembly import put_servers_first
 from oneseek_sandbox.auth import Keys
+from oneseek_sandbox.control.assembly import put_servers_first
 from oneseek_sandbox.errors import ConfigurationError
 from oneseek_sandbox.gateway.app import create_app
 from oneseek_sandbox.gateway.deadline import StopDeadline

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from oneseek_sandbox.auth import Caller
+    from oneseek_sandbox.control.provisioner import Provisioner
     from oneseek_sandbox.http.running import RunningCalls
-    from oneseek_sandbox.provisioner import Provisioner
     from oneseek_sandbox.settings import Settings
     from oneseek_sandbox.telemetry.operations import Operation
 

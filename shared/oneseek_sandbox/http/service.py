@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from oneseek_sandbox.assembly import open_provisioner
 from oneseek_sandbox.auth import Keys
+from oneseek_sandbox.control.assembly import open_provisioner
 from oneseek_sandbox.errors import RuntimeUnavailableError, SandboxError, UnavailableError
 from oneseek_sandbox.http.answering import HEADERS, error_response, json_response
 from oneseek_sandbox.http.call import Call
@@ -28,7 +28,7 @@ from oneseek_sandbox.tracing import current_trace_id
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from oneseek_sandbox.provisioner import Provisioner
+    from oneseek_sandbox.control.provisioner import Provisioner
     from oneseek_sandbox.settings import Settings
 
 __all__ = ["Service"]

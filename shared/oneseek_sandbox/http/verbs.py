@@ -34,7 +34,7 @@ from oneseek_sandbox.http.reading import (
 )
 from oneseek_sandbox.http.streams import StreamedResponse, delivered
 from oneseek_sandbox.output import OutputDecoder
-from oneseek_sandbox.worker.execution import Gap, Piece
+from oneseek_sandbox.workers.execution import Gap, Piece
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     )
 
     from oneseek_sandbox.http.call import Call
-    from oneseek_sandbox.worker.answers import ReadMeta
+    from oneseek_sandbox.workers.replies import ReadMeta
 
 __all__ = [
     "CONTROL_VERBS",

@@ -6,7 +6,10 @@ import asyncio
 import secrets
 from typing import TYPE_CHECKING, Any, Final
 
-from oneseek_sandbox.leases.answers import (
+from oneseek_sandbox.leases.connection import RedisConnection
+from oneseek_sandbox.leases.doomed import MOST_DOUBLINGS
+from oneseek_sandbox.leases.keys import KeyNames, thread_tag
+from oneseek_sandbox.leases.script_replies import (
     read_acquired,
     read_all_doomed,
     read_creation,
@@ -17,9 +20,6 @@ from oneseek_sandbox.leases.answers import (
     read_resolved,
     write_placement,
 )
-from oneseek_sandbox.leases.connection import RedisConnection
-from oneseek_sandbox.leases.doomed import MOST_DOUBLINGS
-from oneseek_sandbox.leases.keys import KeyNames, thread_tag
 from oneseek_sandbox.leases.store import Busy, Creation, Expired, LeaseTerms, Released
 from oneseek_sandbox.leases.subscription import Subscription
 from oneseek_sandbox.leases.transitions import Transitions

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from oneseek_sandbox.leases.answers import read_refusal
 from oneseek_sandbox.leases.keys import thread_tag
+from oneseek_sandbox.leases.script_replies import read_refusal
 
 if TYPE_CHECKING:
     from oneseek_sandbox.leases.connection import RedisConnection

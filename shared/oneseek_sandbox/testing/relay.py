@@ -15,9 +15,9 @@ from oneseek_sandbox.client.sandboxes import Output
 from oneseek_sandbox.gateway.app import create_app
 from oneseek_sandbox.http.service import Service
 from oneseek_sandbox.settings import Settings
-from oneseek_sandbox.worker.answers import ReadMeta
-from oneseek_sandbox.worker.client import OpenFile
-from oneseek_sandbox.worker.execution import Gap, Piece
+from oneseek_sandbox.workers.client import OpenFile
+from oneseek_sandbox.workers.execution import Gap, Piece
+from oneseek_sandbox.workers.replies import ReadMeta
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from oneseek_sandbox import models
     from oneseek_sandbox.client.sandboxes import Sandboxes
-    from oneseek_sandbox.provisioner import Provisioner
+    from oneseek_sandbox.control.provisioner import Provisioner
 
 __all__ = ["relayed"]
 

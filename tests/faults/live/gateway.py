@@ -10,8 +10,8 @@ import os
 import sys
 from pathlib import Path
 
-from oneseek_sandbox import assembly
 from oneseek_sandbox.cli import main
+from oneseek_sandbox.control import assembly
 
 CREATION_MS = 3_000
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from oneseek_sandbox.leases.redis import RedisLeaseStore
 from oneseek_sandbox.runtimes.local.runtime import LocalRuntime
-from oneseek_sandbox.worker.answers import Written
-from oneseek_sandbox.worker.client import WorkerClient
+from oneseek_sandbox.workers.client import WorkerClient
+from oneseek_sandbox.workers.replies import Written
 
 __all__ = ["DEFECTS", "plant"]
 

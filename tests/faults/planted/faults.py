@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 import pytest
 from tests.faults.simulation.disturbing import Fault, empty_store
 
-from oneseek_sandbox import cleanup
+from oneseek_sandbox.control import cleanup
 from oneseek_sandbox.leases.book import LeaseBook
 from oneseek_sandbox.leases.ends import Ends
 from oneseek_sandbox.leases.state import LeaseRecord

@@ -9,7 +9,7 @@ from tests.faults.simulation.world import Answer, Line, World, last
 
 from oneseek_sandbox import models
 from oneseek_sandbox.auth import Caller
-from oneseek_sandbox.provisioner import Provisioner
+from oneseek_sandbox.control.provisioner import Provisioner
 
 __all__ = ["PATHS", "Agent"]
 

@@ -24,8 +24,8 @@ from oneseek_sandbox.errors import (
 from oneseek_sandbox.leases.store import Lease
 from oneseek_sandbox.runtimes.runtime import Labels, SandboxObject
 from oneseek_sandbox.testing.memory_runtime import MemoryRuntime
-from oneseek_sandbox.worker.answers import Claimed, Exit, Health, ReadMeta, Written
-from oneseek_sandbox.worker.client import ClaimConflictError, OpenFile, WorkerNotReadyError
+from oneseek_sandbox.workers.client import ClaimConflictError, OpenFile, WorkerNotReadyError
+from oneseek_sandbox.workers.replies import Claimed, Exit, Health, ReadMeta, Written
 
 __all__ = ["Guest", "SimulatedRuntime", "SimulatedWorkers"]
 

@@ -18,16 +18,16 @@ from tests.faults.simulation.sandboxes import SimulatedRuntime, SimulatedWorkers
 from tests.faults.simulation.virtual import Process, VirtualLoop
 
 from oneseek_sandbox import models
-from oneseek_sandbox.acquisition import Acquisition
 from oneseek_sandbox.auth import Caller, TokenKey
-from oneseek_sandbox.claiming import Claims
-from oneseek_sandbox.creation import Creator
+from oneseek_sandbox.control.acquisition import Acquisition
+from oneseek_sandbox.control.claiming import Claims
+from oneseek_sandbox.control.creation import Creator
+from oneseek_sandbox.control.judgement import Judge
+from oneseek_sandbox.control.pins import Pins
+from oneseek_sandbox.control.provisioner import Provisioner
 from oneseek_sandbox.errors import RuntimeUnavailableError, SandboxError, StoreUnavailableError
-from oneseek_sandbox.judgement import Judge
 from oneseek_sandbox.leases.memory import MemoryLeaseStore
 from oneseek_sandbox.leases.store import LeaseTerms
-from oneseek_sandbox.pins import Pins
-from oneseek_sandbox.provisioner import Provisioner
 from oneseek_sandbox.settings import Settings
 
 __all__ = ["IDLE_MS", "Server", "World", "determined"]

@@ -6,21 +6,21 @@ import asyncio
 
 import pytest
 
-from oneseek_sandbox.acquisition import Acquisition
 from oneseek_sandbox.auth import Caller, TokenKey
-from oneseek_sandbox.claiming import Claims
-from oneseek_sandbox.cleanup import Cleanup
 from oneseek_sandbox.clock import SystemClock
-from oneseek_sandbox.creation import Creator
-from oneseek_sandbox.judgement import Judge
+from oneseek_sandbox.control.acquisition import Acquisition
+from oneseek_sandbox.control.claiming import Claims
+from oneseek_sandbox.control.cleanup import Cleanup
+from oneseek_sandbox.control.creation import Creator
+from oneseek_sandbox.control.judgement import Judge
+from oneseek_sandbox.control.pins import Pins
+from oneseek_sandbox.control.provisioner import Provisioner
 from oneseek_sandbox.leases.memory import MemoryLeaseStore
 from oneseek_sandbox.leases.store import LeaseTerms, Thread
 from oneseek_sandbox.models import AcquireRequest
-from oneseek_sandbox.pins import Pins
-from oneseek_sandbox.provisioner import Provisioner
 from oneseek_sandbox.settings import Settings
 from oneseek_sandbox.testing.memory_runtime import MemoryRuntime
-from oneseek_sandbox.worker.client import WorkerClient
+from oneseek_sandbox.workers.client import WorkerClient
 
 CREATION_MS = 300
 

@@ -13,8 +13,8 @@ from oneseek_sandbox.auth import Caller
 from oneseek_sandbox.errors import LeaseNotFoundError, SandboxError, SandboxUnavailableError
 from oneseek_sandbox.models import ExecuteRequest, LsRequest, ReadFileRequest, ReleaseRequest
 from oneseek_sandbox.testing.scripted_worker import exit_line, http_answer
-from oneseek_sandbox.worker.client import WorkerClient
-from oneseek_sandbox.worker.execution import Piece
+from oneseek_sandbox.workers.client import WorkerClient
+from oneseek_sandbox.workers.execution import Piece
 
 
 def execute(world, **fields):

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from oneseek_sandbox.worker import worker
-from oneseek_sandbox.worker.worker import (
+from oneseek_sandbox.guest import worker
+from oneseek_sandbox.guest.worker import (
     Capture,
     Condition,
     Fields,

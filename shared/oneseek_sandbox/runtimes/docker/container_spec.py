@@ -35,7 +35,7 @@ PORT: Final = 8787
 USER: Final = 1000
 _PACKAGE: Final = Path(oneseek_sandbox.__file__).parent
 WORKER_FILES: Final = {
-    "worker.py": _PACKAGE / "worker" / "worker.py",
+    "worker.py": _PACKAGE / "guest" / "worker.py",
     "door.py": Path(__file__).with_name("door.py"),
     "entry.py": Path(__file__).with_name("entry.py"),
 }

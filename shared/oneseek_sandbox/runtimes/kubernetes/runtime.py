@@ -28,7 +28,7 @@ __all__ = ["KubernetesRuntime"]
 
 log = logging.getLogger(__name__)
 
-_WORKER: Final = Path(oneseek_sandbox.__file__).parent / "worker" / "worker.py"
+_WORKER: Final = Path(oneseek_sandbox.__file__).parent / "guest" / "worker.py"
 
 
 class KubernetesRuntime:

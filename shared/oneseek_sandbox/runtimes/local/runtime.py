@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["WORKER_PROGRAM", "LocalRuntime"]
 
-WORKER_PROGRAM = Path(oneseek_sandbox.__file__).parent / "worker" / "worker.py"
+WORKER_PROGRAM = Path(oneseek_sandbox.__file__).parent / "guest" / "worker.py"
 
 log = logging.getLogger(__name__)
 

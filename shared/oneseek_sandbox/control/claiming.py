@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 from oneseek_sandbox.errors import SandboxStartError
 from oneseek_sandbox.leases.store import Placement
-from oneseek_sandbox.worker.client import WorkerNotReadyError
+from oneseek_sandbox.workers.client import WorkerNotReadyError
 
 if TYPE_CHECKING:
     from oneseek_sandbox.auth import TokenKey
     from oneseek_sandbox.leases.store import Creation, Thread
     from oneseek_sandbox.runtimes.runtime import Runtime, SandboxObject
-    from oneseek_sandbox.worker.answers import Claimed
-    from oneseek_sandbox.worker.client import WorkerClient
+    from oneseek_sandbox.workers.client import WorkerClient
+    from oneseek_sandbox.workers.replies import Claimed
 
 __all__ = ["Claims"]
 

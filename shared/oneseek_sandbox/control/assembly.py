@@ -6,10 +6,10 @@ import os
 from typing import TYPE_CHECKING
 
 from oneseek_sandbox.clock import SystemClock
+from oneseek_sandbox.control.pins import Pins
+from oneseek_sandbox.control.provisioner import Provisioner
 from oneseek_sandbox.leases.store import LeaseTerms
-from oneseek_sandbox.pins import Pins
-from oneseek_sandbox.provisioner import Provisioner
-from oneseek_sandbox.worker.client import WorkerClient
+from oneseek_sandbox.workers.client import WorkerClient
 
 if TYPE_CHECKING:
     from oneseek_sandbox.leases.store import LeaseStore
@@ -80,11 +80,11 @@ def build_provisioner(settings: Settings, *, control: bool = True) -> Provisione
     workers = WorkerClient()
     acquisition = None
     if control:
-        from oneseek_sandbox.acquisition import Acquisition
         from oneseek_sandbox.auth import TokenKey
-        from oneseek_sandbox.claiming import Claims
-        from oneseek_sandbox.creation import Creator
-        from oneseek_sandbox.judgement import Judge
+        from oneseek_sandbox.control.acquisition import Acquisition
+        from oneseek_sandbox.control.claiming import Claims
+        from oneseek_sandbox.control.creation import Creator
+        from oneseek_sandbox.control.judgement import Judge
 
         runtime = build_runtime(settings)
         claims = Claims(

@@ -17,7 +17,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from oneseek_sandbox.ending import end_doomed_among
+from oneseek_sandbox.control.ending import end_doomed_among
 from oneseek_sandbox.errors import (
     CreationLostError,
     SandboxError,
@@ -28,10 +28,10 @@ from oneseek_sandbox.errors import (
     UnavailableError,
 )
 from oneseek_sandbox.runtimes.runtime import Labels
-from oneseek_sandbox.worker.client import ClaimConflictError
+from oneseek_sandbox.workers.client import ClaimConflictError
 
 if TYPE_CHECKING:
-    from oneseek_sandbox.claiming import Claims
+    from oneseek_sandbox.control.claiming import Claims
     from oneseek_sandbox.leases.store import Creation, Lease, LeaseStore, Placement
     from oneseek_sandbox.runtimes.runtime import Runtime, SandboxObject
 

@@ -9,7 +9,7 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from oneseek_sandbox.ending import Releases
+from oneseek_sandbox.control.ending import Releases
 from oneseek_sandbox.errors import (
     CreationLostError,
     SandboxLostError,
@@ -21,8 +21,8 @@ from oneseek_sandbox.leases.facts import tell_of_start
 from oneseek_sandbox.leases.store import Busy, Creation, Granted
 
 if TYPE_CHECKING:
-    from oneseek_sandbox.creation import Created, Creator
-    from oneseek_sandbox.judgement import Judge
+    from oneseek_sandbox.control.creation import Created, Creator
+    from oneseek_sandbox.control.judgement import Judge
     from oneseek_sandbox.leases.store import Lease, LeaseStore, Thread
     from oneseek_sandbox.runtimes.runtime import Runtime
 

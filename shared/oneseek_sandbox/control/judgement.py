@@ -22,7 +22,7 @@ from oneseek_sandbox.leases.store import Creation
 if TYPE_CHECKING:
     from oneseek_sandbox.leases.store import Lease, LeaseStore
     from oneseek_sandbox.runtimes.runtime import Runtime
-    from oneseek_sandbox.worker.client import WorkerClient
+    from oneseek_sandbox.workers.client import WorkerClient
 
 __all__ = ["Judge", "Verdict"]
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from oneseek_sandbox.leases.store import Lease
     from oneseek_sandbox.models import ExecuteRequest, ReadFileRequest, WriteFileRequest
     from oneseek_sandbox.settings import Settings
-    from oneseek_sandbox.worker.answers import Entries, Exit, Kept, ReadMeta
+    from oneseek_sandbox.workers.replies import Entries, Exit, Kept, ReadMeta
 
 __all__ = [
     "acquired",

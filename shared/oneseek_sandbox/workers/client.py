@@ -21,7 +21,12 @@ from oneseek_sandbox.errors import (
 from oneseek_sandbox.leases.facts import facts_of_lease
 from oneseek_sandbox.telemetry.facts import facts_of
 from oneseek_sandbox.telemetry.spans import start_span
-from oneseek_sandbox.worker.answers import (
+from oneseek_sandbox.workers.bodies import read_header, read_pieces, read_whole
+from oneseek_sandbox.workers.connection import PROTOCOLS, Peer, ProvedBackend, unknown_protocol
+from oneseek_sandbox.workers.exchange import exchange
+from oneseek_sandbox.workers.execution import Execution, Gap, Piece
+from oneseek_sandbox.workers.failures import broken, failures
+from oneseek_sandbox.workers.replies import (
     Cancelled,
     Claimed,
     Entries,
@@ -33,11 +38,6 @@ from oneseek_sandbox.worker.answers import (
     error_from,
     parse,
 )
-from oneseek_sandbox.worker.bodies import read_header, read_pieces, read_whole
-from oneseek_sandbox.worker.connection import PROTOCOLS, Peer, ProvedBackend, unknown_protocol
-from oneseek_sandbox.worker.exchange import exchange
-from oneseek_sandbox.worker.execution import Execution, Gap, Piece
-from oneseek_sandbox.worker.failures import broken, failures
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator

@@ -11,9 +11,10 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from oneseek_sandbox import answers, paths
-from oneseek_sandbox.cleanup import Cleanup
-from oneseek_sandbox.commands import worker_command
+from oneseek_sandbox import paths
+from oneseek_sandbox.control import translation as answers
+from oneseek_sandbox.control.cleanup import Cleanup
+from oneseek_sandbox.control.commands import worker_command
 from oneseek_sandbox.errors import (
     ConfigurationError,
     InvalidRequestError,
@@ -27,21 +28,21 @@ from oneseek_sandbox.models import (
     WriteFileAnswer,
 )
 from oneseek_sandbox.telemetry.instruments import LIVE
-from oneseek_sandbox.worker.answers import Exit
-from oneseek_sandbox.worker.execution import ALL_OUTPUT
+from oneseek_sandbox.workers.execution import ALL_OUTPUT
+from oneseek_sandbox.workers.replies import Exit
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 
     from oneseek_sandbox import models
-    from oneseek_sandbox.acquisition import Acquisition
     from oneseek_sandbox.auth import Caller
     from oneseek_sandbox.clock import Clock
+    from oneseek_sandbox.control.acquisition import Acquisition
+    from oneseek_sandbox.control.pins import Pins
     from oneseek_sandbox.leases.store import LeaseStore
-    from oneseek_sandbox.pins import Pins
     from oneseek_sandbox.settings import Settings
-    from oneseek_sandbox.worker.client import OpenFile, WorkerClient
-    from oneseek_sandbox.worker.execution import Gap, Piece
+    from oneseek_sandbox.workers.client import OpenFile, WorkerClient
+    from oneseek_sandbox.workers.execution import Gap, Piece
 
 __all__ = ["Provisioner"]
 

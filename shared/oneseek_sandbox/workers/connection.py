@@ -20,7 +20,7 @@ import httpcore
 from httpcore import AnyIOBackend, AsyncNetworkBackend, AsyncNetworkStream
 
 from oneseek_sandbox.errors import SandboxLostError, SandboxUnavailableError
-from oneseek_sandbox.worker.patience import LIVENESS, PatientStream
+from oneseek_sandbox.workers.patience import LIVENESS, PatientStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from oneseek_sandbox import paths
-from oneseek_sandbox.answers import stdin_fields
+from oneseek_sandbox.control.translation import stdin_fields
 from oneseek_sandbox.errors import InvalidRequestError
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from oneseek_sandbox.worker.answers import Ended, Exit, Printed, parse
-from oneseek_sandbox.worker.bodies import read_lines
-from oneseek_sandbox.worker.failures import broken
+from oneseek_sandbox.workers.bodies import read_lines
+from oneseek_sandbox.workers.failures import broken
+from oneseek_sandbox.workers.replies import Ended, Exit, Printed, parse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator

@@ -12,7 +12,7 @@ import logging
 import secrets
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from oneseek_sandbox.ending import delete_doomed
+from oneseek_sandbox.control.ending import delete_doomed
 from oneseek_sandbox.errors import SandboxError
 from oneseek_sandbox.leases.facts import tell_of_end, tell_of_start
 from oneseek_sandbox.leases.store import Creation
@@ -21,8 +21,8 @@ from oneseek_sandbox.models import CleanupIdleAnswer
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
-    from oneseek_sandbox.creation import Creator
-    from oneseek_sandbox.judgement import Judge
+    from oneseek_sandbox.control.creation import Creator
+    from oneseek_sandbox.control.judgement import Judge
     from oneseek_sandbox.leases.store import Doomed, Lease, LeaseStore, Thread
     from oneseek_sandbox.runtimes.runtime import Runtime, SandboxObject
 

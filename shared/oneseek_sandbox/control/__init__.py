@@ -1,0 +1,1 @@
+"""What the verbs decide: who gets a sandbox, when it is given up, and what is answered."""

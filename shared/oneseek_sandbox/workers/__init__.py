@@ -1,0 +1,1 @@
+"""The host's side of the protocol with a sandbox's worker; its answers are hostile input."""
