@@ -20,9 +20,9 @@ from oneseek_sandbox.errors import SandboxError
 from oneseek_sandbox.leases import redis as redis_module
 from oneseek_sandbox.leases.book import LeaseBook
 from oneseek_sandbox.leases.file import FileLeaseStore
-from oneseek_sandbox.leases.memory import MemoryLeaseStore
 from oneseek_sandbox.leases.redis import RedisLeaseStore
 from oneseek_sandbox.leases.store import Lease, LeaseTerms
+from oneseek_sandbox.testing.memory_lease_store import MemoryLeaseStore
 
 __all__ = ["Lockstep", "MemoryAlone"]
 

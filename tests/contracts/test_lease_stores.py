@@ -7,9 +7,9 @@ import contextlib
 import pytest
 
 from oneseek_sandbox.leases.file import FileLeaseStore
-from oneseek_sandbox.leases.memory import MemoryLeaseStore
 from oneseek_sandbox.testing.clock import FakeClock
 from oneseek_sandbox.testing.leases import LeaseStoreContract
+from oneseek_sandbox.testing.memory_lease_store import MemoryLeaseStore
 
 
 class TestMemoryLeaseStore(LeaseStoreContract):

@@ -14,12 +14,12 @@ import pytest
 
 from oneseek_sandbox.auth import Caller
 from oneseek_sandbox.control import assembly
-from oneseek_sandbox.leases.memory import MemoryLeaseStore
 from oneseek_sandbox.leases.store import LeaseTerms, Placement, Thread
 from oneseek_sandbox.models import CleanupIdleRequest
 from oneseek_sandbox.runtimes.kubernetes.pod_metadata import fresh_metadata
 from oneseek_sandbox.runtimes.runtime import Labels, SandboxObject
 from oneseek_sandbox.testing.clock import FakeClock
+from oneseek_sandbox.testing.memory_lease_store import MemoryLeaseStore
 
 pytestmark = pytest.mark.e2e
 

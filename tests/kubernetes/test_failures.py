@@ -16,10 +16,10 @@ from oneseek_sandbox.errors import (
     SandboxLostError,
     SandboxStartError,
 )
-from oneseek_sandbox.leases.memory import MemoryLeaseStore
 from oneseek_sandbox.leases.store import Creation, LeaseTerms, Thread
 from oneseek_sandbox.runtimes.runtime import Labels
 from oneseek_sandbox.testing.clock import FakeClock
+from oneseek_sandbox.testing.memory_lease_store import MemoryLeaseStore
 from oneseek_sandbox.workers.client import WorkerClient
 
 pytestmark = pytest.mark.e2e

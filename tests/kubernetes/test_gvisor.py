@@ -7,9 +7,9 @@ import pytest
 from oneseek_sandbox.auth import TokenKey
 from oneseek_sandbox.control.claiming import Claims
 from oneseek_sandbox.control.creation import Creator
-from oneseek_sandbox.leases.memory import MemoryLeaseStore
 from oneseek_sandbox.leases.store import LeaseTerms, Thread
 from oneseek_sandbox.runtimes.kubernetes.api import ApiRefusalError
+from oneseek_sandbox.testing.memory_lease_store import MemoryLeaseStore
 from oneseek_sandbox.workers.client import WorkerClient
 from oneseek_sandbox.workers.replies import Exit
 

@@ -16,7 +16,6 @@ from oneseek_sandbox.errors import (
     SandboxLostError,
     UnavailableError,
 )
-from oneseek_sandbox.leases.memory import MemoryLeaseStore
 from oneseek_sandbox.leases.store import LeaseTerms, Thread
 from oneseek_sandbox.models import (
     AcquireRequest,
@@ -26,6 +25,7 @@ from oneseek_sandbox.models import (
     WriteFileRequest,
 )
 from oneseek_sandbox.runtimes.kubernetes.api import ApiRefusalError
+from oneseek_sandbox.testing.memory_lease_store import MemoryLeaseStore
 from oneseek_sandbox.workers.client import ClaimConflictError, WorkerClient
 
 pytestmark = pytest.mark.e2e

@@ -26,9 +26,9 @@ from oneseek_sandbox.control.judgement import Judge
 from oneseek_sandbox.control.pins import Pins
 from oneseek_sandbox.control.provisioner import Provisioner
 from oneseek_sandbox.errors import RuntimeUnavailableError, SandboxError, StoreUnavailableError
-from oneseek_sandbox.leases.memory import MemoryLeaseStore
 from oneseek_sandbox.leases.store import LeaseTerms
 from oneseek_sandbox.settings import Settings
+from oneseek_sandbox.testing.memory_lease_store import MemoryLeaseStore
 
 __all__ = ["IDLE_MS", "Server", "World", "determined"]
 

@@ -15,10 +15,10 @@ from oneseek_sandbox.control.creation import Creator
 from oneseek_sandbox.control.judgement import Judge
 from oneseek_sandbox.control.pins import Pins
 from oneseek_sandbox.control.provisioner import Provisioner
-from oneseek_sandbox.leases.memory import MemoryLeaseStore
 from oneseek_sandbox.leases.store import LeaseTerms, Thread
 from oneseek_sandbox.models import AcquireRequest
 from oneseek_sandbox.settings import Settings
+from oneseek_sandbox.testing.memory_lease_store import MemoryLeaseStore
 from oneseek_sandbox.testing.memory_runtime import MemoryRuntime
 from oneseek_sandbox.workers.client import WorkerClient
 

@@ -9,11 +9,11 @@ import pytest
 
 from oneseek_sandbox.control import ending
 from oneseek_sandbox.leases.keys import thread_tag
-from oneseek_sandbox.leases.memory import MemoryLeaseStore
 from oneseek_sandbox.leases.script_replies import read_listed
 from oneseek_sandbox.leases.store import Thread
 from oneseek_sandbox.runtimes.runtime import Labels
 from oneseek_sandbox.testing.clock import FakeClock
+from oneseek_sandbox.testing.memory_lease_store import MemoryLeaseStore
 from oneseek_sandbox.testing.scripted_worker import http_answer
 
 

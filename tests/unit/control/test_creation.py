@@ -15,10 +15,10 @@ from oneseek_sandbox.errors import (
     StoreUnavailableError,
     UnavailableError,
 )
-from oneseek_sandbox.leases.memory import MemoryLeaseStore
 from oneseek_sandbox.leases.store import Resolved
 from oneseek_sandbox.models import ReleaseRequest
 from oneseek_sandbox.runtimes.runtime import Labels
+from oneseek_sandbox.testing.memory_lease_store import MemoryLeaseStore
 from oneseek_sandbox.testing.scripted_worker import ScriptedWorker
 
 

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from oneseek_sandbox.errors import RuntimeUnavailableError, SandboxExpiredError
-from oneseek_sandbox.leases.memory import MemoryLeaseStore
 from oneseek_sandbox.models import ReleaseRequest
 from oneseek_sandbox.testing.clock import FakeClock
+from oneseek_sandbox.testing.memory_lease_store import MemoryLeaseStore
 
 pytestmark = pytest.mark.finding(6)
 

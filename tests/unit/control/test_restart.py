@@ -8,8 +8,8 @@ import dataclasses
 import pytest
 
 from oneseek_sandbox.errors import StoreUnavailableError
-from oneseek_sandbox.leases.memory import MemoryLeaseStore
 from oneseek_sandbox.testing.clock import FakeClock
+from oneseek_sandbox.testing.memory_lease_store import MemoryLeaseStore
 from oneseek_sandbox.testing.scripted_worker import ScriptedWorker
 
 
