@@ -52,7 +52,7 @@ async def runtime(request, slow, tmp_path):
     settings = Settings.model_validate({"home": tmp_path, "token_key": "k" * 32})
     if request.param == "docker":
         runtime = DockerRuntime(settings)
-        runtime._sandboxes = slow
+        runtime._containers = slow
     else:
         runtime = LocalRuntime(settings)
         runtime._opened = slow

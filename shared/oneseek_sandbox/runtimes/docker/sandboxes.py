@@ -128,8 +128,9 @@ class Sandboxes:
         both = container_state.is_running(container) and container_state.is_running(door)
         return "running" if both else "stopped"
 
-    def explain(self, uid: str) -> str:
+    def explain(self, uid: str, name: str) -> str:
         """Say in a sentence why a sandbox does not answer."""
+        del name  # another container may have it by now
         container = self._container(uid)
         if container is None:
             return "Its container was removed."
@@ -202,7 +203,7 @@ class Sandboxes:
         if found.record.labels != labels:
             raise _taken_over()
         if not found.address:
-            raise SandboxStartError(f"The sandbox cannot be reached. {self.explain(uid)}")
+            raise SandboxStartError(f"The sandbox cannot be reached. {self.explain(uid, name)}")
         return found.as_object()
 
     def _unchanged(self, sandbox: SandboxObject) -> Found:

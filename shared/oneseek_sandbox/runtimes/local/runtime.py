@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING
 
 import oneseek_sandbox
 from oneseek_sandbox.clock import Clock, SystemClock
 from oneseek_sandbox.errors import ConfigurationError, RuntimeUnavailableError
-from oneseek_sandbox.runtimes.blocking import BlockingCalls
+from oneseek_sandbox.runtimes.blocking_runtime import BlockingRuntime, refusal_to_start
 from oneseek_sandbox.runtimes.local import bwrap_program, host
 from oneseek_sandbox.runtimes.local.bwrap_command import variants
 from oneseek_sandbox.runtimes.local.records import Records
@@ -24,10 +23,8 @@ from oneseek_sandbox.runtimes.local.starter import Starter
 from oneseek_sandbox.runtimes.runtime import Check
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from oneseek_sandbox.leases.store import Thread
-    from oneseek_sandbox.runtimes.runtime import Labels, ObjectState, SandboxObject
     from oneseek_sandbox.settings import Settings
 
 __all__ = ["WORKER_PROGRAM", "LocalRuntime"]
@@ -44,11 +41,8 @@ The records of these sandboxes cannot be understood, usually after a power cut. 
 new sandboxes. The files are in the folder workspace/ of each; copy what is wanted, then delete the
 folder. Nothing else deletes it."""
 
-_Arguments = ParamSpec("_Arguments")
-_Result = TypeVar("_Result")
 
-
-class LocalRuntime:
+class LocalRuntime(BlockingRuntime):
     """Keeps the promises of `Runtime` with the namespaces of this machine's kernel.
 
     Args:
@@ -61,10 +55,10 @@ class LocalRuntime:
     def __init__(
         self, settings: Settings, *, worker: Path = WORKER_PROGRAM, clock: Clock | None = None
     ) -> None:
+        super().__init__()
         self._settings = settings
         self._worker = worker
         self._clock = clock or SystemClock()
-        self._blocking = BlockingCalls("local")
         self._opened: Sandboxes | None = None
 
     async def open(self) -> None:
@@ -72,7 +66,7 @@ class LocalRuntime:
         sandboxes, checks = await self._run(self._choose)
         failed = [check for check in checks if check.required and not check.passed]
         if sandboxes is None or failed:
-            raise ConfigurationError(_refusal(failed))
+            raise ConfigurationError(refusal_to_start("machine", failed))
         await self._run(sandboxes.finish_endings)
         self._opened = sandboxes
 
@@ -105,48 +99,9 @@ class LocalRuntime:
         with contextlib.suppress(OSError):
             host.socket_folder(self._settings.home.absolute()).rmdir()
 
-    async def find(self, thread: Thread) -> list[SandboxObject]:
-        """Return the thread's sandboxes, newest generation first."""
-        return await self._run(self._sandboxes.find, thread)
-
-    async def create(self, labels: Labels) -> SandboxObject:
-        """Start a sandbox; see `Runtime.create`. What a cancelled call still makes is ended."""
-
-        async def end(made: SandboxObject) -> bool:
-            # Unless a successor has labelled it as its own.
-            return await self.stop(made.uid, made.name, generation=labels.generation)
-
-        return await self._blocking.make(self._run(self._sandboxes.create, labels), end)
-
-    async def adopt(self, sandbox: SandboxObject, labels: Labels) -> SandboxObject:
-        """Take a found sandbox over; see `Runtime.adopt`."""
-        return await self._run(self._sandboxes.adopt, sandbox, labels)
-
-    async def mark_claimed(self, sandbox: SandboxObject) -> None:
-        """Record that its worker was claimed.
-
-        Raises:
-            CreationLostError: It was taken over since.
-            SandboxLostError: It is gone.
-        """
-        await self._run(self._sandboxes.mark_claimed, sandbox)
-
-    async def inspect(self, uid: str, name: str) -> ObjectState:
-        """Say what became of a sandbox."""
-        return await self._run(self._sandboxes.inspect, uid, name)
-
-    async def explain(self, uid: str, name: str) -> str:
-        """Say in a sentence why a sandbox does not answer."""
-        return await self._run(self._sandboxes.explain, uid, name)
-
-    async def stop(self, uid: str, name: str, *, generation: int | None = None) -> bool:
-        """End a sandbox and its files; see `Runtime.stop`."""
-        call = functools.partial(self._sandboxes.stop, uid, name, generation)
-        return await self._explained(self._blocking.end(call))
-
     async def maintain(self) -> None:
         """Finish stops that a server left half done."""
-        await self._explained(self._blocking.end(self._sandboxes.finish_endings))
+        await self._end(self._sandboxes.finish_endings)
         for shortage in await self.shortages():
             log.warning("No new sandbox is made: %s", shortage)
 
@@ -165,18 +120,10 @@ class LocalRuntime:
             raise RuntimeUnavailableError("The local runtime is not open yet.")
         return self._opened
 
-    async def _run(
-        self,
-        function: Callable[_Arguments, _Result],
-        *args: _Arguments.args,
-        **kwargs: _Arguments.kwargs,
-    ) -> _Result:
-        call = functools.partial(function, *args, **kwargs)
-        return await self._explained(self._blocking.run(call))
-
-    async def _explained(self, call: Awaitable[_Result]) -> _Result:
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
         try:
-            return await call
+            yield
         except OSError as error:
             if self._opened is None:
                 raise  # who starts a server reads the system's own words
@@ -192,10 +139,6 @@ class LocalRuntime:
     async def damaged(self) -> Sequence[str]:
         """Return where sandboxes were put whose records cannot be understood."""
         return [str(place) for place in await self._run(self._sandboxes.damaged)]
-
-    async def list(self) -> list[SandboxObject]:
-        """Return every sandbox of this home."""
-        return await self._run(self._sandboxes.list)
 
 
 def _judge_disk(shortages: Sequence[str]) -> Check:
@@ -216,10 +159,3 @@ def _judge_records(damaged: list[Path]) -> Check:
         detail=f"damaged: {', '.join(map(str, damaged))}" if damaged else "",
         mend=_MEND_DAMAGED if damaged else "",
     )
-
-
-def _refusal(failed: list[Check]) -> str:
-    lines = ["Sandboxes would not be isolated on this machine, so the server does not start:"]
-    lines += [f"- {check.name}: {check.detail or 'it does not hold'}" for check in failed]
-    mends = list(dict.fromkeys(check.mend for check in failed))
-    return "\n".join([*lines, "What to do:", *mends])
