@@ -128,7 +128,7 @@ def measure_acquires(gateway: Gateway, rounds: int) -> Figures:
 
 
 def measure_function_start(server: LiveServer, rounds: int) -> list[float]:
-    """Start the room `execute` as its own process, up to its first answer."""
+    """Start the function `execute` as its own process, up to its first answer."""
     return [milliseconds_to_first_answer(server) for _ in range(rounds)]
 
 

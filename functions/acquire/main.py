@@ -1,4 +1,4 @@
-"""Room `acquire`: a thread's sandbox, reused or made.
+"""Function `acquire`: a thread's sandbox, reused or made.
 
 Trigger: HTTP. Key: any; the list needs an operator's. Control plane: may make sandboxes.
 """
@@ -7,7 +7,7 @@ from functions_framework import aio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from oneseek_sandbox.http.room import serve_verb
+from oneseek_sandbox.http.function import serve_verb
 
 
 @aio.http

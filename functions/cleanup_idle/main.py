@@ -1,4 +1,4 @@
-"""Room `cleanup_idle`: end idle sandboxes, on a plain POST or a CloudEvent.
+"""Function `cleanup_idle`: end idle sandboxes, on a plain POST or a CloudEvent.
 
 Trigger: HTTP or CloudEvent. Key: an operator's. Control plane: may make and end sandboxes.
 """
@@ -7,7 +7,7 @@ from functions_framework import aio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from oneseek_sandbox.http.room import serve_verb
+from oneseek_sandbox.http.function import serve_verb
 
 
 @aio.http

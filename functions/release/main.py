@@ -1,4 +1,4 @@
-"""Room `release`: end a sandbox.
+"""Function `release`: end a sandbox.
 
 Trigger: HTTP. Key: any. Control plane: may end sandboxes.
 """
@@ -7,7 +7,7 @@ from functions_framework import aio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from oneseek_sandbox.http.room import serve_verb
+from oneseek_sandbox.http.function import serve_verb
 
 
 @aio.http

@@ -1,4 +1,4 @@
-"""Room `write_file`: write a file of the workspace.
+"""Function `write_file`: write a file of the workspace.
 
 Trigger: HTTP. Key: any. Data plane: knows the store and the worker's address only.
 """
@@ -7,7 +7,7 @@ from functions_framework import aio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from oneseek_sandbox.http.room import serve_verb
+from oneseek_sandbox.http.function import serve_verb
 
 
 @aio.http

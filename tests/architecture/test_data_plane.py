@@ -27,9 +27,9 @@ print("\\n".join(sys.modules))
 
 def _modules(root, verb, runtime, store="auto"):
     plane = "control" if verb in CONTROL_VERBS else "data"
-    room = str(root / "functions" / verb / "main.py")
+    function = str(root / "functions" / verb / "main.py")
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, room, plane, runtime, store],
+        [sys.executable, "-c", PROGRAM, function, plane, runtime, store],
         capture_output=True,
         text=True,
         check=False,

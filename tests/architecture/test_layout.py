@@ -25,7 +25,7 @@ def test_there_are_eight_verbs():
     assert len(VERBS) == 8
 
 
-def test_every_room_is_a_verb_and_every_verb_has_a_room(root):
+def test_every_function_is_a_verb_and_every_verb_has_a_function(root):
     assert sorted(path.parent.name for path in root.glob("functions/*/main.py")) == VERBS
 
 
@@ -33,9 +33,9 @@ def test_every_room_is_a_verb_and_every_verb_has_a_room(root):
 def test_a_verb_is_found_by_its_name(root, verb):
     assert callable(getattr(Provisioner, verb, None))
     assert (root / "tests" / "functions" / f"test_{verb}.py").is_file()
-    room = ast.parse((root / "functions" / verb / "main.py").read_text())
+    function = ast.parse((root / "functions" / verb / "main.py").read_text())
     functions = [
-        node for node in room.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        node for node in function.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     ]
     assert [node.name for node in functions if node.decorator_list] == [verb]
 

@@ -20,7 +20,7 @@ FUNCTIONS = Path(__file__).parents[2] / "functions"
 VERBS = sorted(path.parent.name for path in FUNCTIONS.glob("*/main.py"))
 
 
-class Room:
+class FunctionProcess:
     """One function, served by `uvicorn functions_framework.aio:app --lifespan on`."""
 
     def __init__(self, verb, home, key):
@@ -67,57 +67,57 @@ class Room:
 
 
 class ByVerb(httpx.AsyncBaseTransport):
-    """Sends a call to the room of its verb, as the route in front of the functions does."""
+    """Sends a call to the function of its verb, as the route in front of the functions does."""
 
-    def __init__(self, rooms):
-        self._rooms = rooms
+    def __init__(self, functions):
+        self._functions = functions
         self._network = httpx.AsyncHTTPTransport()
 
     async def handle_async_request(self, request):
         verb = request.url.path.removeprefix("/v1/sandbox").strip("/") or "acquire"
-        request.url = request.url.copy_with(port=self._rooms[verb].port)
+        request.url = request.url.copy_with(port=self._functions[verb].port)
         return await self._network.handle_async_request(request)
 
     async def aclose(self):
         await self._network.aclose()
 
 
-class Rooms:
+class Functions:
     """All eight, over one state folder."""
 
     def __init__(self, home):
         self.key = secrets.token_urlsafe()
-        self.rooms = {verb: Room(verb, home, self.key) for verb in VERBS}
-        for room in self.rooms.values():
-            room.wait()
+        self.processes = {verb: FunctionProcess(verb, home, self.key) for verb in VERBS}
+        for function in self.processes.values():
+            function.wait()
 
     def client(self, **headers):
         return httpx.AsyncClient(
             base_url="http://127.0.0.1",
-            transport=ByVerb(self.rooms),
+            transport=ByVerb(self.processes),
             headers={"authorization": f"Bearer {self.key}", **headers},
             timeout=60,
         )
 
     def stop(self):
-        for room in self.rooms.values():
-            room.process.terminate()
-        for room in self.rooms.values():
-            room.process.wait(30)
+        for function in self.processes.values():
+            function.process.terminate()
+        for function in self.processes.values():
+            function.process.wait(30)
 
 
 @pytest.fixture(scope="session")
-def rooms(tmp_path_factory):
-    home = tmp_path_factory.mktemp("rooms")
-    rooms = Rooms(home)
-    yield rooms
-    rooms.stop()
+def functions(tmp_path_factory):
+    home = tmp_path_factory.mktemp("functions")
+    functions = Functions(home)
+    yield functions
+    functions.stop()
     EmbeddedServer.stop(home)
 
 
 @pytest.fixture
-async def client(rooms):
-    async with rooms.client() as client:
+async def client(functions):
+    async with functions.client() as client:
         yield client
 
 
@@ -129,12 +129,12 @@ async def sandbox(client):
 
 
 @pytest.fixture
-def guarded(rooms):
-    """Check what every room owes: health without a key, all else with one only, POST only."""
+def guarded(functions):
+    """Check what every function owes: health without a key, all else with one only, POST only."""
 
     async def guarded(verb):
-        url = rooms.rooms[verb].url
-        key = {"authorization": f"Bearer {rooms.key}"}
+        url = functions.processes[verb].url
+        key = {"authorization": f"Bearer {functions.key}"}
         async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as bare:
             health = await bare.get("/healthz")
             assert (health.status_code, health.json()["verb"]) == (200, verb)

@@ -11,7 +11,7 @@ from cloudevents.conversion import to_binary, to_structured
 from cloudevents.http import CloudEvent
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.functions.conftest import Room
+from tests.functions.conftest import FunctionProcess
 from tests.fuzz.budget import tries
 from tests.fuzz.damage import damaged
 
@@ -44,15 +44,15 @@ BODIES = st.one_of(
 @pytest.fixture(scope="module")
 def cleanup(tmp_path_factory):
     home, key = tmp_path_factory.mktemp("events"), secrets.token_urlsafe()
-    room = Room("cleanup_idle", home, key)
+    function = FunctionProcess("cleanup_idle", home, key)
     try:
-        room.wait()
-        with httpx.Client(base_url=room.url, timeout=60, trust_env=False) as client:
+        function.wait()
+        with httpx.Client(base_url=function.url, timeout=60, trust_env=False) as client:
             client.headers["authorization"] = f"Bearer {key}"
             yield client
     finally:
-        room.process.terminate()
-        room.process.wait(30)
+        function.process.terminate()
+        function.process.wait(30)
         EmbeddedServer.stop(home)
 
 

@@ -1,4 +1,4 @@
-"""Names, environment and rights of the manifests agree with the rooms and the settings."""
+"""Names, environment and rights of the manifests agree with the functions and the settings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_every_verb_has_a_service_and_there_is_one_route(of_kind):
     assert set(of_kind("Knative")) == {_service(verb) for verb in VERBS} | {"sandbox-route"}
 
 
-def test_a_service_runs_the_room_of_its_verb(of_kind):
+def test_a_service_runs_the_function_of_its_verb(of_kind):
     for verb in VERBS:
         assert (ROOT / "functions" / verb / "main.py").is_file()
         environment = _environment(of_kind("Knative")[_service(verb)])

@@ -26,7 +26,7 @@ class Absent:
 
 sys.meta_path.insert(0, Absent())
 
-import oneseek_sandbox.http.room, oneseek_sandbox.gateway.app, oneseek_sandbox.client
+import oneseek_sandbox.http.function, oneseek_sandbox.gateway.app, oneseek_sandbox.client
 from oneseek_sandbox.telemetry import add_recorder
 from oneseek_sandbox.telemetry.instruments import count_call, metrics_text
 from oneseek_sandbox.telemetry.operations import Operation

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from oneseek_sandbox import log_lines
-from oneseek_sandbox.http import room
+from oneseek_sandbox.http import function
 from oneseek_sandbox.log_lines import called_by, configure_logging, flush_log, tell
 from oneseek_sandbox.tracing import within_trace
 
@@ -124,7 +124,7 @@ def test_a_function_warns_of_a_setting_that_it_does_not_know_and_serves(
     monkeypatch.setenv("PROVISIONER_HOME", str(tmp_path))
     monkeypatch.setenv("PROVISIONER_API_KEY", "key-of-the-function-under-test")
     monkeypatch.setenv("PROVISIONER_MAX_FUTURE", "7")
-    assert room._service.__wrapped__("ls").keys
+    assert function._service.__wrapped__("ls").keys
     (line,) = lines()
     assert line["level"] == "warning"
     assert "PROVISIONER_MAX_FUTURE is not a setting" in line["message"]

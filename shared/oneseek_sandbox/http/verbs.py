@@ -1,6 +1,6 @@
 """The eight verbs: what each reads from a request, calls, and answers.
 
-The rooms in `functions/` and the gateway both serve these; a verb is the same wherever it runs.
+The functions in `functions/` and the gateway both serve these; a verb is the same wherever it runs.
 """
 
 from __future__ import annotations

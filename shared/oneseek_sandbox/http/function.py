@@ -1,4 +1,4 @@
-"""A room: one verb as a function of its own, served by functions-framework."""
+"""One verb as a function of its own, served by functions-framework."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import secrets
 
 import httpx
 import pytest
-from tests.functions.conftest import Room
+from tests.functions.conftest import FunctionProcess
 from tests.telemetry.collector import until
 
 from oneseek_sandbox.leases.embedded import EmbeddedServer
@@ -15,22 +15,22 @@ KEY = "key-of-the-function-under-test"
 
 
 @pytest.fixture
-def room(collector, tmp_path, monkeypatch):
+def function(collector, tmp_path, monkeypatch):
     for name, value in collector.variables.items():
         monkeypatch.setenv(name, value)
-    room = Room("ls", tmp_path, KEY)
+    function = FunctionProcess("ls", tmp_path, KEY)
     try:
-        room.wait()
-        yield room
+        function.wait()
+        yield function
     finally:
-        room.process.terminate()
-        room.process.wait(30)
+        function.process.terminate()
+        function.process.wait(30)
         EmbeddedServer.stop(tmp_path)
 
 
-async def test_a_function_exports_its_spans_under_its_own_name(room, collector):
+async def test_a_function_exports_its_spans_under_its_own_name(function, collector):
     headers = {"authorization": f"Bearer {KEY}", "traceparent": f"00-{'12' * 16}-{'34' * 8}-01"}
-    async with httpx.AsyncClient(base_url=room.url, headers=headers, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=function.url, headers=headers, trust_env=False) as client:
         refused = await client.post("/", json={"thread_id": "nobody"})
         figures = await client.get("/metrics")
     assert refused.json()["error"]["trace_id"] == "12" * 16
@@ -54,19 +54,21 @@ async def test_a_function_that_is_stopped_exports_the_spans_of_its_last_second(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     trace_id = secrets.token_hex(16)
-    room = Room("ls", tmp_path, KEY)
+    function = FunctionProcess("ls", tmp_path, KEY)
     try:
-        room.wait()
+        function.wait()
         headers = {"authorization": f"Bearer {KEY}", "traceparent": f"00-{trace_id}-{'34' * 8}-01"}
-        async with httpx.AsyncClient(base_url=room.url, headers=headers, trust_env=False) as client:
+        async with httpx.AsyncClient(
+            base_url=function.url, headers=headers, trust_env=False
+        ) as client:
             await client.post("/", json={"thread_id": "nobody"})
         assert not [span for span in collector.spans() if span.trace_id == trace_id]
-        room.process.terminate()
-        assert room.process.wait(30) == 0
+        function.process.terminate()
+        assert function.process.wait(30) == 0
         assert [span.name for span in collector.spans() if span.trace_id == trace_id] == [
             "function.ls"
         ]
     finally:
-        room.process.kill()
-        room.process.wait(30)
+        function.process.kill()
+        function.process.wait(30)
         EmbeddedServer.stop(tmp_path)
