@@ -18,7 +18,13 @@ VERBS = sorted(
 )
 LONGEST_MODULE_LINES = 300
 # Each is sent into the sandbox as one text.
-NO_LONGER_THAN_NEEDED = {"worker.py", "search_program.py"}
+NO_LONGER_THAN_NEEDED = {
+    "command.py",
+    "commands.py",
+    "files.py",
+    "server.py",
+    "search_program.py",
+}
 
 
 def test_there_are_eight_verbs():

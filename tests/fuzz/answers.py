@@ -11,7 +11,7 @@ import struct
 import time
 from typing import TYPE_CHECKING, Any
 
-from oneseek_sandbox.guest.worker import STATUS
+from oneseek_sandbox.guest.worker.base import STATUS
 
 if TYPE_CHECKING:
     from tests.fuzz.requests import Delivery

@@ -16,7 +16,7 @@ from tests.fuzz.budget import TIMES, tries
 from tests.worker.client import Refused, WorkerProcess, parse_exit, read_response
 from tests.worker.conftest import start_in_mode
 
-from oneseek_sandbox.guest.worker import STATUS
+from oneseek_sandbox.guest.worker.base import STATUS
 
 pytestmark = pytest.mark.faults
 

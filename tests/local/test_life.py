@@ -256,9 +256,9 @@ async def test_nothing_is_made_below_the_floor_of_free_disk(home, make_runtime, 
     assert left_behind(home) == []
 
 
-async def test_a_sandbox_that_does_not_start_leaves_nothing(home, make_runtime, labels, tmp_path):
+async def test_a_sandbox_that_does_not_start_leaves_nothing(home, make_runtime, labels):
     runtime = await make_runtime()
-    broken = LocalRuntime(Settings(home=home), worker=tmp_path / "missing.py")
+    broken = LocalRuntime(Settings(home=home), worker=b"no program")
     await broken.open()
     try:
         with pytest.raises(SandboxStartError):

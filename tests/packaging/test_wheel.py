@@ -43,7 +43,7 @@ def test_the_wheel_holds_one_package_with_the_worker_and_the_scripts(wheel):
         if path.is_file() and "__pycache__" not in path.parts
     ]
     assert sorted(names) == sorted(here)
-    assert "oneseek_sandbox/guest/worker.py" in names
+    assert "oneseek_sandbox/guest/worker/main.py" in names
     assert any(name.endswith(".lua") for name in names)
 
 

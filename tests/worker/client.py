@@ -9,7 +9,6 @@ import hmac
 import http.client
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -19,10 +18,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from oneseek_sandbox.guest.bundle import bundle
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-WORKER = Path(__file__).parents[2] / "shared/oneseek_sandbox/guest/worker.py"
 TOKEN = "test-token-" + "0" * 32
 
 
@@ -223,17 +223,16 @@ def worker_process(
     python: str = sys.executable,
     uid: int | None = None,
     prefix: Callable[[Path], list[str]] | None = None,
-    wrapper: Path = WORKER,
+    wrapper: Path | None = None,
     listen: str | None = None,
 ) -> Iterator[WorkerProcess]:
     """Run a worker, by default not as PID 1; `prefix` puts a sandbox around it."""
     folder = Path(tempfile.mkdtemp(prefix="wk-"))
     (folder / "workspace").mkdir()
-    # A copy: an ordinary user may not be able to reach the repository.
     script = folder / "worker.py"
-    shutil.copy(wrapper, script)
-    if wrapper != WORKER:
-        shutil.copy(WORKER, folder / "original.py")
+    script.write_bytes(bundle() if wrapper is None else wrapper.read_bytes())
+    if wrapper is not None:
+        (folder / "original.py").write_bytes(bundle())
     if uid is not None:
         for path in (folder, folder / "workspace"):
             os.chown(path, uid, uid)

@@ -8,7 +8,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.worker.client import WORKER, parse_exit, read_response, wait_until, worker_process
+from tests.worker.client import parse_exit, read_response, wait_until, worker_process
+
+from oneseek_sandbox.guest.bundle import bundle
 
 VERSIONS = [f"3.{minor}" for minor in range(9, 15)]
 
@@ -75,6 +77,6 @@ def test_the_source_compiles_without_a_warning_on(python: str) -> None:
         "-W",
         "error",
         "-c",
-        "import sys; compile(open(sys.argv[1]).read(), 'w', 'exec')",
+        "import sys; compile(sys.stdin.buffer.read(), 'w', 'exec')",
     ]
-    subprocess.run([*command, str(WORKER)], check=True)
+    subprocess.run(command, input=bundle(), check=True)

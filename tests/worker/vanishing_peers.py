@@ -18,10 +18,10 @@ import time
 from pathlib import Path
 
 from oneseek_sandbox.errors import SandboxUnavailableError
+from oneseek_sandbox.guest.bundle import bundle
 from oneseek_sandbox.leases.store import Lease, Placement, Thread
 from oneseek_sandbox.workers.client import WorkerClient, WorkerNotReadyError
 
-WORKER = Path(__file__).parents[2] / "shared/oneseek_sandbox/guest/worker.py"
 NEW_NET = 0x40000000
 PORT = 8787
 SECONDS = 60
@@ -45,10 +45,12 @@ class Sandbox:
             os.read(go, 1)
             workspace = folder / str(number)
             workspace.mkdir()
+            program = folder / f"{number}.py"
+            program.write_bytes(bundle())
             os.execv(
                 sys.executable,
                 [
-                    *(sys.executable, "-ISE", str(WORKER)),
+                    *(sys.executable, "-ISE", str(program)),
                     *("--listen", f"{self.address}:{PORT}", "--workspace", str(workspace)),
                 ],
             )

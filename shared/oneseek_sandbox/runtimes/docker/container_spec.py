@@ -10,7 +10,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import oneseek_sandbox
+from oneseek_sandbox.guest.bundle import bundle
 
 if TYPE_CHECKING:
     from oneseek_sandbox.runtimes.docker.engine import Resource
@@ -21,11 +21,11 @@ __all__ = [
     "GATE_FOLDER",
     "PORT",
     "USER",
-    "WORKER_FILES",
     "door_config",
     "door_name",
     "files_name",
     "network_name",
+    "programs",
     "sandbox_config",
 ]
 
@@ -33,19 +33,18 @@ CODE: Final = "/opt/oneseek-sandbox"
 GATE_FOLDER: Final = "/run/oneseek-sandbox"
 PORT: Final = 8787
 USER: Final = 1000
-_PACKAGE: Final = Path(oneseek_sandbox.__file__).parent
-WORKER_FILES: Final = {
-    "worker.py": _PACKAGE / "guest" / "worker.py",
-    "door.py": Path(__file__).with_name("door.py"),
-    "entry.py": Path(__file__).with_name("entry.py"),
-}
-"""What is put into the image, in the folder CODE."""
-
 _GATE: Final = f"{GATE_FOLDER}/gate"
 _DOOR_USER: Final = 1001
 _DOOR_MEMORY: Final = 64 * 1024**2
 _MEBIBYTE: Final = 1024**2
 _PYTHON: Final = ("python3", "-ISE")
+
+
+def programs() -> dict[str, bytes]:
+    """Return what is put into the image, in the folder CODE."""
+    here = Path(__file__)
+    single = {name: here.with_name(name).read_bytes() for name in ("door.py", "entry.py")}
+    return {"worker.py": bundle(), **single}
 
 
 def door_name(name: str) -> str:

@@ -14,7 +14,6 @@ import re
 import secrets
 import tarfile
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from oneseek_sandbox.errors import SandboxStartError
@@ -22,7 +21,7 @@ from oneseek_sandbox.runtimes.docker.container_spec import (
     CODE,
     GATE_FOLDER,
     USER,
-    WORKER_FILES,
+    programs,
 )
 from oneseek_sandbox.runtimes.docker.engine import EngineRefusalError
 from oneseek_sandbox.runtimes.docker.leftovers import LEFTOVER_MS
@@ -139,8 +138,7 @@ def _archive(workspace: str) -> bytes:
             entry = tarfile.TarInfo(folder.lstrip("/"))
             entry.type, entry.mode, entry.uid, entry.gid = tarfile.DIRTYPE, mode, user, user
             archive.addfile(entry)
-        for name, path in WORKER_FILES.items():
-            program = Path(path).read_bytes()
+        for name, program in programs().items():
             entry = tarfile.TarInfo(f"{CODE}/{name}".lstrip("/"))
             entry.mode, entry.size = 0o644, len(program)
             archive.addfile(entry, io.BytesIO(program))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-import oneseek_sandbox
 from oneseek_sandbox.clock import Clock, SystemClock
 from oneseek_sandbox.errors import RuntimeUnavailableError
+from oneseek_sandbox.guest.bundle import bundle
 from oneseek_sandbox.runtimes.kubernetes import pod_state
 from oneseek_sandbox.runtimes.kubernetes.api import KubernetesApi
 from oneseek_sandbox.runtimes.kubernetes.pod_patch import read_pod_patch
@@ -28,8 +27,6 @@ __all__ = ["KubernetesRuntime"]
 
 log = logging.getLogger(__name__)
 
-_WORKER: Final = Path(oneseek_sandbox.__file__).parent / "guest" / "worker.py"
-
 
 class KubernetesRuntime:
     """Keeps the promises of `Runtime` with the pods of one namespace.
@@ -41,7 +38,7 @@ class KubernetesRuntime:
 
     def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
-        worker = _WORKER.read_bytes()
+        worker = bundle()
         template = PodTemplate(settings, worker, read_pod_patch(settings.pod_patch_file))
         self._settings = settings
         self._api = KubernetesApi.from_settings(settings)

@@ -13,15 +13,22 @@ from oneseek_sandbox.errors import SandboxStartError
 
 __all__ = ["compiled"]
 
-_COMPILE: Final = (
-    "import sys, py_compile as p;"
-    "p.compile(sys.argv[1], cfile=sys.argv[2], dfile=sys.argv[3], doraise=True, optimize=2)"
-)
+_COMPILE: Final = """
+import sys, marshal
+from importlib.util import MAGIC_NUMBER
+target, name = sys.argv[1:]
+code = compile(sys.stdin.buffer.read(), name, "exec", dont_inherit=True, optimize=2)
+with open(target, "wb") as file:
+    file.write(MAGIC_NUMBER + bytes(12) + marshal.dumps(code))
+"""
 _COMPILE_SECONDS: Final = 60
 
 
-def compiled(source: Path, interpreter: str, folder: Path) -> Path:
+def compiled(name: str, source: bytes, interpreter: str, folder: Path) -> Path:
     """Return `source` compiled by `interpreter`, from `folder` if it was done before.
+
+    Args:
+        name: What tracebacks call it.
 
     Raises:
         SandboxStartError: The interpreter refused it.
@@ -29,21 +36,22 @@ def compiled(source: Path, interpreter: str, folder: Path) -> Path:
     program = Path(interpreter).stat()
     # A package upgrade changes source and interpreter under a running server.
     identity = f"{program.st_ino} {program.st_mtime_ns} {interpreter}".encode()
-    name = hashlib.sha256(identity + b"\0" + source.read_bytes()).hexdigest()[:24]
-    target = folder / f"{name}.pyc"
+    digest = hashlib.sha256(identity + b"\0" + source).hexdigest()[:24]
+    target = folder / f"{digest}.pyc"
     if target.exists():
         return target
-    temporary = folder / f".{name}.{uuid.uuid4().hex[:8]}"
+    temporary = folder / f".{digest}.{uuid.uuid4().hex[:8]}"
     command = [interpreter, "-I", "-S", "-E", "-c", _COMPILE]
     result = subprocess.run(
-        [*command, str(source), str(temporary), source.name],
+        [*command, str(temporary), name],
+        input=source,
         capture_output=True,
         timeout=_COMPILE_SECONDS,
         check=False,
     )
     if result.returncode != 0:
         reason = result.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
-        raise SandboxStartError(f"{interpreter} cannot compile {source.name}: {reason}")
+        raise SandboxStartError(f"{interpreter} cannot compile {name}: {reason}")
     temporary.chmod(0o644)
     # A power cut could leave the name with nothing in it, and no sandbox would start any more.
     sync_file(temporary)

@@ -7,12 +7,11 @@ import contextlib
 import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import oneseek_sandbox
 from oneseek_sandbox.clock import Clock, SystemClock
 from oneseek_sandbox.errors import ConfigurationError, RuntimeUnavailableError
+from oneseek_sandbox.guest.bundle import bundle
 from oneseek_sandbox.runtimes.blocking_runtime import BlockingRuntime, refusal_to_start
 from oneseek_sandbox.runtimes.local import bwrap_program, host
 from oneseek_sandbox.runtimes.local.bwrap_command import variants
@@ -24,12 +23,11 @@ from oneseek_sandbox.runtimes.runtime import Check
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from oneseek_sandbox.settings import Settings
 
-__all__ = ["WORKER_PROGRAM", "LocalRuntime"]
-
-WORKER_PROGRAM = Path(oneseek_sandbox.__file__).parent / "guest" / "worker.py"
+__all__ = ["LocalRuntime"]
 
 log = logging.getLogger(__name__)
 
@@ -47,17 +45,17 @@ class LocalRuntime(BlockingRuntime):
 
     Args:
         settings: `home` is where sandboxes are kept; several servers may share it.
-        worker: Another worker program, for tests.
+        worker: The source of another worker, for tests.
     """
 
     name = "local"
 
     def __init__(
-        self, settings: Settings, *, worker: Path = WORKER_PROGRAM, clock: Clock | None = None
+        self, settings: Settings, *, worker: bytes | None = None, clock: Clock | None = None
     ) -> None:
         super().__init__()
         self._settings = settings
-        self._worker = worker
+        self._worker = worker or bundle()
         self._clock = clock or SystemClock()
         self._opened: Sandboxes | None = None
 

@@ -41,7 +41,7 @@ class Sandboxes:
 
     Args:
         sockets: Private folder for the workers' sockets.
-        worker: The program that runs as PID 1.
+        worker: The source of the program that runs as PID 1.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Sandboxes:
         records: Records,
         starter: Starter,
         sockets: Path,
-        worker: Path,
+        worker: bytes,
         clock: Clock,
     ) -> None:
         self._settings = settings
@@ -232,7 +232,7 @@ class Sandboxes:
             return self._starter.start(place, program)
         with self._starter.listen(self._endings.socket(record.name)) as listener:
             descriptor = listener.fileno()
-            program = Program(self._worker, self._starter.worker_arguments(descriptor))
+            program = Program("worker.py", self._worker, self._starter.worker_arguments(descriptor))
             return self._starter.start(place, program, inherited=[descriptor])
 
     def _restart(self, record: Record) -> SandboxObject:

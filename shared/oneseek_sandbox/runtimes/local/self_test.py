@@ -103,7 +103,9 @@ def _probe(sandboxes: Sandboxes, settings: Settings) -> tuple[dict[str, Any], in
         stack.callback(os.close, reading)
         port = str(listener.getsockname()[1])
         hidden = str(settings.home.absolute() / "sandboxes")
-        program = Program(_PROBE, (port, settings.workspace_dir, hidden), writing)
+        program = Program(
+            "probe.py", _PROBE.read_bytes(), (port, settings.workspace_dir, hidden), writing
+        )
         try:
             pid = stack.enter_context(sandboxes.trial(program))
         finally:

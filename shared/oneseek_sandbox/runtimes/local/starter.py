@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import marshal
 import os
 import platform
@@ -52,9 +51,10 @@ _LIMITS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What runs as PID 1: a Python file of this machine, its arguments, its standard output."""
+    """What runs as PID 1: a Python program, its name, arguments and standard output."""
 
-    source: Path
+    name: str
+    source: bytes
     arguments: tuple[str, ...] = ()
     output: int | None = None
 
@@ -130,8 +130,8 @@ class Starter:
         Raises:
             SandboxStartError: It did not come up; its processes are gone, its folder is not.
         """
-        source = compiled(program.source, self._interpreter.path, self._programs)
-        program = dataclasses.replace(program, source=source)
+        interpreter = self._interpreter.path
+        source = compiled(program.name, program.source, interpreter, self._programs)
         groups = self._create_groups(place)
         with contextlib.ExitStack() as stack:
             status = _closing(stack, liveness.create_status(place.folder / "status"))
@@ -141,8 +141,9 @@ class Starter:
                 for path, text in self._files().items()
             }
             seccomp = _closing(stack, _memory_file(self._seccomp))
-            plan = self._plan(place, program, groups, data, seccomp, status)
-            job = self._job(place, plan, groups, program, status)
+            payload = (interpreter, "-I", "-S", "-E", WORKER, *program.arguments)
+            plan = self._plan(place, source, payload, groups, data, seccomp, status)
+            job = self._job(place, plan, groups, source, status)
             job_file = _closing(stack, _memory_file(marshal.dumps(job)))
             descriptors = [status, seccomp, *data.values(), *inherited]
             _run_launcher(job_file, log, program.output, descriptors)
@@ -169,7 +170,8 @@ class Starter:
     def _plan(
         self,
         place: Place,
-        program: Program,
+        source: Path,
+        payload: tuple[str, ...],
         groups: list[Path],
         data: dict[str, int],
         seccomp: int,
@@ -184,9 +186,9 @@ class Starter:
             layout=self._layout,
             workspace=f"{_STAGE}/workspace" if staged else str(place.folder / "workspace"),
             workspace_dir=self._settings.workspace_dir,
-            worker=f"{_STAGE}/worker" if staged else str(program.source),
+            worker=f"{_STAGE}/worker" if staged else str(source),
             python_prefix=(f"{_STAGE}/python" if staged else prefix, prefix) if prefix else None,
-            payload=(self._interpreter.path, "-I", "-S", "-E", WORKER, *program.arguments),
+            payload=payload,
             data=tuple(data.items()),
             seccomp_fd=seccomp,
             status_fd=status,
@@ -208,13 +210,13 @@ class Starter:
         return "memory" in self.controllers
 
     def _job(
-        self, place: Place, plan: Plan, groups: list[Path], program: Program, status: int
+        self, place: Place, plan: Plan, groups: list[Path], source: Path, status: int
     ) -> dict[str, Any]:
         stage: dict[str, str] = {}
         if self._staging:
             stage = {
                 "workspace": str(place.folder / "workspace"),
-                "worker": str(program.source),
+                "worker": str(source),
                 **parts_to_stage(self.bwrap),
             }
             if self._interpreter.prefix:

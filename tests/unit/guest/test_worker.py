@@ -13,25 +13,18 @@ from typing import Any
 
 import pytest
 
-from oneseek_sandbox.guest import worker
-from oneseek_sandbox.guest.worker import (
-    Capture,
-    Condition,
-    Fields,
-    Locks,
-    OnceTable,
-    Replacement,
-    Scheduler,
-    Survey,
-    WorkerError,
-    decode_path,
-    descendants,
-    encode_path,
-    hmac_sha256,
-    parse_json,
-    seccomp_program,
-    sleep,
-)
+from oneseek_sandbox.guest.worker import once
+from oneseek_sandbox.guest.worker.base import STATUS, WorkerError
+from oneseek_sandbox.guest.worker.capture import Capture
+from oneseek_sandbox.guest.worker.command_spec import CommandSpec
+from oneseek_sandbox.guest.worker.fields import Fields, parse_json
+from oneseek_sandbox.guest.worker.kernel import SYSCALLS, hmac_sha256, seccomp_program
+from oneseek_sandbox.guest.worker.once import OnceTable
+from oneseek_sandbox.guest.worker.paths import Workspace, decode_path, encode_path
+from oneseek_sandbox.guest.worker.processes import Process, descendants
+from oneseek_sandbox.guest.worker.scheduler import Condition, Locks, Scheduler, sleep, turn
+from oneseek_sandbox.guest.worker.survey import Survey
+from oneseek_sandbox.guest.worker.writing import Replacement
 
 
 def pieces(data: bytes, seed: int) -> list[bytes]:
@@ -120,12 +113,12 @@ def verdict(program: bytes, architecture: int, number: int, *arguments: int) -> 
             return int(operand)
 
 
-@pytest.mark.parametrize("machine", worker.SYSCALLS)
+@pytest.mark.parametrize("machine", SYSCALLS)
 def test_seccomp_refuses_others_limits_and_first_process_scheduling(machine: str) -> None:
     program = seccomp_program(machine)
     allow, refuse = 0x7FFF0000, 0x00050001
     pointer = 0x7FFF_0000_1000
-    for architecture, prlimit, priority, scheduling in worker.SYSCALLS[machine]:
+    for architecture, prlimit, priority, scheduling in SYSCALLS[machine]:
         for number, arguments, expected in (
             (prlimit, (1, 7, pointer, 0), refuse),
             (prlimit, (99, 7, pointer, pointer), refuse),
@@ -175,8 +168,8 @@ def test_a_name_that_turns_into_a_link_after_it_was_looked_at_is_not_followed(
     home = tmp_path / "home"
     (home / "dir").mkdir(parents=True)
     (home / "dir/file").write_text("text")
-    workspace = worker.Workspace(str(home))
-    original = worker.Workspace._look
+    workspace = Workspace(str(home))
+    original = Workspace._look
 
     def look_then_swap(directory: int, name: bytes, *, make: bool) -> os.stat_result | None:
         info = original(directory, name, make=make)
@@ -185,7 +178,7 @@ def test_a_name_that_turns_into_a_link_after_it_was_looked_at_is_not_followed(
             (home / swapped).symlink_to(tmp_path / "outside" / Path(swapped).relative_to("dir"))
         return info
 
-    monkeypatch.setattr(worker.Workspace, "_look", staticmethod(look_then_swap))
+    monkeypatch.setattr(Workspace, "_look", staticmethod(look_then_swap))
     with pytest.raises(
         (OSError, WorkerError), match=r"Not a directory|Too many levels|changed while"
     ):
@@ -196,7 +189,7 @@ def test_every_status_is_the_one_of_the_error_tree() -> None:
     from oneseek_sandbox.errors import error_for_code
 
     own = {"bad_token", "claim_conflict", "restarted", "stale_generation", "unclaimed"}
-    for code, status in worker.STATUS.items():
+    for code, status in STATUS.items():
         if code not in own:
             error = error_for_code(code)
             assert error is not None, code
@@ -218,7 +211,7 @@ def test_fields_refuse_what_nobody_took() -> None:
 
 
 def test_request_ids_run_out_instead_of_being_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "MAX_REQUEST_IDS", 2)
+    monkeypatch.setattr(once, "MAX_REQUEST_IDS", 2)
     table = OnceTable()
     specs = [make_spec(f"id-{number}") for number in range(3)]
     for spec in specs[:2]:
@@ -230,14 +223,14 @@ def test_request_ids_run_out_instead_of_being_forgotten(monkeypatch: pytest.Monk
     assert table.find(specs[0]) is not None
 
 
-def make_spec(request_id: str) -> worker.CommandSpec:
+def make_spec(request_id: str) -> CommandSpec:
     values = {"command": "true", "timeout_ms": 5, "max_output_bytes": 5, "request_id": request_id}
-    return worker.CommandSpec(Fields(values))
+    return CommandSpec(Fields(values))
 
 
-def process(parent: int, *, alive: bool = True) -> worker.Process:
+def process(parent: int, *, alive: bool = True) -> Process:
     state = "S" if alive else "Z"
-    return worker.Process(f"1 (a) b) {state} {parent} {'0 ' * 17}77 0".encode())
+    return Process(f"1 (a) b) {state} {parent} {'0 ' * 17}77 0".encode())
 
 
 def test_descendants_leave_out_the_spared_and_what_is_below_them() -> None:
@@ -290,7 +283,7 @@ def test_waits_that_ended_early_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) 
     async def notifier() -> None:
         while not done:
             condition.notify()
-            await worker.turn()
+            await turn()
 
     scheduler.spawn(waiter())
     scheduler.spawn(notifier())

@@ -1,0 +1,92 @@
+"""What an execute request asks for."""
+
+from __future__ import annotations
+
+import binascii
+from typing import TYPE_CHECKING
+
+from oneseek_sandbox.guest.worker.base import MAX_OUTPUT_BYTES, MAX_PATH, TAIL_BYTES, WorkerError
+from oneseek_sandbox.guest.worker.fields import _encode
+from oneseek_sandbox.guest.worker.writing import _utf8
+
+if TYPE_CHECKING:
+    from hashlib import sha256
+    from typing import Any
+
+    from oneseek_sandbox.guest.worker.fields import Fields
+else:
+    from oneseek_sandbox.guest.worker.prelude import sha256
+
+__all__ = ["CommandSpec"]
+
+# --- commands ----------------------------------------------------------------------------------
+
+
+class CommandSpec:
+    """What an execute request asks for.
+
+    Args:
+        live: The header that says how much of each output goes into a stream; a worker of before
+            it, which refuses fields that it does not know, leaves it alone.
+    """
+
+    def __init__(self, fields: Fields, live: str | None = None) -> None:
+        self.command = self._command(fields.raw("command"))
+        self.cwd = fields.optional_text("cwd", limit=MAX_PATH)
+        self.env = self._env(fields.raw("env"))
+        self.stdin = self._stdin(fields)
+        self.timeout_ms = fields.integer("timeout_ms", 1, 86_400_000)
+        self.grace_ms = fields.integer("grace_ms", 0, 600_000, 1000)
+        self.max_output_bytes = fields.integer("max_output_bytes", 1, MAX_OUTPUT_BYTES)
+        self.request_id = fields.optional_text("request_id", limit=128)
+        self.stream = fields.flag("stream")
+        fields.close()
+        if live is not None and not (live.isascii() and live.isdigit() and len(live) <= 18):
+            raise WorkerError("invalid_request", "x-live-bytes must be a number.")
+        self.live_bytes = self.max_output_bytes if live is None else int(live)
+        self.least_tail = TAIL_BYTES if self.stream and live is not None else 0
+
+    def fingerprint(self) -> bytes:
+        """Return what makes two requests under one id the same."""
+        values: list[Any] = [self.command, self.cwd, sorted(self.env.items())]
+        values += [self.timeout_ms, self.grace_ms, self.max_output_bytes]
+        stdin = b"-" if self.stdin is None else b"+" + self.stdin
+        return sha256(_encode(values) + b"\n" + stdin).digest()
+
+    @staticmethod
+    def _stdin(fields: Fields) -> bytes | None:
+        text = fields.optional_text("stdin")
+        encoding = fields.text("stdin_encoding", "utf-8", limit=16)
+        if encoding not in ("utf-8", "base64"):
+            raise WorkerError("invalid_request", "stdin_encoding must be utf-8 or base64.")
+        if text is None or encoding == "utf-8":
+            return None if text is None else _utf8(text, "stdin")
+        try:
+            return binascii.a2b_base64(_utf8(text, "stdin"))
+        except binascii.Error:
+            raise WorkerError("invalid_request", "stdin is not valid base64.") from None
+
+    @staticmethod
+    def _command(value: object) -> str | list[str]:
+        parts = [value] if isinstance(value, str) else value
+        if not isinstance(parts, list) or not parts or not parts[0]:
+            raise WorkerError("invalid_request", "command must be text or a list of texts.")
+        for part in parts:
+            if not isinstance(part, str) or "\0" in part:
+                raise WorkerError("invalid_request", "command must be text without NUL.")
+            _utf8(part, "command")
+        return parts[0] if isinstance(value, str) else parts
+
+    @staticmethod
+    def _env(value: object) -> dict[str, str]:
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            raise WorkerError("invalid_request", "env must be an object of texts.")
+        for name, text in value.items():
+            if not name or "=" in name or "\0" in name:
+                raise WorkerError("invalid_request", f"env has the impossible name {name!r}.")
+            if not isinstance(text, str) or "\0" in text:
+                raise WorkerError("invalid_request", f"env {name} must be text without NUL.")
+            _utf8(name + text, "env")
+        return value

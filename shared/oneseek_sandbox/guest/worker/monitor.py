@@ -1,0 +1,223 @@
+"""The parent of one command, a process of its own."""
+
+from __future__ import annotations
+
+import errno
+import marshal
+import os
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+from oneseek_sandbox.guest.worker.base import (
+    COMMAND_NICENESS,
+    MAX_JOB_BYTES,
+    MAX_OPEN_FILES,
+    SCRIPT_FD,
+)
+from oneseek_sandbox.guest.worker.kernel import (
+    PR_SET_CHILD_SUBREAPER,
+    PR_SET_PDEATHSIG,
+    SETTABLE_SIGNALS,
+    prctl,
+    set_process_name,
+)
+from oneseek_sandbox.guest.worker.shell import candidates
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, NoReturn, Self
+
+__all__ = [
+    "Job",
+    "Pipes",
+    "Spare",
+    "close_all_but",
+    "run_monitor",
+    "run_sync",
+    "spawn_program",
+    "watch_children",
+]
+
+
+class Pipes:
+    """The descriptors between PID 1 (reads), the monitor (writes messages) and the command."""
+
+    def __init__(self) -> None:
+        self.fds: list[int] = []
+        try:
+            for _ in range(3):
+                self.fds += os.pipe2(os.O_CLOEXEC)
+        except OSError:
+            self.close()
+            raise
+        self.stdout, self.stdout_end, self.stderr, self.stderr_end, self.messages, self.channel = (
+            self.fds
+        )
+
+    def close(self) -> None:
+        """Close all of them."""
+        for fd in self.fds:
+            os.close(fd)
+
+    def keep_reading_ends(self) -> None:
+        """Close the ends that belong to the child, and make ours non-blocking."""
+        for fd in (self.stdout_end, self.stderr_end, self.channel):
+            os.close(fd)
+        for fd in (self.stdout, self.stderr, self.messages):
+            os.set_blocking(fd, False)
+
+
+class Job:
+    """What a monitor needs to start a command; can be sent to one that was forked before."""
+
+    def __init__(self, arguments: list[bytes], env: dict[bytes, bytes], fds: list[int]) -> None:
+        self.arguments = arguments
+        self.env = env
+        self.fds = fds
+        self.cwd, self.channel, self.stdin, self.stdout, self.stderr, *script = fds
+        self.script = script[0] if script else -1
+
+    def pack(self) -> bytes:
+        """Return arguments and environment as bytes."""
+        return marshal.dumps((self.arguments, self.env))
+
+    @classmethod
+    def receive(cls, sock: socket.socket) -> Self:
+        """Wait for a job; raises OSError when none will come."""
+        data, fds, _, _ = socket.recv_fds(sock, MAX_JOB_BYTES, 6)
+        for fd in fds:
+            os.set_inheritable(fd, False)
+        if not data:
+            raise ConnectionResetError
+        arguments, env = marshal.loads(data)  # noqa: S302 - from our own parent
+        return cls(arguments, env, list(fds))
+
+
+class Spare:
+    """A monitor forked before it is needed, so that a command waits for one fork less."""
+
+    def __init__(self, pid: int, sock: socket.socket) -> None:
+        self.pid = pid
+        self._socket = sock
+
+    def give(self, job: Job) -> bool:
+        """Hand it a job; False when it is too large, or the spare is gone."""
+        data = job.pack()
+        try:
+            return len(data) < MAX_JOB_BYTES and socket.send_fds(
+                self._socket, [data], job.fds
+            ) == len(data)
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """Let go of it: given a job it works on, without one it ends."""
+        self._socket.close()
+
+
+def run_monitor(receive: Callable[[], Job]) -> NoReturn:
+    """Be the parent of one command: start it, tell how it ended, collect what it leaves behind.
+
+    As subreaper it keeps every descendant below itself, whatever that does with sessions and
+    double forks, so PID 1 can find and kill them. It ends when none is left.
+    """
+    status = 1
+    try:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        prctl(PR_SET_CHILD_SUBREAPER, 1)
+        set_process_name(b"sandbox-monitor")
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.setsid()
+        # PID 1 must get to work however many of them want to.
+        os.setpriority(os.PRIO_PROCESS, 0, COMMAND_NICENESS)
+        job = receive()
+        pid = spawn_program(job)
+        close_all_but(job.channel)
+        if pid:
+            watch_children(pid, job.channel)
+        status = 0
+    except BaseException:  # noqa: BLE001,S110 - a forked child must never run its parent's code
+        pass
+    finally:
+        os._exit(status)
+
+
+def run_sync(fds: list[int]) -> NoReturn:
+    """Sync descriptors as a process of its own; it ends with the number of the error, 0 for none."""
+    number = errno.EIO
+    try:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        set_process_name(b"sandbox-sync")
+        signal.set_wakeup_fd(-1)
+        for fd in fds:
+            os.fsync(fd)
+        number = 0
+    except OSError as error:
+        number = error.errno or number
+    except BaseException:  # noqa: BLE001,S110 - a forked child must never run its parent's code
+        pass
+    finally:
+        os._exit(number & 0xFF)
+
+
+def close_all_but(*kept: int) -> None:
+    """Close every descriptor except these: a copy held here would hide a closed connection."""
+    start = 0
+    for fd in sorted(kept):
+        if fd > start:  # os.closerange(0, 0) closes everything where it calls close_range(2)
+            os.closerange(start, fd)
+        start = fd + 1
+    os.closerange(start, MAX_OPEN_FILES)
+
+
+def spawn_program(job: Job) -> int:
+    """Start the command and say so; returns its number, 0 when it could not be started."""
+    actions: list[Any] = [
+        (os.POSIX_SPAWN_DUP2, job.stdin, 0),
+        (os.POSIX_SPAWN_DUP2, job.stdout, 1),
+        (os.POSIX_SPAWN_DUP2, job.stderr, 2),
+    ]
+    if job.script >= 0:
+        actions.append((os.POSIX_SPAWN_DUP2, job.script, SCRIPT_FD))
+    failure = errno.ENOENT
+    try:
+        os.fchdir(job.cwd)
+    except OSError as error:
+        os.write(job.channel, b"cwd %d\n" % (error.errno or 0))
+        return 0
+    for path in candidates(job.arguments[0], job.env):
+        try:
+            # A process group of its own: `kill 0` in a script must not hit the monitor.
+            pid = os.posix_spawn(
+                path,
+                job.arguments,
+                job.env,
+                file_actions=actions,
+                setpgroup=0,
+                setsigmask=(),
+                setsigdef=SETTABLE_SIGNALS,
+            )
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                failure = error.errno or 0
+                if failure != errno.EACCES:
+                    break
+        else:
+            os.write(job.channel, b"started %d\n" % pid)
+            return pid
+    os.write(job.channel, b"failed %d\n" % failure)
+    return 0
+
+
+def watch_children(command: int, channel: int) -> None:
+    """Reap until no descendant is left, and report the command's own end."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, 0)
+        except ChildProcessError:
+            os.write(channel, b"alone 0\n")
+            return
+        if pid == command:
+            os.write(channel, b"exit %d\n" % os.waitstatus_to_exitcode(status))
