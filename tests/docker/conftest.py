@@ -167,23 +167,23 @@ async def new_runtime(settings):
 
 
 @pytest.fixture
-async def runtime(new_runtime, parts_left):
+async def runtime(new_runtime, resources_left):
     """A runtime whose sandboxes end with the test, and leave nothing."""
     runtime = await new_runtime()
     yield runtime
     for sandbox in await runtime.list():
         assert await runtime.stop(sandbox.uid, sandbox.name)
-    assert parts_left() == []
+    assert resources_left() == []
 
 
 @pytest.fixture
-def parts_left(settings, engine):
-    """Return a function that tells what is there of this test's realm."""
+def resources_left(settings, engine):
+    """Return a function that tells what is there of this test's key."""
 
     def left():
-        realm = f"oneseek-sandbox.realm={TokenKey.from_settings(settings).key_id}"
-        containers = [c["Names"][0] for c in engine.containers(realm)]
-        volumes = [v["Name"] for v in engine.volumes(realm)]
-        return containers + volumes + [n["Name"] for n in engine.networks(realm)]
+        label = f"oneseek-sandbox.realm={TokenKey.from_settings(settings).key_id}"
+        containers = [c["Names"][0] for c in engine.containers(label)]
+        volumes = [v["Name"] for v in engine.volumes(label)]
+        return containers + volumes + [n["Name"] for n in engine.networks(label)]
 
     return left

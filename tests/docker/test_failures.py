@@ -58,18 +58,18 @@ def _archive(folder, files):
     return content.getvalue()
 
 
-async def test_an_image_that_cannot_be_had_is_named(new_runtime, parts_left):
+async def test_an_image_that_cannot_be_had_is_named(new_runtime, resources_left):
     runtime = await new_runtime(sandbox_image="localhost:9/no/such-image:1")
     with pytest.raises(SandboxStartError, match=r"no/such-image:1.*PROVISIONER_SANDBOX_IMAGE"):
         await runtime.create(LABELS)
-    assert parts_left() == []
+    assert resources_left() == []
 
 
-async def test_an_image_without_python_is_named(new_runtime, parts_left, image_without_python):
+async def test_an_image_without_python_is_named(new_runtime, resources_left, image_without_python):
     runtime = await new_runtime(sandbox_image=image_without_python)
     with pytest.raises(SandboxStartError, match="no python3 on its PATH"):
         await runtime.create(LABELS)
-    assert parts_left() == []
+    assert resources_left() == []
 
 
 async def test_a_server_does_not_start_on_an_image_it_cannot_use(settings, image_without_python):
@@ -79,11 +79,11 @@ async def test_a_server_does_not_start_on_an_image_it_cannot_use(settings, image
     await runtime.close()
 
 
-async def test_the_self_test_passes_and_leaves_nothing(settings, parts_left):
+async def test_the_self_test_passes_and_leaves_nothing(settings, resources_left):
     runtime = DockerRuntime(settings)
     await runtime.open()
     await runtime.close()
-    assert parts_left() == []
+    assert resources_left() == []
 
 
 async def test_an_engine_that_breaks_off_is_unavailable_and_not_a_loss(
@@ -113,25 +113,25 @@ async def test_an_image_that_was_removed_is_made_again(runtime, new_runtime, eng
 
 
 async def test_what_a_dead_server_left_half_made_or_half_ended_is_removed(
-    runtime, engine, parts_left
+    runtime, engine, resources_left
 ):
     ended = await runtime.create(LABELS)
     engine.remove_container(ended.uid)
     await runtime.maintain()
-    assert len(parts_left()) == 3, "what is young may be in the making"
+    assert len(resources_left()) == 3, "what is young may be in the making"
     later = DockerRuntime(runtime._settings, clock=_InAnHour(), self_test=False)
     await later.maintain()
     await later.close()
-    assert parts_left() == []
+    assert resources_left() == []
 
 
 async def test_what_is_left_of_a_removed_container_goes_when_it_is_seen(
-    runtime, engine, parts_left
+    runtime, engine, resources_left
 ):
     sandbox = await runtime.create(LABELS)
     engine.remove_container(sandbox.uid)
     assert await runtime.inspect(sandbox.uid, sandbox.name) == "gone"
-    assert parts_left() == []
+    assert resources_left() == []
 
 
 async def test_images_of_other_versions_are_removed(runtime, engine):

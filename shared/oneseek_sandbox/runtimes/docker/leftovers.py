@@ -8,27 +8,29 @@ from oneseek_sandbox.runtimes.docker.records import CREATED_MS, ROLE, labels_of,
 
 if TYPE_CHECKING:
     from oneseek_sandbox.runtimes.docker.engine import Engine
-    from oneseek_sandbox.runtimes.docker.parts import Parts
+    from oneseek_sandbox.runtimes.docker.resources import SandboxResources
 
 __all__ = ["LEFTOVER_MS", "remove_leftovers"]
 
 LEFTOVER_MS: Final = 600_000
-"""How old the parts of no sandbox must be: a younger one may just be being made."""
+"""How old what belongs to no sandbox must be: a younger one may just be being made."""
 
 
-def remove_leftovers(engine: Engine, parts: Parts, realm: str, *, now_ms: int) -> None:
+def remove_leftovers(
+    engine: Engine, resources: SandboxResources, label: str, *, now_ms: int
+) -> None:
     """Remove doors, volumes and networks whose sandbox's container is not there.
 
     Args:
-        realm: The label of those that are looked at.
+        label: What those that are looked at carry.
     """
     found = [
-        *engine.containers(realm, f"{ROLE}=door"),
-        *engine.volumes(realm),
-        *engine.networks(realm),
+        *engine.containers(label, f"{ROLE}=door"),
+        *engine.volumes(label),
+        *engine.networks(label),
     ]
     latest = now_ms - LEFTOVER_MS
-    old = {name_of(part) for part in found if int(labels_of(part)[CREATED_MS]) < latest}
+    old = {name_of(resource) for resource in found if int(labels_of(resource)[CREATED_MS]) < latest}
     # Looked at last: a sandbox that is made meanwhile is not taken for a leftover.
-    for name in old - {name_of(c) for c in engine.containers(realm, f"{ROLE}=sandbox")}:
-        parts.remove(name)
+    for name in old - {name_of(c) for c in engine.containers(label, f"{ROLE}=sandbox")}:
+        resources.remove(name)

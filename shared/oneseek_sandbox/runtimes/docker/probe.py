@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from oneseek_sandbox.runtimes.docker.engine import Engine
-    from oneseek_sandbox.runtimes.docker.parts import Parts
+    from oneseek_sandbox.runtimes.docker.resources import SandboxResources
     from oneseek_sandbox.settings import Settings
 
 __all__ = ["judge", "probe"]
@@ -44,7 +44,9 @@ _MEND_LIMITS: Final = (
 _MEND_NETWORK: Final = "Set PROVISIONER_NETWORK=off, which leaves sandboxes no network at all."
 
 
-def probe(settings: Settings, engine: Engine, parts: Parts, *, now_ms: int) -> list[Check]:
+def probe(
+    settings: Settings, engine: Engine, resources: SandboxResources, *, now_ms: int
+) -> list[Check]:
     """Start the two, look, and remove them whatever happened.
 
     Raises:
@@ -55,14 +57,14 @@ def probe(settings: Settings, engine: Engine, parts: Parts, *, now_ms: int) -> l
     try:
         uids = []
         for name in names:
-            uids.append(parts.make(name, Record(labels, ending=True)))
-            parts.start(uids[-1], door_name(name))
+            uids.append(resources.make(name, Record(labels, ending=True)))
+            resources.start(uids[-1], door_name(name))
         findings = _look(engine, uids[0], _targets(engine, names))
     except EngineRefusalError as error:
         raise container_state.start_refusal(error, settings) from error
     finally:
         for name in names:
-            parts.remove(name)
+            resources.remove(name)
     return judge(findings, settings)
 
 

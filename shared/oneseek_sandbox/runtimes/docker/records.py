@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CREATED_MS",
+    "KEY_ID",
     "NAME",
     "PREFIX",
-    "REALM",
     "RECORD",
     "ROLE",
     "THREAD",
@@ -40,12 +40,12 @@ __all__ = [
 ]
 
 PREFIX: Final = "oneseek-sandbox."
-REALM: Final = PREFIX + "realm"
-"""Whose sandbox it is: the key id of the servers that can claim its worker."""
+KEY_ID: Final = PREFIX + "realm"  # the name that stored labels have
+"""The key id of the servers that can claim its worker; others do not see the sandbox."""
 ROLE: Final = PREFIX + "role"
-"""What a part is: sandbox, door, files, gate, network or record."""
+"""What an object is: sandbox, door, files, gate, network or record."""
 NAME: Final = PREFIX + "name"
-"""The sandbox that a part belongs to."""
+"""The sandbox that a resource belongs to."""
 THREAD: Final = PREFIX + "thread"
 CREATED_MS: Final = PREFIX + "created-ms"
 RECORD: Final = PREFIX + "record"
@@ -92,11 +92,11 @@ class Record:
 
 
 class Records:
-    """Reads and writes the records of one realm's sandboxes."""
+    """Reads and writes the records of one key's sandboxes."""
 
-    def __init__(self, engine: Engine, realm: str) -> None:
+    def __init__(self, engine: Engine, key_id: str) -> None:
         self._engine = engine
-        self._realm = realm
+        self._key_id = key_id
 
     def newest(self, name: str, container_labels: dict[str, str]) -> Record | None:
         """Return a sandbox's record as it is now; None when its container carries none."""
@@ -105,7 +105,7 @@ class Records:
     def written(self, *labels: str) -> dict[str, list[Resource]]:
         """Return the volumes that are records and carry these labels, by sandbox."""
         found: dict[str, list[Resource]] = {}
-        for volume in self._engine.volumes(f"{REALM}={self._realm}", f"{ROLE}=record", *labels):
+        for volume in self._engine.volumes(f"{KEY_ID}={self._key_id}", f"{ROLE}=record", *labels):
             found.setdefault(volume["Labels"][NAME], []).append(volume)
         return found
 
@@ -113,7 +113,7 @@ class Records:
         """Write what follows a record; None when another has written its successor."""
         changed = dataclasses.replace(record, **changes, number=record.number + 1)
         writer = secrets.token_hex(16)
-        labels = first_labels(self._realm, name, record.labels) | {
+        labels = first_labels(self._key_id, name, record.labels) | {
             ROLE: "record",
             RECORD: changed.to_json(),
             _NUMBER: str(changed.number),
@@ -135,10 +135,10 @@ def newest_of(container_labels: dict[str, str], written: Iterable[Resource]) -> 
         return None
 
 
-def first_labels(realm: str, name: str, labels: Labels) -> dict[str, str]:
-    """Return the labels that all parts of a new sandbox carry."""
+def first_labels(key_id: str, name: str, labels: Labels) -> dict[str, str]:
+    """Return the labels that all resources of a new sandbox carry."""
     return {
-        REALM: realm,
+        KEY_ID: key_id,
         NAME: name,
         CREATED_MS: str(labels.created_ms),
         THREAD: _thread_hash(labels.thread),
@@ -146,19 +146,21 @@ def first_labels(realm: str, name: str, labels: Labels) -> dict[str, str]:
 
 
 def thread_label(thread: Thread) -> str:
-    """Return what the parts of a thread's sandboxes are found by."""
+    """Return what the resources of a thread's sandboxes are found by."""
     return f"{THREAD}={_thread_hash(thread)}"
 
 
-def labels_of(part: Resource) -> dict[str, str]:
+def labels_of(resource: Resource) -> dict[str, str]:
     """Return the labels of anything; only an inspected container has them in its configuration."""
-    labels: dict[str, str] = part["Labels"] if "Labels" in part else part["Config"]["Labels"]
+    labels: dict[str, str] = (
+        resource["Labels"] if "Labels" in resource else resource["Config"]["Labels"]
+    )
     return labels
 
 
-def name_of(part: Resource) -> str:
-    """Return the sandbox that a part belongs to."""
-    return labels_of(part)[NAME]
+def name_of(resource: Resource) -> str:
+    """Return the sandbox that a resource belongs to."""
+    return labels_of(resource)[NAME]
 
 
 def _thread_hash(thread: Thread) -> str:

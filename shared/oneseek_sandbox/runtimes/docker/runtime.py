@@ -15,9 +15,9 @@ from oneseek_sandbox.errors import (
 from oneseek_sandbox.runtimes.blocking_runtime import BlockingRuntime, refusal_to_start
 from oneseek_sandbox.runtimes.docker.engine import Engine, EngineRefusalError
 from oneseek_sandbox.runtimes.docker.image import SandboxImage
-from oneseek_sandbox.runtimes.docker.parts import Parts
 from oneseek_sandbox.runtimes.docker.probe import probe
 from oneseek_sandbox.runtimes.docker.records import Records
+from oneseek_sandbox.runtimes.docker.resources import SandboxResources
 from oneseek_sandbox.runtimes.docker.sandboxes import Sandboxes
 
 if TYPE_CHECKING:
@@ -47,16 +47,16 @@ class DockerRuntime(BlockingRuntime):
         self._settings = settings
         self._clock = clock or SystemClock()
         self._self_test = self_test
-        realm = TokenKey.from_settings(settings).key_id
+        key_id = TokenKey.from_settings(settings).key_id
         self._engine = Engine()
         self._image = SandboxImage(settings, self._engine, self._clock)
-        self._parts = Parts(settings, self._engine, self._image, realm=realm)
+        self._resources = SandboxResources(settings, self._engine, self._image, key_id=key_id)
         self._containers = Sandboxes(
             settings,
             self._engine,
-            self._parts,
-            Records(self._engine, realm),
-            realm=realm,
+            self._resources,
+            Records(self._engine, key_id),
+            key_id=key_id,
             clock=self._clock,
         )
 
@@ -79,7 +79,7 @@ class DockerRuntime(BlockingRuntime):
     async def close(self) -> None:
         """Let calls that are under way end, and go of connections; sandboxes stay."""
         await self._blocking.close()
-        self._parts.close()
+        self._resources.close()
         self._engine.close()
 
     async def maintain(self) -> None:
@@ -91,7 +91,7 @@ class DockerRuntime(BlockingRuntime):
         """Start two trial sandboxes and report what is closed to one of them."""
         await self._run(self._engine.open)
         return await self._run(
-            probe, self._settings, self._engine, self._parts, now_ms=self._clock.now_ms()
+            probe, self._settings, self._engine, self._resources, now_ms=self._clock.now_ms()
         )
 
     async def shortages(self) -> Sequence[str]:

@@ -20,8 +20,8 @@ from oneseek_sandbox.runtimes.docker.engine import EngineRefusalError
 from oneseek_sandbox.runtimes.docker.found import found_among
 from oneseek_sandbox.runtimes.docker.leftovers import remove_leftovers
 from oneseek_sandbox.runtimes.docker.records import (
+    KEY_ID,
     NAME,
-    REALM,
     Record,
     name_of,
     thread_label,
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from oneseek_sandbox.leases.store import Thread
     from oneseek_sandbox.runtimes.docker.engine import Engine, Resource
     from oneseek_sandbox.runtimes.docker.found import Found
-    from oneseek_sandbox.runtimes.docker.parts import Parts
     from oneseek_sandbox.runtimes.docker.records import Records
+    from oneseek_sandbox.runtimes.docker.resources import SandboxResources
     from oneseek_sandbox.runtimes.runtime import Labels, ObjectState, SandboxObject
     from oneseek_sandbox.settings import Settings
 
@@ -49,23 +49,23 @@ _TRIAL_MS: Final = 60_000
 
 
 class Sandboxes:
-    """The sandboxes of one realm; any number of servers may do this at the same time."""
+    """The sandboxes of one token key; any number of servers may do this at the same time."""
 
     def __init__(
         self,
         settings: Settings,
         engine: Engine,
-        parts: Parts,
+        resources: SandboxResources,
         records: Records,
         *,
-        realm: str,
+        key_id: str,
         clock: Clock,
     ) -> None:
         self._settings = settings
         self._engine = engine
-        self._parts = parts
+        self._resources = resources
         self._records = records
-        self._realm = f"{REALM}={realm}"
+        self._own = f"{KEY_ID}={key_id}"
         self._clock = clock
 
     def find(self, thread: Thread) -> list[SandboxObject]:
@@ -85,8 +85,8 @@ class Sandboxes:
         name = f"oneseek-sb-{secrets.token_hex(8)}"
         uid = ""
         try:
-            uid = self._parts.make(name, record)
-            self._parts.start(uid, door_name(name))
+            uid = self._resources.make(name, record)
+            self._resources.start(uid, door_name(name))
         except EngineRefusalError as error:
             told = self._start_failure(uid, error)
             self._withdraw(uid, name, labels.generation)
@@ -159,11 +159,11 @@ class Sandboxes:
                 break
         else:
             return False
-        return self._parts.remove(name) and self._container(uid) is None
+        return self._resources.remove(name) and self._container(uid) is None
 
     def _remove_rest(self, name: str) -> bool:
         """Remove what is left of a sandbox whose container is gone; not of another of that name."""
-        return self._engine.container(name) is not None or self._parts.remove(name)
+        return self._engine.container(name) is not None or self._resources.remove(name)
 
     def finish_endings(self) -> None:
         """Complete what a server that died in the middle left half done."""
@@ -171,11 +171,11 @@ class Sandboxes:
         for found in self._look():
             if found.record.ending and found.record.labels.created_ms < now_ms - _TRIAL_MS:
                 self.stop(found.uid, found.name)
-        remove_leftovers(self._engine, self._parts, self._realm, now_ms=now_ms)
+        remove_leftovers(self._engine, self._resources, self._own, now_ms=now_ms)
 
     def _look(self, *labels: str) -> Iterable[Found]:
         """Return the sandboxes that carry the labels, by one look at containers and records."""
-        containers = self._engine.containers(self._realm, *labels)
+        containers = self._engine.containers(self._own, *labels)
         if not containers:
             return []
         return found_among(containers, self._records.written(*labels))
@@ -216,7 +216,7 @@ class Sandboxes:
         """Write the next record, see that there is something that it is about, and return both."""
         changed = self._records.change(found.name, found.record, **changes)
         if self._container(found.uid) is None:
-            self._parts.remove(found.name)
+            self._resources.remove(found.name)
             raise _lost()
         if changed is None:
             self._now(found.uid, found.name)  # is it ending, or another's?
@@ -237,7 +237,7 @@ class Sandboxes:
             self._engine.kill(container)
         self._see_still(mine)
         try:
-            self._parts.start(mine.uid, door)
+            self._resources.start(mine.uid, door)
         except EngineRefusalError as error:
             raise self._start_failure(mine.uid, error) from error
 
@@ -254,7 +254,7 @@ class Sandboxes:
     def _withdraw(self, uid: str, name: str, generation: int) -> None:
         """Leave nothing of a sandbox that did not start, unless a successor has labelled it."""
         try:
-            gone = self.stop(uid, name, generation) if uid else self._parts.remove(name)
+            gone = self.stop(uid, name, generation) if uid else self._resources.remove(name)
         except (EngineRefusalError, RuntimeUnavailableError) as error:
             log.warning("Sandbox %s is left to the cleanup: %s", name, error)
         else:

@@ -11,8 +11,8 @@ from oneseek_sandbox.errors import CreationLostError
 from oneseek_sandbox.leases.store import Thread
 from oneseek_sandbox.runtimes.docker.engine import Engine
 from oneseek_sandbox.runtimes.docker.image import SandboxImage
-from oneseek_sandbox.runtimes.docker.parts import Parts
 from oneseek_sandbox.runtimes.docker.records import RECORD, ROLE, Record, Records, first_labels
+from oneseek_sandbox.runtimes.docker.resources import SandboxResources
 from oneseek_sandbox.runtimes.docker.sandboxes import Sandboxes
 from oneseek_sandbox.runtimes.runtime import Labels
 from oneseek_sandbox.settings import Settings
@@ -29,7 +29,7 @@ class OneSandbox(Engine):
         super().__init__()
         self.steps = []
         self.then = {}
-        labels = first_labels("realm", NAME, LABELS)
+        labels = first_labels("key", NAME, LABELS)
         mine = labels | {ROLE: "sandbox", RECORD: Record(LABELS, claimed=True).to_json()}
         self._containers = {
             UID: {"Id": UID, "Labels": mine, "State": state},
@@ -81,14 +81,14 @@ def new_server():
     def new(engine):
         settings = Settings()
         image = SandboxImage(settings, engine, SystemClock())
-        parts = Parts(settings, engine, image, realm="realm")
-        made.append(parts)
-        records = Records(engine, "realm")
-        return Sandboxes(settings, engine, parts, records, realm="realm", clock=SystemClock())
+        resources = SandboxResources(settings, engine, image, key_id="key")
+        made.append(resources)
+        records = Records(engine, "key")
+        return Sandboxes(settings, engine, resources, records, key_id="key", clock=SystemClock())
 
     yield new
-    for parts in made:
-        parts.close()
+    for resources in made:
+        resources.close()
 
 
 def adopted_by_another(engine, server):

@@ -35,7 +35,7 @@ class VolumesInMemory:
 
 @pytest.fixture
 def records():
-    return Records(VolumesInMemory(), "realm")
+    return Records(VolumesInMemory(), "key")
 
 
 def test_a_record_comes_back_as_it_was():

@@ -1,4 +1,4 @@
-"""The parts of a sandbox on an engine: two containers, two volumes, its records, and a network."""
+"""The resources of a sandbox on an engine: two containers, two volumes, its records, and a network."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ if TYPE_CHECKING:
     from oneseek_sandbox.runtimes.docker.records import Record
     from oneseek_sandbox.settings import Settings
 
-__all__ = ["Parts"]
+__all__ = ["SandboxResources"]
 
 log = logging.getLogger(__name__)
 
 _AT_ONCE: Final = 16
 
 
-class Parts:
+class SandboxResources:
     """Makes, starts and removes what a sandbox consists of; knows nothing of who may.
 
     Args:
-        realm: Written on everything; see `records.REALM`.
+        key_id: Written on everything; see `records.KEY_ID`.
     """
 
     def __init__(
-        self, settings: Settings, engine: Engine, image: SandboxImage, *, realm: str
+        self, settings: Settings, engine: Engine, image: SandboxImage, *, key_id: str
     ) -> None:
         self._settings = settings
         self._engine = engine
         self._image = image
-        self._realm = realm
+        self._key_id = key_id
         self._starters = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="docker-start")
 
     def close(self) -> None:
-        """Begin no more starts; those under way are part of calls that were waited for."""
+        """Begin no more starts; those under way belong to calls that were waited for."""
         self._starters.shutdown(wait=False)
 
     def make(self, name: str, record: Record) -> str:
-        """Create all parts, and return the id of the sandbox's container.
+        """Create all resources, and return the id of the sandbox's container.
 
         Raises:
             EngineRefusalError: The engine does not; what was made is still there.
@@ -79,7 +79,7 @@ class Parts:
         starting.result()
 
     def remove(self, name: str) -> bool:
-        """Remove all parts of a sandbox but its container, which is removed first; True when done."""
+        """Remove all resources of a sandbox but its container, which is removed first; True when done."""
         try:
             for container in (name, spec.door_name(name)):
                 self._engine.remove_container(container)
@@ -94,7 +94,7 @@ class Parts:
         return True
 
     def _make(self, name: str, image: str, record: Record) -> str:
-        labels = first_labels(self._realm, name, record.labels)
+        labels = first_labels(self._key_id, name, record.labels)
         self._engine.create_volume(spec.files_name(name), labels | {ROLE: "files"})
         self._engine.create_volume(spec.door_name(name), labels | {ROLE: "gate"})
         door = self._engine.create_container(
