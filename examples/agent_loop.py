@@ -1,4 +1,4 @@
-"""An agent's day with a sandbox: a real project, its tests, a bug, the mend, and a crash.
+"""An agent's day with a sandbox: a real project, its tests, a bug, the fix, and a crash.
 
 The project comes from its source archive on PyPI, by exact version and hash. The server may be
 killed in the middle (`--restart-command`): thread, files and lease are found again.
@@ -136,8 +136,8 @@ def run(agent: Agent, archive: Path, restart: Callable[[], object] | None = None
     expect(agent.run_tests() == 1, "the tests find the broken line")
     agent.replace(WRONG, RIGHT)
     expect(agent.run_tests() == 0, "the tests pass again")
-    mended = agent.call("read_file", path=SOURCE)
-    expect(mended["sha256"] == found["sha256"], "the file is what it was, byte for byte")
+    fixed = agent.call("read_file", path=SOURCE)
+    expect(fixed["sha256"] == found["sha256"], "the file is what it was, byte for byte")
 
     again = agent.acquire()
     expect(again["reused"], "the thread has its sandbox still")

@@ -22,13 +22,13 @@ class Mean(unittest.TestCase):
 RUN = "python3 -B -m unittest test_mean.py"
 
 
-def mending_steps():
+def fixing_steps():
     def read_the_error(told):
         assert "AssertionError: 4.0 != 3" in told
         assert "exit code 1" in told
         return call("read_file", file_path="/workspace/mean.py")
 
-    def mend(told):
+    def fix(told):
         assert "+ 1" in told
         return call(
             "edit_file",
@@ -47,7 +47,7 @@ def mending_steps():
         lambda _: call("write_file", file_path="/workspace/test_mean.py", content=TESTS),
         lambda _: call("execute", command=RUN),
         read_the_error,
-        mend,
+        fix,
         lambda _: call("execute", command=RUN),
         end,
     ]
@@ -56,9 +56,9 @@ def mending_steps():
 ASK = {"messages": [("user", "Write a mean function, and get its tests green.")]}
 
 
-def test_an_invoked_agent_writes_runs_reads_the_error_and_mends(new_thread):
+def test_an_invoked_agent_writes_runs_reads_the_error_and_fixes(new_thread):
     thread = new_thread()
-    model = ScriptedModel(steps=mending_steps())
+    model = ScriptedModel(steps=fixing_steps())
     agent = create_deep_agent(model=model, backend=DeepAgentsSandbox(thread))
     messages = agent.invoke(ASK)["messages"]
     assert messages[-1].content == "The tests are green."
@@ -68,7 +68,7 @@ def test_an_invoked_agent_writes_runs_reads_the_error_and_mends(new_thread):
 async def test_an_awaited_agent_does_the_same(server):
     async with RemoteSandboxes(server.url, KEY) as sandboxes:
         thread = ThreadSandbox(sandboxes, "awaited-agent")
-        model = ScriptedModel(steps=mending_steps())
+        model = ScriptedModel(steps=fixing_steps())
         agent = create_deep_agent(model=model, backend=DeepAgentsSandbox(thread))
         messages = (await agent.ainvoke(ASK))["messages"]
         assert messages[-1].content == "The tests are green."

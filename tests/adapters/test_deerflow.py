@@ -275,7 +275,7 @@ class TestProvider:
         provider.shutdown()
 
 
-def test_a_model_writes_runs_reads_the_error_and_mends(sandbox, folder):
+def test_a_model_writes_runs_reads_the_error_and_fixes(sandbox, folder):
     program, test = f"{folder}/mean.py", f"{folder}/test_mean.py"
     run = f"cd {folder} && python3 -B -m unittest -q test_mean"
     sandbox.write_file(program, "def mean(values):\n    return sum(values) / len(values) + 1\n")

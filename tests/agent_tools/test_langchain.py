@@ -38,7 +38,7 @@ def blocking(server):
         yield opened
 
 
-async def test_an_agent_mends_a_program_by_coroutines(sandboxes, thread):
+async def test_an_agent_fixes_a_program_by_coroutines(sandboxes, thread):
     tools = by_name(langchain_tools(sandboxes))
     model = ScriptedChatModel()
     bound = model.bind_tools(list(tools.values()))
@@ -56,7 +56,7 @@ async def test_an_agent_mends_a_program_by_coroutines(sandboxes, thread):
     assert statuses.count("error") == 1
 
 
-def test_an_agent_mends_a_program_without_coroutines(blocking):
+def test_an_agent_fixes_a_program_without_coroutines(blocking):
     tools = by_name(langchain_tools(blocking))
     model = ScriptedChatModel()
     messages = [HumanMessage("Write average(), with a test.")]

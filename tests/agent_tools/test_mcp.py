@@ -112,13 +112,13 @@ def calling(client):
 
 
 @pytest.mark.parametrize("mode", ERAS)
-async def test_an_agent_mends_a_program_over_stdio(server, mode):
+async def test_an_agent_fixes_a_program_over_stdio(server, mode):
     async with Client(stdio(server, "--release"), mode=mode) as client:
         said, _ = await play(calling(client))
     assert said == GREEN
 
 
-async def test_an_agent_mends_a_program_over_http(mcp_server):
+async def test_an_agent_fixes_a_program_over_http(mcp_server):
     async with connected(mcp_server) as client:
         said, _ = await play(calling(client))
     assert said == GREEN

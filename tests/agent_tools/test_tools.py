@@ -16,7 +16,7 @@ from oneseek_sandbox.testing.scripted_model import GREEN, play
 F = "/workspace/f"
 
 
-async def test_a_model_writes_a_program_reads_its_failure_and_mends_it(tools):
+async def test_a_model_writes_a_program_reads_its_failure_and_fixes_it(tools):
     said, results = await play(tools.call)
     assert said == GREEN
     assert "AssertionError: 1.5 != 2" in results[3]

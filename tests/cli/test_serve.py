@@ -91,13 +91,13 @@ def test_the_doctor_says_what_to_do_where_sandboxes_cannot_be(tmp_path):
     assert "Traceback" not in told.stderr
 
 
-def test_the_doctor_names_what_fails_and_prints_the_mend_as_it_is(capsys, monkeypatch):
+def test_the_doctor_names_what_fails_and_prints_the_fix_as_it_is(capsys, monkeypatch):
     class Runtime:
         async def check(self):
             return [
                 Check("starts", passed=True, required=True),
-                Check("no tracing", passed=False, required=True, detail="EFAULT", mend="a\n  b"),
-                Check("network", passed=False, required=False, mend="apt-get install passt"),
+                Check("no tracing", passed=False, required=True, detail="EFAULT", fix="a\n  b"),
+                Check("network", passed=False, required=False, fix="apt-get install passt"),
             ]
 
         async def close(self):

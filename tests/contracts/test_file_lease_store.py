@@ -227,7 +227,7 @@ async def test_a_torn_file_is_refused_and_named_and_never_taken_for_an_empty_sto
     with pytest.raises(ConfigurationError, match="adopted from their labels") as caught:
         await open_store()
     assert str(book) in caught.value.message
-    assert book.read_bytes() == torn, "it may be mended yet"
+    assert book.read_bytes() == torn, "it may be fixed yet"
     book.rename(book.with_name("torn"))
     await begin(store)
     await begin(await open_store(), Thread("tenant", "other"))

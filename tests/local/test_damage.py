@@ -103,7 +103,7 @@ async def test_doctor_and_the_list_tell_of_damaged_sandboxes(home, runtime, sand
     assert not told.passed
     assert not told.required
     assert place in told.detail
-    assert told.mend
+    assert told.fix
 
 
 @pytest.mark.finding(5)

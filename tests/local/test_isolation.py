@@ -214,7 +214,7 @@ async def test_more_memory_than_the_limit_is_refused_where_groups_can_be_written
     else:
         checks = {check.name: check for check in await runtime.check()}
         assert not checks["memory limit"].passed
-        assert checks["memory limit"].mend
+        assert checks["memory limit"].fix
 
 
 async def test_as_root_every_sandbox_is_a_user_of_its_own(runtime, labels, home):

@@ -269,7 +269,7 @@ async def test_a_sandbox_that_does_not_start_leaves_nothing(home, make_runtime, 
     assert left_behind(home) == []
 
 
-async def test_a_machine_without_bubblewrap_is_refused_with_the_mend(home, monkeypatch):
+async def test_a_machine_without_bubblewrap_is_refused_with_the_fix(home, monkeypatch):
     monkeypatch.setattr(bwrap_program, "bwrap_candidates", list)
     runtime = LocalRuntime(Settings(home=home))
     with pytest.raises(ConfigurationError, match="apt-get install bubblewrap"):

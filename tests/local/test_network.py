@@ -17,7 +17,7 @@ from oneseek_sandbox.settings import Settings
 _WORLD = Path(__file__).with_name("small_internet.py")
 
 
-async def test_without_pasta_it_is_refused_with_the_mend(home, monkeypatch):
+async def test_without_pasta_it_is_refused_with_the_fix(home, monkeypatch):
     monkeypatch.setattr(network.shutil, "which", lambda *_, **__: None)
     runtime = LocalRuntime(Settings(home=home, network="on"))
     with pytest.raises(ConfigurationError, match="apt-get install passt"):
@@ -25,7 +25,7 @@ async def test_without_pasta_it_is_refused_with_the_mend(home, monkeypatch):
     await runtime.close()
 
 
-async def test_without_tun_for_everybody_it_is_refused_with_the_mend(home, monkeypatch, tmp_path):
+async def test_without_tun_for_everybody_it_is_refused_with_the_fix(home, monkeypatch, tmp_path):
     closed = tmp_path / "tun"
     closed.touch(mode=0o600)
     monkeypatch.setattr(network, "TUN", closed)

@@ -12,7 +12,7 @@ from oneseek_sandbox import errors
 __all__ = ["told"]
 
 _NOT_YOURS: Final = (
-    "You cannot mend this, and trying again does not help: tell the user, and go on without the "
+    "You cannot fix this, and trying again does not help: tell the user, and go on without the "
     "sandbox."
 )
 # Fields of requests that no tool has: they come from sandbox_max_output_bytes.

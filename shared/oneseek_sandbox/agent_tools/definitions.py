@@ -52,7 +52,7 @@ _EXECUTE: Final = Tool(
     "Run a shell command in this conversation's sandbox, an isolated Linux machine whose files in "
     "/workspace stay from call to call; environment variables and the current directory do not. "
     "The answer begins with the exit code; then comes what was printed, stderr after a line of its "
-    "own. A failing command is an answer: read it and mend the cause. Of long output the middle is "
+    "own. A failing command is an answer: read it and fix the cause. Of long output the middle is "
     "left out: write it to a file and read the part you need. A command that takes too long is "
     "ended with everything it started: give timeout_seconds, or start it in the background with "
     "'command > log 2>&1 &' and look at the log. There may be no network.",

@@ -173,12 +173,12 @@ def _print_checks(checks: list[Check]) -> None:
         for check in checks
     ]
     print_table(["what", "here", "seen"], rows)
-    mends: dict[str, list[str]] = {}
+    fixes: dict[str, list[str]] = {}
     for check in checks:
-        if not check.passed and check.mend:
-            mends.setdefault(check.mend, []).append(check.name)
-    for mend, names in mends.items():
-        print_line(f"\nTo fix {', '.join(names)}:\n  " + mend.replace("\n", "\n  "))
+        if not check.passed and check.fix:
+            fixes.setdefault(check.fix, []).append(check.name)
+    for fix, names in fixes.items():
+        print_line(f"\nTo fix {', '.join(names)}:\n  " + fix.replace("\n", "\n  "))
     print_line()
 
 

@@ -46,7 +46,7 @@ class EmbeddedSandboxes(Sandboxes):
         """Connect to the store, and test that sandboxes are isolated here.
 
         Raises:
-            ConfigurationError: They would not be; the message has the mend.
+            ConfigurationError: They would not be; the message says how to fix it.
             StoreUnavailableError: The store does not answer.
         """
         if self._provisioner is None:

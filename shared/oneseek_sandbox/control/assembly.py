@@ -115,7 +115,7 @@ async def open_provisioner(settings: Settings, *, control: bool = True) -> Provi
     """Return a provisioner whose store answers and whose sandboxes are isolated.
 
     Raises:
-        ConfigurationError: One of the two is not so; the message has the mend.
+        ConfigurationError: One of the two is not so; the message says how to fix it.
         StoreUnavailableError: The store does not answer.
     """
     from oneseek_sandbox.leases.reserve import Reserve

@@ -237,8 +237,8 @@ class BookFile:
                 "again; if it stays so, its operator should look at that folder and its disk."
             ) from error
 
-    def _unsound(self, problem: str, mend: str) -> ConfigurationError:
+    def _unsound(self, problem: str, fix: str) -> ConfigurationError:
         return ConfigurationError(
-            f"The lease file {self.path} {problem}. {mend}: without it leases begin anew, and "
+            f"The lease file {self.path} {problem}. {fix}: without it leases begin anew, and "
             "running sandboxes are adopted from their labels."
         )

@@ -172,7 +172,7 @@ def _await_answer(files: ServerFiles, address: Path, life: socket.socket, said: 
         if time.monotonic() >= deadline or ended.poll(_PAUSE_SECONDS * 1000):
             raise ConfigurationError(
                 f"The embedded Redis server does not start in {files.folder}. "
-                f"{said or files.last_words()} Mend that, or move the folder away to begin empty, "
+                f"{said or files.last_words()} Fix that, or move the folder away to begin empty, "
                 "or set PROVISIONER_REDIS_URL to another server."
             )
 

@@ -23,7 +23,7 @@ __all__ = ["ServerFiles"]
 
 log = logging.getLogger(__name__)
 
-_MEND_SECONDS: Final = 60.0
+_REPAIR_SECONDS: Final = 60.0
 # sun_path of Linux, without its closing zero.
 _LONGEST_SOCKET_PATH: Final = 107
 
@@ -124,16 +124,16 @@ class ServerFiles:
         shutil.copytree(data, damaged)
         # The server's program is also the tool for its files, under that name.
         name = Path(program).name.replace("server", "check-aof")
-        mending = subprocess.run(
+        repair = subprocess.run(
             [name, "--fix", str(parts[-1])],
             executable=program,
             input=b"y\n",
             env={},
             check=False,
             capture_output=True,
-            timeout=_MEND_SECONDS,
+            timeout=_REPAIR_SECONDS,
         )
-        return mending.returncode == 0
+        return repair.returncode == 0
 
 
 def _socket_folder(folder: Path) -> Path:

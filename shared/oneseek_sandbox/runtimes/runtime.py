@@ -62,14 +62,14 @@ class Check:
         passed: Whether it holds here, now.
         required: Whether the server refuses to start without it.
         detail: What was seen.
-        mend: What to do on this machine when it does not hold; empty when it does.
+        fix: What to do on this machine when it does not hold; empty when it does.
     """
 
     name: str
     passed: bool
     required: bool
     detail: str = ""
-    mend: str = field(default="")
+    fix: str = field(default="")
 
 
 class Runtime(Protocol):

@@ -1,4 +1,4 @@
-"""A model that needs no network: it mends a program, and decides by what the tools tell it.
+"""A model that needs no network: it fixes a program, and decides by what the tools tell it.
 
 It plays the agent loop that every adapter must carry: write a program with a mistake in it and a
 test, run the test, read the failure, look at the line, fail at the first edit, make the right one,

@@ -57,5 +57,5 @@ def test_what_did_not_run_may_be_repeated_and_what_may_have_run_not():
 @pytest.mark.parametrize(
     "error", [errors.UnauthenticatedError, errors.ConfigurationError, errors.InternalError]
 )
-def test_what_a_model_cannot_mend_it_does_not_try_again(error):
+def test_what_a_model_cannot_fix_it_does_not_try_again(error):
     assert "trying again does not help" in told(error("No."))

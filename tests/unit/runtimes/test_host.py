@@ -43,7 +43,7 @@ def test_too_few_ids_are_refused_with_what_to_do(uid_map):
         host.private_users(uid_map("0 1000 1\n"))
 
 
-def test_a_folder_that_is_closed_to_others_is_named_with_the_mend(tmp_path):
+def test_a_folder_that_is_closed_to_others_is_named_with_the_fix(tmp_path):
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     host.require_passable([Path("/usr/bin/env")])

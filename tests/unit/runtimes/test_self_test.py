@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from oneseek_sandbox.runtimes.local.mending import Machine, mend_failure, mend_start
+from oneseek_sandbox.runtimes.local.fixes import Machine, fix_for_failure, fix_for_start
 from oneseek_sandbox.runtimes.local.self_test import Expected, judge
 
 GOOD = {
@@ -52,7 +52,7 @@ EXPECTED = Expected(
 
 
 def failures(facts, expected=EXPECTED):
-    return [check.name for check in judge(facts, expected, "mend it") if not check.passed]
+    return [check.name for check in judge(facts, expected, "fix it") if not check.passed]
 
 
 def test_a_good_sandbox_passes():
@@ -99,10 +99,10 @@ def test_what_is_wrong_is_named(path, value, name):
     for key in path[:-1]:
         place = place[key]
     place[path[-1]] = value
-    (failed,) = [check for check in judge(facts, EXPECTED, "mend it") if not check.passed]
+    (failed,) = [check for check in judge(facts, EXPECTED, "fix it") if not check.passed]
     assert failed.name == name
     assert failed.required
-    assert failed.mend == "mend it"
+    assert failed.fix == "fix it"
 
 
 @pytest.mark.parametrize("user", [0, None])
@@ -112,12 +112,12 @@ def test_a_sandbox_that_is_root_here_or_cannot_be_looked_at_fails(user):
     ]
 
 
-def test_missing_control_groups_are_said_with_the_mend_but_do_not_stop_the_server():
+def test_missing_control_groups_are_said_with_the_fix_but_do_not_stop_the_server():
     checks = judge(GOOD, dataclasses.replace(EXPECTED, controllers=frozenset()), "")
     missing = [check for check in checks if not check.passed]
     assert [check.name for check in missing] == ["memory limit", "process limit"]
     assert not any(check.required for check in missing)
-    assert all("Delegate=yes" in check.mend for check in missing)
+    assert all("Delegate=yes" in check.fix for check in missing)
 
 
 MACHINE = Machine(
@@ -140,8 +140,8 @@ MACHINE = Machine(
         ({}, "bwrap --unshare-all"),
     ],
 )
-def test_the_mend_is_the_one_for_this_machine(change, words):
-    assert words in mend_start(dataclasses.replace(MACHINE, **change))
+def test_the_fix_is_the_one_for_this_machine(change, words):
+    assert words in fix_for_start(dataclasses.replace(MACHINE, **change))
 
 
 @pytest.mark.finding(19)
@@ -153,9 +153,9 @@ def test_the_mend_is_the_one_for_this_machine(change, words):
         "bwrap: Can't open /srv/home/x: No space left on device",
     ],
 )
-def test_a_failure_that_speaks_of_the_state_folder_is_not_mended_with_other_namespaces(said):
+def test_a_failure_that_speaks_of_the_state_folder_is_not_fixed_with_other_namespaces(said):
     machine = dataclasses.replace(MACHINE, in_container=True)
-    advice = mend_failure(machine, said, Path("/srv/home"))
+    advice = fix_for_failure(machine, said, Path("/srv/home"))
     assert "PROVISIONER_HOME" in advice
     assert "docker run" not in advice
 
@@ -168,6 +168,6 @@ def test_a_failure_that_speaks_of_the_state_folder_is_not_mended_with_other_name
         "bwrap: Can't mount proc on /newroot/proc: Operation not permitted",
     ],
 )
-def test_a_failure_that_speaks_of_namespaces_is_mended_for_this_machine(said):
+def test_a_failure_that_speaks_of_namespaces_is_fixed_for_this_machine(said):
     machine = dataclasses.replace(MACHINE, in_container=True)
-    assert mend_failure(machine, said, Path("/srv/home")) == mend_start(machine)
+    assert fix_for_failure(machine, said, Path("/srv/home")) == fix_for_start(machine)

@@ -33,15 +33,15 @@ _HOST: Final = "the engine's host"
 _UNLIMITED: Final = 1 << 60
 # A refusal comes from somebody: the way there is open.
 _REACHED: Final = ("open", "refused")
-_MEND_HARDENING: Final = (
+_FIX_HARDENING: Final = (
     "Look at what the engine does by default (daemon.json, containers.conf): its seccomp profile, "
     "its capabilities, and programs between it and its clients that change requests."
 )
-_MEND_LIMITS: Final = (
+_FIX_LIMITS: Final = (
     "The engine has no control groups for this: see the warnings of `docker info`. Until then a "
     "sandbox can use all of it that the engine's machine has."
 )
-_MEND_NETWORK: Final = "Set PROVISIONER_NETWORK=off, which leaves sandboxes no network at all."
+_FIX_NETWORK: Final = "Set PROVISIONER_NETWORK=off, which leaves sandboxes no network at all."
 
 
 def probe(
@@ -109,8 +109,8 @@ def _network(findings: Findings, settings: Settings) -> Iterator[Check]:
         if settings.network == "on" and target == _INTERNET:
             yield Check("a way to the internet", not closed, required=False, detail=seen)
             continue
-        mend = "" if closed else _MEND_NETWORK
-        yield Check(f"no way to {target}", closed, required=True, detail=seen, mend=mend)
+        fix = "" if closed else _FIX_NETWORK
+        yield Check(f"no way to {target}", closed, required=True, detail=seen, fix=fix)
 
 
 def _hardening(findings: Findings) -> Iterator[Check]:
@@ -124,8 +124,8 @@ def _hardening(findings: Findings) -> Iterator[Check]:
         "read-only root": (not facts["writable_root"], ""),
     }
     for name, (passed, detail) in holds.items():
-        mend = "" if passed else _MEND_HARDENING
-        yield Check(name, passed, required=True, detail=detail, mend=mend)
+        fix = "" if passed else _FIX_HARDENING
+        yield Check(name, passed, required=True, detail=detail, fix=fix)
 
 
 def _limits(findings: Findings) -> Iterator[Check]:
@@ -135,5 +135,5 @@ def _limits(findings: Findings) -> Iterator[Check]:
         "process limit": (processes.isdigit(), processes),
     }
     for name, (passed, detail) in limits.items():
-        mend = "" if passed else _MEND_LIMITS
-        yield Check(name, passed, required=False, detail=detail, mend=mend)
+        fix = "" if passed else _FIX_LIMITS
+        yield Check(name, passed, required=False, detail=detail, fix=fix)

@@ -32,7 +32,7 @@ def checks(findings: Findings, *, open_allowed: bool) -> list[Check]:
 
 
 def _network(findings: Findings, *, required: bool) -> list[Check]:
-    mend = (
+    fix = (
         "Use a network plugin that enforces NetworkPolicy (Calico, Cilium; kind and Docker Desktop "
         "have none by default), and the component network-policy. Or accept it with "
         "PROVISIONER_ALLOW_OPEN_NETWORK=true; the warm pool stays at 0 without."
@@ -46,7 +46,7 @@ def _network(findings: Findings, *, required: bool) -> list[Check]:
                 passed=closed,
                 required=required and target != "the internet",
                 detail=seen,
-                mend="" if closed else mend,
+                fix="" if closed else fix,
             )
         )
     return result

@@ -23,7 +23,7 @@ _HOPELESS: Final = frozenset(
         "CrashLoopBackOff",
     }
 )
-"""Reasons of a waiting container that kubelet repeats and no waiting mends."""
+"""Reasons of a waiting container that kubelet repeats and no waiting fixes."""
 
 
 def ended(pod: Resource) -> bool:

@@ -31,10 +31,10 @@ __all__ = ["LocalRuntime"]
 
 log = logging.getLogger(__name__)
 
-_MEND_DISK = """\
+_FIX_DISK = """\
 Release sandboxes that are not needed (`oneseek-sandbox status` shows when each was used), delete what
 else fills the disk, or give a larger one. docs/reliability.md has a section "Disk full"."""
-_MEND_DAMAGED = """\
+_FIX_DAMAGED = """\
 The records of these sandboxes cannot be understood, usually after a power cut. Their threads get
 new sandboxes. The files are in the folder workspace/ of each; copy what is wanted, then delete the
 folder. Nothing else deletes it."""
@@ -145,7 +145,7 @@ def _judge_disk(shortages: Sequence[str]) -> Check:
         passed=not shortages,
         required=False,
         detail="; ".join(shortages),
-        mend=_MEND_DISK if shortages else "",
+        fix=_FIX_DISK if shortages else "",
     )
 
 
@@ -155,5 +155,5 @@ def _judge_records(damaged: list[Path]) -> Check:
         passed=not damaged,
         required=False,
         detail=f"damaged: {', '.join(map(str, damaged))}" if damaged else "",
-        mend=_MEND_DAMAGED if damaged else "",
+        fix=_FIX_DAMAGED if damaged else "",
     )

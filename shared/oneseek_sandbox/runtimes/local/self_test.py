@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from oneseek_sandbox.errors import SandboxStartError
 from oneseek_sandbox.runtimes.local import host, processes
-from oneseek_sandbox.runtimes.local.mending import (
+from oneseek_sandbox.runtimes.local.fixes import (
     Machine,
-    mend_failure,
-    mend_limits,
-    mend_start,
+    fix_for_failure,
+    fix_for_limits,
+    fix_for_start,
 )
 from oneseek_sandbox.runtimes.local.starter import Program
 from oneseek_sandbox.runtimes.runtime import Check
@@ -61,14 +61,12 @@ class Expected:
 def self_test(sandboxes: Sandboxes, settings: Settings, controllers: frozenset[str]) -> list[Check]:
     """Start a trial sandbox and return what was found; nothing of it is left behind."""
     machine = Machine.look(has_bwrap=True)
-    mend = mend_start(machine)
+    fix = fix_for_start(machine)
     try:
         facts, host_user = _probe(sandboxes, settings)
     except SandboxStartError as error:
-        mend = mend_failure(machine, str(error), settings.home)
-        return [
-            Check("a sandbox starts", passed=False, required=True, detail=str(error), mend=mend)
-        ]
+        fix = fix_for_failure(machine, str(error), settings.home)
+        return [Check("a sandbox starts", passed=False, required=True, detail=str(error), fix=fix)]
     expected = Expected(
         host_user=host_user,
         namespaces={
@@ -82,7 +80,7 @@ def self_test(sandboxes: Sandboxes, settings: Settings, controllers: frozenset[s
         controllers=controllers,
     )
     started = Check("a sandbox starts", passed=True, required=True)
-    return [started, *judge(facts, expected, mend)]
+    return [started, *judge(facts, expected, fix)]
 
 
 def no_bwrap() -> Check:
@@ -92,7 +90,7 @@ def no_bwrap() -> Check:
         passed=False,
         required=True,
         detail="there is no bubblewrap",
-        mend=mend_start(Machine.look(has_bwrap=False)),
+        fix=fix_for_start(Machine.look(has_bwrap=False)),
     )
 
 
@@ -127,7 +125,7 @@ def _read_answer(reading: int) -> dict[str, Any]:
     return answer
 
 
-def judge(facts: dict[str, Any], expected: Expected, mend: str) -> list[Check]:
+def judge(facts: dict[str, Any], expected: Expected, fix: str) -> list[Check]:
     """Compare what the probe found with what must hold."""
     results = [
         *_judge_identity(facts, expected),
@@ -136,7 +134,7 @@ def judge(facts: dict[str, Any], expected: Expected, mend: str) -> list[Check]:
         *_judge_limits(facts, expected),
     ]
     checks = [
-        Check(name, passed, required=True, detail=detail, mend="" if passed else mend)
+        Check(name, passed, required=True, detail=detail, fix="" if passed else fix)
         for name, passed, detail in results
     ]
     return [*checks, *_judge_groups(expected)]
@@ -211,5 +209,5 @@ def _judge_groups(expected: Expected) -> Iterator[Check]:
     for controller, name in (("memory", "memory limit"), ("pids", "process limit")):
         passed = controller in expected.controllers
         detail = "control group" if passed else "no control group can be written here"
-        mend = "" if passed else mend_limits()
-        yield Check(name, passed, required=False, detail=detail, mend=mend)
+        fix = "" if passed else fix_for_limits()
+        yield Check(name, passed, required=False, detail=detail, fix=fix)

@@ -54,7 +54,7 @@ class ExecuteContract(VerbsFixtures):
         await sandbox.run("export LEFT=behind", env={"GIVEN": "once"})
         assert (await sandbox.run("echo [$LEFT$GIVEN]"))["stdout"] == "[]\n"
 
-    async def test_a_module_that_was_mended_at_once_runs_mended(self, sandbox: Sandbox) -> None:
+    async def test_a_module_that_was_fixed_at_once_runs_fixed(self, sandbox: Sandbox) -> None:
         await sandbox.write("/workspace/module.py", "value = 1\n")
         assert (await sandbox.run(["python3", "-c", "import module"]))["exit_code"] == 0
         await sandbox.call("replace", path="/workspace/module.py", old="1", new="2")

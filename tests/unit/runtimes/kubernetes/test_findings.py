@@ -53,9 +53,9 @@ def test_each_hole_in_the_pod_fails():
         assert _failed(_findings(**facts)) == {name}
 
 
-def test_missing_limits_are_told_with_their_mend_and_do_not_fail():
+def test_missing_limits_are_told_with_their_fix_and_do_not_fail():
     found = checks(_findings(processes="max", memory="9223372036854771712"), open_allowed=False)
-    missing = {check.name: check.mend for check in found if not check.passed}
+    missing = {check.name: check.fix for check in found if not check.passed}
     assert "podPidsLimit" in missing["process limit"]
     assert "PROVISIONER_POD_MEMORY_LIMIT" in missing["memory limit"]
     assert _failed(_findings(processes="max")) == set()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["Machine", "mend_failure", "mend_limits", "mend_start"]
+__all__ = ["Machine", "fix_for_failure", "fix_for_limits", "fix_for_start"]
 
 _APPARMOR: Final = """\
 This machine's AppArmor lets only programs with a profile make user namespaces (Ubuntu 23.10 and
@@ -67,7 +67,7 @@ Until then a sandbox can use all memory of this machine."""
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What decides which mend is the right one. Numbers are None where the kernel has no such file."""
+    """What decides which fix is the right one. Numbers are None where the kernel has no such file."""
 
     apparmor_restricts: int | None
     userns_clone: int | None
@@ -95,15 +95,15 @@ def _number(path: Path) -> int | None:
         return None
 
 
-def mend_failure(machine: Machine, said: str, home: Path) -> str:
+def fix_for_failure(machine: Machine, said: str, home: Path) -> str:
     """Return what to do where a sandbox does not start: about its files when it speaks of those."""
     of_files = any(words in said for words in _OF_FILES)
     if of_files and (str(home) in said or "source path" in said):
         return _HOME.format(home=home)
-    return mend_start(machine)
+    return fix_for_start(machine)
 
 
-def mend_start(machine: Machine) -> str:
+def fix_for_start(machine: Machine) -> str:
     """Return what to do where no sandbox starts, or one is not isolated."""
     if not machine.has_bwrap:
         return _INSTALL
@@ -118,6 +118,6 @@ def mend_start(machine: Machine) -> str:
     return _UNKNOWN
 
 
-def mend_limits() -> str:
+def fix_for_limits() -> str:
     """Return what to do where sandboxes have no control groups."""
     return _LIMITS
