@@ -18,7 +18,7 @@ _CUT_SECONDS: Final = 2.0
 
 
 async def cut(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel tasks, and wait a moment for their end; what became of them is not told."""
+    """Cancel tasks, and wait a moment for their end; what became of them is not reported."""
     for task in tasks:
         task.cancel()
     if tasks:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import TextIO
 
-__all__ = ["called_by", "configure_logging", "flush_log", "tell"]
+__all__ = ["called_by", "configure_logging", "flush_log", "log_facts"]
 
 _MOST_WAITING: Final = 10_000
 _AT_ONCE: Final = 200
@@ -37,7 +37,7 @@ def called_by(name: str) -> None:
     _caller.set(name)
 
 
-def tell(log: logging.Logger, level: int, message: str, facts: Mapping[str, object]) -> None:
+def log_facts(log: logging.Logger, level: int, message: str, facts: Mapping[str, object]) -> None:
     """Log a line with fields of its own; those that are empty are left out."""
     if log.isEnabledFor(level):
         log.log(level, message, extra={"facts": facts})

@@ -132,7 +132,7 @@ def hint_for(
     process_limit: int,
     ended: Mapping[str, int],
 ) -> str | None:
-    """Return what went wrong with a command and what to do, where that can be told."""
+    """Return what went wrong with a command and what to do, where that is known."""
     out_of_memory = oom_kills > 0 or killed_by == "out_of_memory"
     failed = killed_by is None and exit_code != 0 and not ended
     may_miss_network = not (network or out_of_memory) and (failed or killed_by == "timeout")

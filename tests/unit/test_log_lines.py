@@ -13,7 +13,7 @@ import pytest
 
 from oneseek_sandbox import log_lines
 from oneseek_sandbox.http import function
-from oneseek_sandbox.log_lines import called_by, configure_logging, flush_log, tell
+from oneseek_sandbox.log_lines import called_by, configure_logging, flush_log, log_facts
 from oneseek_sandbox.tracing import within_trace
 
 pytestmark = pytest.mark.finding(20)
@@ -45,7 +45,7 @@ def test_a_line_has_its_fields_and_leaves_out_what_is_empty(lines):
     configure_logging("info")
     called_by("ci")
     with within_trace("ab" * 16):
-        tell(LOG, logging.INFO, "Answered\na call", {"verb": "ls", "status": 200, "error": ""})
+        log_facts(LOG, logging.INFO, "Answered\na call", {"verb": "ls", "status": 200, "error": ""})
     (line,) = lines()
     assert line.pop("time").endswith("+00:00")
     assert line == {
@@ -61,7 +61,7 @@ def test_a_line_has_its_fields_and_leaves_out_what_is_empty(lines):
 
 def test_the_level_decides_what_is_written(lines):
     configure_logging("warning")
-    tell(LOG, logging.INFO, "quiet", {})
+    log_facts(LOG, logging.INFO, "quiet", {})
     LOG.warning("%s", "loud")
     assert [line["message"] for line in lines()] == ["loud"]
 

@@ -32,7 +32,7 @@ async def test_a_stream_over_the_limit_is_not_told_to_be_a_stream(announced):
     scope = {"type": "http", "method": "POST", "headers": headers}
     scope["query_string"] = b"thread_id=t&path=/workspace/f"
     settings = SimpleNamespace(max_file_bytes=1024)
-    operation = SimpleNamespace(told=lambda request: None)
+    operation = SimpleNamespace(note=lambda request: None)
     call = Call(Request(scope, receive), None, Provisioner(), settings, None, operation)
     with pytest.raises(RequestTooLargeError) as refused:
         await verbs.write_file(call)

@@ -115,7 +115,7 @@ class Operations:
         try:
             path = self._inside(file_path)
             if is_text(path):
-                # At least one line, so that a missing file is told of in any case.
+                # At least one line, so that a missing file is reported in any case.
                 answer = await self._thread.read_file(
                     path, start_line=offset + 1, end_line=offset + max(wanted, 1)
                 )
@@ -266,8 +266,8 @@ class Operations:
             try:
                 async with self._thread.download(self._inside(path)) as file:
                     if file.size > _LARGEST_DOWNLOAD:
-                        told = f"it has {file.size} bytes, of {_LARGEST_DOWNLOAD} at most"
-                        response.error = f"file too large: {told}"
+                        problem = f"it has {file.size} bytes, of {_LARGEST_DOWNLOAD} at most"
+                        response.error = f"file too large: {problem}"
                     else:
                         response.content = b"".join([chunk async for chunk in file.chunks])
             except errors.SandboxError as error:

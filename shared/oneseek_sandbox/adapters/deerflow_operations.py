@@ -102,8 +102,8 @@ class Operations:
         real = (await self.acquired()).real(path)
         async with self._thread.download(real) as file:
             if file.size > _LARGEST_DOWNLOAD:
-                told = f"the file has more than {_LARGEST_DOWNLOAD} bytes"
-                raise OSError(errno.EFBIG, told, path)
+                problem = f"the file has more than {_LARGEST_DOWNLOAD} bytes"
+                raise OSError(errno.EFBIG, problem, path)
             return b"".join([chunk async for chunk in file.chunks])
 
     async def read_lines(self, path: str, start: int | None, end: int | None) -> str:

@@ -9,7 +9,7 @@ from typing import Final
 
 from oneseek_sandbox import errors
 
-__all__ = ["told"]
+__all__ = ["error_text"]
 
 _NOT_YOURS: Final = (
     "You cannot fix this, and trying again does not help: tell the user, and go on without the "
@@ -44,7 +44,7 @@ _NEXT: Final[dict[type[errors.SandboxError], str]] = {
 }
 
 
-def told(error: errors.SandboxError) -> str:
+def error_text(error: errors.SandboxError) -> str:
     """Return what a model reads in place of an answer."""
     parts = [f"Error ({error.code}): {error.message}"]
     if isinstance(error, errors.SandboxReplacedError):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from oneseek_sandbox.agent_tools import arguments as a
 from oneseek_sandbox.agent_tools import shaping
-from oneseek_sandbox.agent_tools.advice import told
+from oneseek_sandbox.agent_tools.advice import error_text
 from oneseek_sandbox.agent_tools.definitions import TOOLS, Tool
 from oneseek_sandbox.client.settings import BackendSettings
 from oneseek_sandbox.errors import InvalidRequestError, SandboxError
@@ -103,7 +103,7 @@ class SandboxTools:
         try:
             result = await self._run(name, arguments)
         except SandboxError as error:
-            result = ToolResult(told(error), is_error=True, error=error)
+            result = ToolResult(error_text(error), is_error=True, error=error)
         if result.is_error and self._raise_errors:
             raise ToolError(result) from result.error
         return result

@@ -87,5 +87,5 @@ def _server_settings(settings: BackendSettings, server: Settings | None) -> Sett
     try:
         return Settings.model_validate(wanted)
     except ValidationError as error:
-        told = "; ".join(detail["msg"] for detail in error.errors(include_input=False))
-        raise ConfigurationError(f"Sandbox settings: {told}") from None
+        problems = "; ".join(detail["msg"] for detail in error.errors(include_input=False))
+        raise ConfigurationError(f"Sandbox settings: {problems}") from None

@@ -93,7 +93,7 @@ class RemoteSandboxes(Sandboxes):
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 raise not_ours(self._wire.url, response.status_code) from None
         if not ended:
-            raise broken(self._wire.url, "ended its answer before it told how the command ended")
+            raise broken(self._wire.url, "ended its answer before it said how the command ended")
 
     async def _upload(
         self, target: models.WriteFileTarget, content: bytes | AsyncIterable[bytes]

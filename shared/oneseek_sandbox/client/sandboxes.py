@@ -180,7 +180,7 @@ class Sandboxes(ABC):
     def _operation(self, verb: str, request: BaseModel) -> Operation:
         here = self._works_here
         operation = Operation("sandbox", verb, "internal" if here else "client", counted=here)
-        operation.told(request)
+        operation.note(request)
         return operation
 
     @abstractmethod

@@ -17,7 +17,7 @@ from oneseek_sandbox.errors import (
     UnavailableError,
 )
 from oneseek_sandbox.lasting import Lasting
-from oneseek_sandbox.leases.facts import tell_of_start
+from oneseek_sandbox.leases.facts import log_start
 from oneseek_sandbox.leases.store import Busy, Creation, Granted
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ class Acquired:
     """A ready lease, and the news of its sandbox that this acquire is to tell.
 
     Attributes:
-        fresh: Its workspace was made empty, and no acquire has told so.
-        restarted: Its processes were lost and its files kept, and no acquire has told so.
+        fresh: Its workspace was made empty, and no acquire has reported it.
+        restarted: Its processes were lost and its files kept, and no acquire has reported it.
         teller: What the news were taken with; empty when there are none.
     """
 
@@ -88,7 +88,7 @@ class Acquisition:
         await self.runtime.close()
 
     async def acquire(self, thread: Thread, *, idle_ms: int | None) -> Acquired:
-        """Return the thread's ready lease, and what is to be told of its sandbox.
+        """Return the thread's ready lease, and what is to be reported of its sandbox.
 
         Once the answer was delivered, or is known not to be, `settle_news` has to be called.
 
@@ -103,8 +103,8 @@ class Acquisition:
                         lease.placement and (lease.placement.fresh or lease.placement.restarted)
                     ):
                         return Acquired(lease)
-                    if told := await self._take_news(lease):
-                        return told
+                    if acquired := await self._take_news(lease):
+                        return acquired
                     # Another is about to tell it, or the lease is over since: asked again, the
                     # store lets us wait for that.
         except TimeoutError:
@@ -114,7 +114,7 @@ class Acquisition:
             ) from None
 
     async def settle_news(self, acquired: Acquired, *, heard: bool) -> None:
-        """Note what became of the news; told twice is better than never."""
+        """Note what became of the news; reporting it twice is better than never."""
         if acquired.teller:
             # A task of its own: the scope of a caller that left cancels every await in it.
             await self._telling.see_through(self._settle(acquired.lease, acquired.teller, heard))
@@ -192,4 +192,4 @@ def _tell_of_creation(task: asyncio.Task[Created]) -> None:
     if (error := task.exception()) is not None:
         log.warning("A creation failed: %s", error)
     else:
-        tell_of_start(task.result().lease, found=task.result().found)
+        log_start(task.result().lease, found=task.result().found)

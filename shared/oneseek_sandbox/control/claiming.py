@@ -73,7 +73,7 @@ class Claims:
             # Whoever began this may have died after the start and before the claim.
             restarted=sandbox.restarted
             or (before is not None and (before.restarted or before.boot_id != claimed.boot_id)),
-            # Whoever claimed it before may have told nobody: an empty workspace is as good as new.
+            # Whoever claimed it before may have reported it to nobody: an empty workspace is as good as new.
             fresh=before.fresh if before else not found or claimed.empty,
         )
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from oneseek_sandbox.control.ending import delete_doomed
 from oneseek_sandbox.errors import SandboxError
-from oneseek_sandbox.leases.facts import tell_of_end, tell_of_start
+from oneseek_sandbox.leases.facts import log_end, log_start
 from oneseek_sandbox.leases.store import Creation
 from oneseek_sandbox.models import CleanupIdleAnswer
 
@@ -145,7 +145,7 @@ class Cleanup:
                     if await self._runtime.stop(sandbox.uid, sandbox.name, generation=seen):
                         orphans += 1
                         labels = sandbox.labels
-                        tell_of_end(labels.thread, labels.sandbox_id, sandbox.name, "orphan")
+                        log_end(labels.thread, labels.sandbox_id, sandbox.name, "orphan")
             except SandboxError as error:
                 log.warning("Sandbox %s is left for the next sweep: %s", sandbox.name, error)
 
@@ -158,7 +158,7 @@ class Cleanup:
             return False
         # Released since the runtime was asked, it is gone by now; a new one is not wanted.
         created = await self._creator.create(outcome, unasked=True, keep_idle=True)
-        tell_of_start(created.lease, found=created.found)
+        log_start(created.lease, found=created.found)
         return created.found
 
     async def _settle_leases(self, leases: dict[Thread, Lease], seen: set[str]) -> set[Thread]:

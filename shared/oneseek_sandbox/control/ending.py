@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from oneseek_sandbox.errors import LeaseNotFoundError, SandboxError, SandboxGoneError
 from oneseek_sandbox.lasting import Lasting, Shared
-from oneseek_sandbox.leases.facts import tell_of_end
+from oneseek_sandbox.leases.facts import log_end
 from oneseek_sandbox.leases.store import Thread
 from oneseek_sandbox.models import ReleaseAnswer
 
@@ -36,7 +36,7 @@ async def delete_doomed(store: LeaseStore, runtime: Runtime, entry: Doomed) -> N
         async with asyncio.timeout(_STOP_SECONDS):
             if await runtime.stop(entry.uid, entry.name):
                 await store.forget(entry.uid)
-                tell_of_end(entry.thread, entry.sandbox_id, entry.name, entry.reason)
+                log_end(entry.thread, entry.sandbox_id, entry.name, entry.reason)
     except SandboxError as error:
         log.warning("Sandbox %s stays doomed until it can be ended: %s", entry.name, error)
     except TimeoutError:
@@ -159,6 +159,6 @@ class Releases:
             try:
                 seen = labels.generation
                 if await self._runtime.stop(sandbox.uid, sandbox.name, generation=seen):
-                    tell_of_end(labels.thread, labels.sandbox_id, sandbox.name, "released")
+                    log_end(labels.thread, labels.sandbox_id, sandbox.name, "released")
             except SandboxError as error:
                 log.warning("Sandbox %s is left to the cleanup: %s", sandbox.name, error)

@@ -41,7 +41,7 @@ def json_response(answer: BaseModel | dict[str, Any], status: int = 200) -> Resp
 
 
 def as_error(error: Exception) -> SandboxError:
-    """Return the error to answer with; a fault of our own is logged and told by its trace id."""
+    """Return the error to answer with; a fault of our own is logged, and named by its trace id."""
     if isinstance(error, ConfigurationError):
         log.error("%s", error)
         return ConfigurationError(

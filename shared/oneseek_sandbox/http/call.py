@@ -50,7 +50,7 @@ class Call:
     async def read(self, model: type[ModelT]) -> ModelT:
         """Read the JSON body."""
         request = await read_model(self.request, model, self.settings.max_request_bytes)
-        self.operation.told(request)
+        self.operation.note(request)
         return request
 
     async def unless_gone(self, work: Coroutine[Any, Any, T]) -> T:

@@ -1,4 +1,4 @@
-"""Requests that never come to a verb: answered with an error, and told in the log like the others."""
+"""Requests that never come to a verb: answered with an error, and logged like the others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.datastructures import Headers
 
 from oneseek_sandbox.http.answering import error_response
-from oneseek_sandbox.log_lines import called_by, tell
+from oneseek_sandbox.log_lines import called_by, log_facts
 from oneseek_sandbox.tracing import start_trace
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def refuse(error: Exception, scope: Scope) -> Response:
         "peer": peer_of(scope),
     }
     harmless = response.status_code in {404, 405}
-    tell(log, logging.INFO if harmless else logging.WARNING, "Refused a request", facts)
+    log_facts(log, logging.INFO if harmless else logging.WARNING, "Refused a request", facts)
     return response
 
 

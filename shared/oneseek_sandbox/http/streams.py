@@ -40,7 +40,7 @@ async def delivered(
 ) -> Response:
     """Return the response to an answer whose context is left once it is sent.
 
-    It is left with an error when the answer cannot be sent: then it has told nobody.
+    It is left with an error when the answer cannot be sent: then nobody has heard it.
 
     Raises:
         ClientDisconnect: The caller went away meanwhile.

@@ -112,8 +112,8 @@ async def _execute_events(
                     yield b""
                 if not isinstance(item, Piece | Gap):
                     call.operation.answered(item)
-                for told in _events_of(item, decoder):
-                    yield told
+                for event in _events_of(item, decoder):
+                    yield event
     except asyncio.CancelledError:
         if not (begun and call.running.are_cut):
             raise
@@ -195,7 +195,7 @@ async def write_file(call: Call) -> Response:
             f"{min(given)}: not in the query; the body of an octet-stream request is the content."
         )
     target = read_query(call.request, models.WriteFileTarget)
-    call.operation.told(target)
+    call.operation.note(target)
     read = asyncio.Event()
     body = bounded_stream(call.request, call.settings.max_file_bytes, advice=SEND_PARTS)
     work = call.provisioner.write_stream(target, call.caller, until_read(body, read))

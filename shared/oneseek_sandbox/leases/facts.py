@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from oneseek_sandbox.log_lines import tell
+from oneseek_sandbox.log_lines import log_facts
 
 if TYPE_CHECKING:
     from oneseek_sandbox.leases.lease import Lease, Thread
 
-__all__ = ["facts_of_lease", "tell_of_end", "tell_of_start"]
+__all__ = ["facts_of_lease", "log_end", "log_start"]
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ def facts_of_lease(lease: Lease) -> dict[str, str | bool | int | float]:
     }
 
 
-def tell_of_start(lease: Lease, *, found: bool) -> None:
+def log_start(lease: Lease, *, found: bool) -> None:
     """Log that a thread got a sandbox; `found` when its files had been there before."""
     placement = lease.placement
     if placement is None:
@@ -34,12 +34,14 @@ def tell_of_start(lease: Lease, *, found: bool) -> None:
     if found:
         message = "Restarted a sandbox" if placement.restarted else "Took over a sandbox"
     facts = _whose(lease.thread, lease.sandbox_id, placement.name)
-    tell(log, logging.INFO, message, {**facts, "warm": placement.warm or None})
+    log_facts(log, logging.INFO, message, {**facts, "warm": placement.warm or None})
 
 
-def tell_of_end(thread: Thread, sandbox_id: str, name: str, why: str) -> None:
+def log_end(thread: Thread, sandbox_id: str, name: str, why: str) -> None:
     """Log that a sandbox is gone, and why."""
-    tell(log, logging.INFO, "Ended a sandbox", {**_whose(thread, sandbox_id, name), "why": why})
+    log_facts(
+        log, logging.INFO, "Ended a sandbox", {**_whose(thread, sandbox_id, name), "why": why}
+    )
 
 
 def _whose(thread: Thread, sandbox_id: str, name: str) -> dict[str, str]:

@@ -37,7 +37,7 @@ class BookKeeper:
     shares the next rewrite: it costs an fsync, and a hundred calls at once must not cost a hundred.
 
     Args:
-        told: Called in the event loop with the threads whose waiters should look again.
+        wake: Called in the event loop with the threads whose waiters should look again.
         patience_seconds: How long to wait for a lock that another process has.
     """
 
@@ -45,12 +45,12 @@ class BookKeeper:
         self,
         file: BookFile,
         clock: Clock,
-        told: Callable[[list[Thread]], None],
+        wake: Callable[[list[Thread]], None],
         patience_seconds: float,
     ) -> None:
         self._file = file
         self._clock = clock
-        self._told = told
+        self._wake = wake
         self._patience_seconds = patience_seconds
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="leases")
         self._due: deque[_Call] = deque()
@@ -139,9 +139,9 @@ class BookKeeper:
             return
         if threads:
             with suppress(RuntimeError):  # the loop is closed: nobody waits there any more
-                calls[0].loop.call_soon_threadsafe(self._told, threads)
+                calls[0].loop.call_soon_threadsafe(self._wake, threads)
         for call in calls:
-            call.tell()
+            call.settle()
 
     def _take(self, until: float) -> list[_Call]:
         """Return what is due by then and was not given up by its caller."""
@@ -167,7 +167,7 @@ class _Call:
         except SandboxError as error:
             self.refused = error
 
-    def tell(self) -> None:
+    def settle(self) -> None:
         """Pass the answer on, now that it is true."""
         if self.refused is not None:
             self.answer.set_exception(self.refused)

@@ -34,7 +34,7 @@ class Thread:
 
 @dataclass(frozen=True, slots=True)
 class LeaseTerms:
-    """What a store is told once.
+    """What a store is given once.
 
     Attributes:
         creation_ms: Life of a creation lease that is not renewed.
@@ -68,8 +68,8 @@ class Placement:
         key_id: Which token key made it.
         boot_id: The worker process that was claimed.
         warm: It came from a pool.
-        restarted: Its processes were lost and its files kept, and no acquire has told so yet.
-        fresh: It was made with an empty workspace, and no acquire has told so yet.
+        restarted: Its processes were lost and its files kept, and no acquire has reported it yet.
+        fresh: It was made with an empty workspace, and no acquire has reported it yet.
     """
 
     uid: str
@@ -88,7 +88,7 @@ class Lease:
     """A live lease as the store had it in the last transition.
 
     Attributes:
-        state: `unknown` for one of a later version: then nothing but its thread is told.
+        state: `unknown` for one of a later version: then only its thread is known.
         placement: None unless `state` is `ready`.
         ends_ms: Absolute end by the maximum lifetime; 0 for none.
         suspect: A data verb got no answer from the sandbox; acquire or cleanup will look.

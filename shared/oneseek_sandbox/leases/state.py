@@ -140,7 +140,7 @@ class LeaseRecord:
     def busy_until_ms(self, now_ms: int) -> int:
         """Return until when an acquire has to wait; 0 when it need not.
 
-        Nobody is given a sandbox before the news of it were told, or their teller is given up.
+        Nobody is given a sandbox before its news was reported, or their teller is given up.
         """
         until_ms = self.deadline_ms
         if self.state == "ready":
@@ -151,7 +151,7 @@ class LeaseRecord:
 
     @property
     def has_news(self) -> bool:
-        """Return whether something is to be told of the sandbox."""
+        """Return whether there is news of the sandbox to report."""
         return self.placement is not None and (self.placement.fresh or self.placement.restarted)
 
     def commit(

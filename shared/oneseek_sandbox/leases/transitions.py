@@ -1,4 +1,4 @@
-"""Running the Lua scripts: which keys each may touch, what all are told, and refusals as errors."""
+"""Running the Lua scripts: which keys each may touch, what all are given, and refusals as errors."""
 
 from __future__ import annotations
 

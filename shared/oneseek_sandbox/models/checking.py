@@ -37,8 +37,8 @@ def check(model: type[ModelT], value: object) -> ModelT:
         return model.model_validate(value)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_input=False)
-        told = [_explain(model, problem) for problem in problems[:_SHOWN_PROBLEMS]]
-        raise InvalidRequestError("; ".join(dict.fromkeys(told)) + ".") from None
+        explained = [_explain(model, problem) for problem in problems[:_SHOWN_PROBLEMS]]
+        raise InvalidRequestError("; ".join(dict.fromkeys(explained)) + ".") from None
 
 
 def _refuse_hostile(value: object, where: str, depth: int) -> None:

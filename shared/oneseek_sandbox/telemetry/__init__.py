@@ -1,4 +1,4 @@
-"""What is told of calls: spans to OpenTelemetry and to recorders, figures to whoever reads them."""
+"""Telemetry of calls: spans for OpenTelemetry and recorders, and metrics."""
 
 from __future__ import annotations
 

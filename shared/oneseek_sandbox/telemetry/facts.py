@@ -55,6 +55,6 @@ def facts_of(said: object) -> dict[str, Attribute]:
 
 @functools.cache
 def _told_by(kind: type) -> list[tuple[str, str]]:
-    """Return which fields of a type are told, once: looking for those it has not is slow."""
+    """Return which fields of a type are recorded, once: looking for missing ones is slow."""
     fields = getattr(kind, "model_fields", None) or getattr(kind, "__dataclass_fields__", {})
     return [(field, _TOLD[field]) for field in fields if field in _TOLD]

@@ -58,8 +58,8 @@ def count_call(verb: str, error: str, seconds: float, facts: Mapping[str, Attrib
 
 
 def _outcome(facts: Mapping[str, Attribute]) -> str:
-    told = ("restarted", "reused", "warm")
-    return next((name for name in told if facts.get(f"sandbox.{name}")), "cold")
+    ways = ("restarted", "reused", "warm")
+    return next((name for name in ways if facts.get(f"sandbox.{name}")), "cold")
 
 
 def metrics_text() -> str:

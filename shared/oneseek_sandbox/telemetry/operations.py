@@ -1,4 +1,4 @@
-"""A call of a verb as it is told: its span from the beginning to the end, and then its figures."""
+"""A call of a verb as it is observed: its span from the beginning to the end, and then its figures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from oneseek_sandbox.errors import ForbiddenError, UnauthenticatedError
-from oneseek_sandbox.log_lines import tell
+from oneseek_sandbox.log_lines import log_facts
 from oneseek_sandbox.telemetry import instruments
 from oneseek_sandbox.telemetry.facts import facts_of
 from oneseek_sandbox.telemetry.spans import CANCELLED, code_of, start_span
@@ -64,7 +64,7 @@ class Operation:
         self.verb = verb
         self.span = start_span(f"{part}.{verb}", kind, remote=remote)
         if remote is not None:
-            start_trace(self.span.traceparent if self.span.is_told else remote)
+            start_trace(self.span.traceparent if self.span.is_recording else remote)
         self.peer, self.status = "", _LEFT
         self._counted, self._is_request = counted, kind == "server"
         self._trace_id = current_trace_id()
@@ -74,9 +74,9 @@ class Operation:
         self._error = ""
         self._exception = ""
 
-    def told(self, said: object) -> None:
+    def note(self, said: object) -> None:
         """Note what a request says."""
-        if self._counted or self.span.is_told:
+        if self._counted or self.span.is_recording:
             facts = facts_of(said)
             self._facts |= facts
             self.span.note(facts)
@@ -84,7 +84,7 @@ class Operation:
     def answered(self, answer: object) -> None:
         """Note what the answer says; who stops listening after it has not cancelled anything."""
         self._is_answered = True
-        self.told(answer)
+        self.note(answer)
 
     def failed(self, error: BaseException, code: str = "") -> None:
         """Note what went wrong.
@@ -119,7 +119,7 @@ class Operation:
         }
         grave = refused or self.status >= _SERVER_ERRORS
         message = "Refused a key" if refused else "Answered a call"
-        tell(log, logging.WARNING if grave else logging.INFO, message, facts)
+        log_facts(log, logging.WARNING if grave else logging.INFO, message, facts)
 
     @contextmanager
     def ending(self) -> Iterator[None]:

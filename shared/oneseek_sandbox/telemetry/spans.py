@@ -44,7 +44,7 @@ class Span:
     __slots__ = ()
 
     @property
-    def is_told(self) -> bool:
+    def is_recording(self) -> bool:
         """Whether anybody listens."""
         return False
 
@@ -83,7 +83,7 @@ class Span:
         self.end()
 
 
-class _ToldSpan(Span):
+class _RecordedSpan(Span):
     """A span that somebody hears of.
 
     Attributes:
@@ -120,7 +120,7 @@ class _ToldSpan(Span):
         self.parent_id: str | None = None
 
     @property
-    def is_told(self) -> bool:
+    def is_recording(self) -> bool:
         return True
 
     @property
@@ -139,7 +139,7 @@ class _ToldSpan(Span):
         self._ended = True
         if self._otel is not None:
             bridge.end_span(self._otel, error, exception)
-        self.tell("on_end", time.time_ns(), "error" if error else "ok", error)
+        self.notify("on_end", time.time_ns(), "error" if error else "ok", error)
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -153,7 +153,7 @@ class _ToldSpan(Span):
         finally:
             _current.reset(token)
 
-    def tell(
+    def notify(
         self,
         hook: Literal["on_start", "on_end"],
         ended_ns: int | None = None,
@@ -210,14 +210,14 @@ def start_span(
     otel, above = None, None
     if tracer is not None:
         otel, above = bridge.start_span(tracer, name, kind, facts, remote)
-    span = _ToldSpan(name, kind, facts, otel, heard_by)
+    span = _RecordedSpan(name, kind, facts, otel, heard_by)
     ids = None if otel is None else bridge.span_ids(otel)
     if ids is not None:
         span.ids, span.parent_id = ids, above
     else:
         trace_id, span.parent_id, flags = _parent(remote)
         span.ids = (trace_id, secrets.token_hex(8), flags)
-    span.tell("on_start")
+    span.notify("on_start")
     return span
 
 
@@ -227,7 +227,7 @@ def _parent(remote: str | None) -> tuple[str, str | None, int]:
     if remote is not None:
         given = parse_traceparent(remote)
         return given or (secrets.token_hex(16), None, _SAMPLED)
-    if isinstance(above, _ToldSpan):
+    if isinstance(above, _RecordedSpan):
         return above.ids
     return current_trace_id() or secrets.token_hex(16), None, _SAMPLED
 

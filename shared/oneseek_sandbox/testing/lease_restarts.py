@@ -71,12 +71,12 @@ class RestartPromises:
         self, store: LeaseStore, fresh: bool
     ) -> None:
         known = placement("u1", boot_id="second")
-        told = replace(known, fresh=fresh, restarted=not fresh)
-        lease = await store.commit(await begin(store), told)
+        changed = replace(known, fresh=fresh, restarted=not fresh)
+        lease = await store.commit(await begin(store), changed)
         earlier = replace(lease, placement=placement("u1", boot_id="first"))
         assert not await store.take_news(earlier, teller="a")
         await store.settle_news(earlier, teller="", heard=True)
-        assert (await granted(store)).placement == told
+        assert (await granted(store)).placement == changed
         assert await store.take_news(lease, teller="a")
         for _ in range(2):
             await store.settle_news(lease, teller="a", heard=True)

@@ -1,4 +1,4 @@
-"""Steps that the tests of leases are told in."""
+"""Steps that the tests of leases are made of."""
 
 from __future__ import annotations
 

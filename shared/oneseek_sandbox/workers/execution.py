@@ -55,7 +55,7 @@ class Execution:
 
     Attributes:
         seconds: How long the worker may take in all.
-        ended: How the command ended, once that was told.
+        ended: How the command ended, once the worker has said so.
     """
 
     def __init__(self, request: dict[str, Any], live_bytes: int | None) -> None:
@@ -98,7 +98,7 @@ class Execution:
                 async for _ in lines:
                     pass
         if self.ended is None:
-            raise broken("ended its answer before it told how the command ended")
+            raise broken("ended its answer before it said how the command ended")
 
     def end(self) -> Iterator[Piece | Gap | Exit]:
         """Give what a stream has not brought: how much that is, the last of it, and the answer."""

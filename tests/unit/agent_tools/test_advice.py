@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from oneseek_sandbox import errors
-from oneseek_sandbox.agent_tools.advice import told
+from oneseek_sandbox.agent_tools.advice import error_text
 
 ALL = [
     error
@@ -16,14 +16,14 @@ ALL = [
 
 @pytest.mark.parametrize("error", ALL, ids=lambda error: error.code)
 def test_every_error_is_told_with_its_code_and_its_message(error):
-    text = told(error("What happened."))
+    text = error_text(error("What happened."))
     assert text.startswith(f"Error ({error.code}): What happened.")
     assert "{" not in text
 
 
 def replaced(*, is_new, may_have_run):
     gone = errors.SandboxExpiredError("gone", may_have_run=may_have_run)
-    return told(
+    return error_text(
         errors.SandboxReplacedError.after(gone, sandbox_id="0" * 32, workspace_is_new=is_new)
     )
 
@@ -43,19 +43,19 @@ def test_a_call_that_may_have_run_is_looked_at_first():
 
 
 def test_capacity_is_tried_again_later():
-    text = told(errors.CapacityError("Full.", retry_after_seconds=7))
+    text = error_text(errors.CapacityError("Full.", retry_after_seconds=7))
     assert "in 7 s" in text
     assert "tell the user" in text
 
 
 def test_what_did_not_run_may_be_repeated_and_what_may_have_run_not():
     kind = errors.ServerUnreachableError
-    assert "Nothing was done" in told(kind("Away.", may_have_run=False))
-    assert "before you repeat it" in told(kind("Away.", may_have_run=True))
+    assert "Nothing was done" in error_text(kind("Away.", may_have_run=False))
+    assert "before you repeat it" in error_text(kind("Away.", may_have_run=True))
 
 
 @pytest.mark.parametrize(
     "error", [errors.UnauthenticatedError, errors.ConfigurationError, errors.InternalError]
 )
 def test_what_a_model_cannot_fix_it_does_not_try_again(error):
-    assert "trying again does not help" in told(error("No."))
+    assert "trying again does not help" in error_text(error("No."))

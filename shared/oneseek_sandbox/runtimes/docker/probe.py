@@ -94,8 +94,8 @@ def _look(engine: Engine, uid: str, targets: dict[str, list[Any]]) -> Findings:
         found = json.loads(output)
         return Findings(reached=found.pop("reached"), facts=found)
     except (ValueError, KeyError):
-        told = errors.decode(errors="replace").strip()[-500:] or output[:200].decode("latin-1")
-        raise SandboxStartError(f"The self-test failed in its sandbox: {told}") from None
+        problem = errors.decode(errors="replace").strip()[-500:] or output[:200].decode("latin-1")
+        raise SandboxStartError(f"The self-test failed in its sandbox: {problem}") from None
 
 
 def judge(findings: Findings, settings: Settings) -> list[Check]:

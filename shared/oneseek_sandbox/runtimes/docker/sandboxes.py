@@ -88,9 +88,9 @@ class Sandboxes:
             uid = self._resources.make(name, record)
             self._resources.start(uid, door_name(name))
         except EngineRefusalError as error:
-            told = self._start_failure(uid, error)
+            failure = self._start_failure(uid, error)
             self._withdraw(uid, name, labels.generation)
-            raise told from error
+            raise failure from error
         except SandboxError:
             self._withdraw(uid, name, labels.generation)
             raise
@@ -135,13 +135,13 @@ class Sandboxes:
         if container is None:
             return "Its container was removed."
         log_tail = self._engine.log_tail(uid)
-        if told := container_state.reason(container, log_tail, self._settings):
-            return told
+        if why := container_state.reason(container, log_tail, self._settings):
+            return why
         door = self._engine.container(door_name(name_of(container)))
         if door is None:
             return "The container with its network (its door) was removed."
-        told = container_state.reason(door, self._engine.log_tail(door["Id"]), self._settings)
-        return told and f"The container with its network (its door) does not run: {told}"
+        why = container_state.reason(door, self._engine.log_tail(door["Id"]), self._settings)
+        return why and f"The container with its network (its door) does not run: {why}"
 
     def stop(self, uid: str, name: str, generation: int | None = None) -> bool:
         """End a sandbox and its files; True when nothing of it is left."""
@@ -246,10 +246,10 @@ class Sandboxes:
             raise _taken_over()
 
     def _start_failure(self, uid: str, error: EngineRefusalError) -> SandboxError:
-        told = container_state.start_refusal(error, self._settings)
+        refusal = container_state.start_refusal(error, self._settings)
         if uid and error.is_missing and self._container(uid) is None:
             return SandboxStartError("The new sandbox was removed while it started. Acquire again.")
-        return told
+        return refusal
 
     def _withdraw(self, uid: str, name: str, generation: int) -> None:
         """Leave nothing of a sandbox that did not start, unless a successor has labelled it."""

@@ -64,8 +64,8 @@ def reason(pod: Resource, events: list[Resource]) -> str:
     if status.get("reason") == "Evicted":
         return f"The node evicted its pod: {_sentence(status.get('message', ''))}"
     for container in _containers(pod):
-        if told := _of_container(container):
-            return told
+        if why := _of_container(container):
+            return why
     if "deletionTimestamp" in pod["metadata"]:
         return "Its pod is being deleted."
     if status.get("phase") == "Failed":
@@ -98,8 +98,8 @@ def _of_container(container: Resource) -> str:
             "It was ended because it used more memory than its limit "
             f"(PROVISIONER_POD_MEMORY_LIMIT).{_again(container)}"
         )
-    told = f"{last.get('message', '')} {message}"
-    if "python3" in told and ("not found" in told or "no such file" in told):
+    text = f"{last.get('message', '')} {message}"
+    if "python3" in text and ("not found" in text or "no such file" in text):
         return (
             f"The image {image!r} has no python3 on its PATH, which the sandbox's worker needs "
             "(3.9 or newer). Use another PROVISIONER_SANDBOX_IMAGE."

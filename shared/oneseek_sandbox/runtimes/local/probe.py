@@ -1,7 +1,7 @@
 """Runs as PID 1 of a trial sandbox and prints what it finds and what it can do, as one JSON object.
 
 Arguments: port of a listener on the host's loopback, and paths of the host that must not be here.
-Standard library only; whatever cannot be told is left for the server to judge as failed.
+Standard library only; whatever cannot be found out is left for the server to judge as failed.
 """
 
 from __future__ import annotations

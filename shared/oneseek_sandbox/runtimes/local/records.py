@@ -13,7 +13,7 @@
 
 Several server processes may share the folder; nothing is remembered between calls. A record is on
 the disk before its writer goes on (ADR 22), so a power cut forgets no sandbox that somebody was
-given, and no end that somebody was told of.
+given, and no end that was reported to somebody.
 """
 
 from __future__ import annotations

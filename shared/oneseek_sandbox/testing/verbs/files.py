@@ -71,10 +71,10 @@ class FilesContract(VerbsFixtures):
 
     async def test_a_path_that_ends_with_a_slash_is_no_file(self, sandbox: Sandbox) -> None:
         for path in ("/workspace/newdir/", "/workspace/newdir/."):
-            told = await sandbox.refused(
+            message = await sandbox.refused(
                 "write_file", path=path, content="x", status=409, code="is_a_directory"
             )
-            assert "give the path of a file" in told
+            assert "give the path of a file" in message
         listed = await sandbox.call("ls")
         assert "/workspace/newdir" not in [entry["path"] for entry in listed["entries"]]
 

@@ -1,4 +1,4 @@
-"""Streams: output as it is printed, whole for a caller that takes it, and told where it is not."""
+"""Streams: output as it is printed, whole for a caller that takes it, and said where it is not."""
 
 from __future__ import annotations
 
