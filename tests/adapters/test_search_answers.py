@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from oneseek_sandbox.adapters.search import Order, SearchRefused, run_search
+from oneseek_sandbox.adapters.search import SearchRefused, SearchRequest, run_search
 from oneseek_sandbox.errors import SandboxError
 from oneseek_sandbox.models.answers import ExecuteAnswer
 
-GLOB = Order("glob", "/workspace", glob="*", max_results=2)
-GREP = Order("grep", "/workspace", pattern="x", max_results=2, max_line=10)
-DELETE = Order("delete", "/workspace/file")
+GLOB = SearchRequest("glob", "/workspace", glob="*", max_results=2)
+GREP = SearchRequest("grep", "/workspace", pattern="x", max_results=2, max_line=10)
+DELETE = SearchRequest("delete", "/workspace/file")
 ENDED = ExecuteAnswer(
     exit_code=0,
     stdout="",
@@ -34,13 +34,13 @@ class Printing:
     """A thread's sandbox in which the program prints this, and which keeps all or half of it."""
 
     def __init__(self, *texts, truncated=0):
-        self.orders = []
+        self.requests = []
         self._texts = texts
         self._truncated = truncated
 
     async def execute(self, command, *, stdin, timeout_seconds):
-        self.orders.append(json.loads(stdin))
-        count = len(self.orders)
+        self.requests.append(json.loads(stdin))
+        count = len(self.requests)
         text = self._texts[min(count, len(self._texts)) - 1]
         is_cut = count <= self._truncated
         return ENDED.model_copy(update={"stdout": text, "stdout_truncated": is_cut})
@@ -117,11 +117,11 @@ async def test_good_answers_are_taken():
 async def test_a_cut_answer_is_asked_for_again_with_half_of_what_was_kept():
     thread = Printing("x" * 1000, answer([["/workspace/a", False]], cut="budget"), truncated=1)
     assert (await run_search(thread, GLOB)).cut == "budget"
-    assert [order["max_bytes"] for order in thread.orders] == [GLOB.max_bytes, 500]
+    assert [request["max_bytes"] for request in thread.requests] == [GLOB.max_bytes, 500]
 
 
 async def test_one_that_is_cut_however_little_was_asked_for_is_given_up():
     thread = Printing("x" * 1000, truncated=10_000)
     with pytest.raises(SandboxError, match="more than it was asked for"):
         await run_search(thread, replace(GLOB, do="grep"))
-    assert len(thread.orders) == 2
+    assert len(thread.requests) == 2

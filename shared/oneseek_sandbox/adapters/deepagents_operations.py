@@ -14,7 +14,7 @@ from deepagents.backends import protocol as p
 from oneseek_sandbox import errors
 from oneseek_sandbox.adapters.deepagents_editing import edited, has_crlf
 from oneseek_sandbox.adapters.deepagents_reading import PREVIEW_BYTES, binary, is_text, page
-from oneseek_sandbox.adapters.search import Order, SearchRefused, run_search
+from oneseek_sandbox.adapters.search import SearchRefused, SearchRequest, run_search
 from oneseek_sandbox.paths import in_workspace
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ class Operations:
         """Delete a file, or a directory with all that is in it."""
         try:
             path = self._inside(file_path)
-            await run_search(self._thread, Order("delete", path, self._workspace))
+            await run_search(self._thread, SearchRequest("delete", path, self._workspace))
         except SearchRefused as refused:
             if refused.reason == "file_not_found":
                 return p.DeleteResult(error=f"Error: '{file_path}' not found")
@@ -207,11 +207,11 @@ class Operations:
         """Find literal text in text files."""
         try:
             root = self._root(path)
-            order = Order("grep", root, self._workspace, glob=glob or "", pattern=pattern)
-            order = dataclasses.replace(order, ignore=(".git", _KEPT))
+            request = SearchRequest("grep", root, self._workspace, glob=glob or "", pattern=pattern)
+            request = dataclasses.replace(request, ignore=(".git", _KEPT))
             if max_count is not None:
-                order = dataclasses.replace(order, max_results=max(max_count, 0))
-            found = await run_search(self._thread, order)
+                request = dataclasses.replace(request, max_results=max(max_count, 0))
+            found = await run_search(self._thread, request)
         except SearchRefused as refused:
             return p.GrepResult(error=f"Path '{path}': {refused.reason}")
         except errors.SandboxError as error:
@@ -228,9 +228,9 @@ class Operations:
         try:
             root = self._root(path)
             below = pattern.removeprefix(root) if pattern.startswith(root + "/") else pattern
-            order = Order("glob", root, self._workspace, glob=below, ignore=(_KEPT,))
-            order = dataclasses.replace(order, include_dirs=self._is_old)
-            found = await run_search(self._thread, order)
+            request = SearchRequest("glob", root, self._workspace, glob=below, ignore=(_KEPT,))
+            request = dataclasses.replace(request, include_dirs=self._is_old)
+            found = await run_search(self._thread, request)
         except SearchRefused as refused:
             return p.GlobResult(error=f"Path '{path}': {refused.reason}")
         except errors.SandboxError as error:

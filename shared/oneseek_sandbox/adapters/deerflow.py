@@ -21,7 +21,7 @@ from deerflow.sandbox.sandbox_provider import SandboxProvider
 from oneseek_sandbox import errors
 from oneseek_sandbox.adapters.deerflow_operations import Operations, translated
 from oneseek_sandbox.adapters.home import Home
-from oneseek_sandbox.adapters.search import Order
+from oneseek_sandbox.adapters.search import SearchRequest
 from oneseek_sandbox.client.blocking import BlockingSandboxes
 from oneseek_sandbox.client.opening import connect
 from oneseek_sandbox.client.settings import BackendSettings
@@ -170,7 +170,7 @@ class DeerFlowSandbox(Sandbox):
         """
         if not literal:
             re.compile(pattern)
-        order = Order(
+        request = SearchRequest(
             "grep",
             "",
             glob=glob or "",
@@ -182,7 +182,7 @@ class DeerFlowSandbox(Sandbox):
             max_line=_LONGEST_LINE,
         )
         with translated(path):
-            return self._home.wait(self._operations.grep(path, order))
+            return self._home.wait(self._operations.grep(path, request))
 
 
 class OneSeekSandboxProvider(SandboxProvider):

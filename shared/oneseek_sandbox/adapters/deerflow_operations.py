@@ -13,7 +13,7 @@ from deerflow.sandbox.search import IGNORE_PATTERNS, GrepMatch
 
 from oneseek_sandbox import errors
 from oneseek_sandbox.adapters.deerflow_paths import VirtualPaths
-from oneseek_sandbox.adapters.search import Order, SearchRefused, run_search
+from oneseek_sandbox.adapters.search import SearchRefused, SearchRequest, run_search
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -141,21 +141,23 @@ class Operations:
     ) -> tuple[list[str], bool]:
         """Find names."""
         paths = await self.acquired()
-        order = Order("glob", "", glob=pattern, include_dirs=include_dirs, max_results=max_results)
-        found = await run_search(self._thread, _placed(order, paths, path))
+        request = SearchRequest(
+            "glob", "", glob=pattern, include_dirs=include_dirs, max_results=max_results
+        )
+        found = await run_search(self._thread, _placed(request, paths, path))
         return [paths.virtual(name) for name, _ in found.results], bool(found.cut)
 
-    async def grep(self, path: str, order: Order) -> tuple[list[GrepMatch], bool]:
+    async def grep(self, path: str, request: SearchRequest) -> tuple[list[GrepMatch], bool]:
         """Find lines."""
         paths = await self.acquired()
-        found = await run_search(self._thread, _placed(order, paths, path))
+        found = await run_search(self._thread, _placed(request, paths, path))
         matches = [GrepMatch(paths.virtual(name), *rest) for name, *rest in found.results]
         return matches, bool(found.cut)
 
 
-def _placed(order: Order, paths: VirtualPaths, path: str) -> Order:
+def _placed(request: SearchRequest, paths: VirtualPaths, path: str) -> SearchRequest:
     return replace(
-        order,
+        request,
         path=paths.real(path),
         workspace=paths.workspace,
         dots=True,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from oneseek_sandbox.client.thread import ThreadSandbox
     from oneseek_sandbox.models.answers import ExecuteAnswer
 
-__all__ = ["Order", "SearchRefused", "Searched", "run_search"]
+__all__ = ["SearchRefused", "SearchRequest", "Searched", "run_search"]
 
 _PROGRAM: Final = Path(__file__).with_name("search_program.py").read_text(encoding="utf-8")
 # Isolated, so that nothing in the workspace can pass for a module of the library.
@@ -35,7 +35,7 @@ class SearchRefused(Exception):  # noqa: N818 - an answer rather than a fault
 
 
 @dataclass(frozen=True)
-class Order:
+class SearchRequest:
     """What to do inside.
 
     Attributes:
@@ -84,28 +84,28 @@ class Searched:
     cut: Literal["", "budget", "unreadable"]
 
 
-async def run_search(thread: ThreadSandbox, order: Order) -> Searched:
+async def run_search(thread: ThreadSandbox, request: SearchRequest) -> Searched:
     """Do it.
 
     Raises:
         SearchRefused: Nothing was done.
         SandboxError: As any call of the sandbox.
     """
-    ended = await _ended(thread, order)
+    ended = await _ended(thread, request)
     if ended.stdout_truncated:
         # The server keeps less output than usual: what it kept shows how much.
-        ended = await _ended(thread, replace(order, max_bytes=len(ended.stdout) // 2))
+        ended = await _ended(thread, replace(request, max_bytes=len(ended.stdout) // 2))
     if ended.stdout_truncated:
         raise SandboxUnavailableError(
-            f"The {order.do} in the sandbox printed more than it was asked for. Is its python3 the "
+            f"The {request.do} in the sandbox printed more than it was asked for. Is its python3 the "
             "image's own?"
         )
     try:
-        searched = _searched(json.loads(ended.stdout), order)
+        searched = _searched(json.loads(ended.stdout), request)
     except (ValueError, TypeError, KeyError, RecursionError):
         # What is in the sandbox may say anything, so nothing of it is repeated.
         raise SandboxUnavailableError(
-            f"What the {order.do} in the sandbox printed is not an answer. Is its python3 the "
+            f"What the {request.do} in the sandbox printed is not an answer. Is its python3 the "
             "image's own?"
         ) from None
     if searched.cut == "unreadable" and not searched.results:
@@ -113,25 +113,25 @@ async def run_search(thread: ThreadSandbox, order: Order) -> Searched:
     return searched
 
 
-async def _ended(thread: ThreadSandbox, order: Order) -> ExecuteAnswer:
+async def _ended(thread: ThreadSandbox, request: SearchRequest) -> ExecuteAnswer:
     ended = await thread.execute(
         _COMMAND,
-        stdin=json.dumps(asdict(order)),
-        timeout_seconds=order.seconds + _GRACE_SECONDS,
+        stdin=json.dumps(asdict(request)),
+        timeout_seconds=request.seconds + _GRACE_SECONDS,
     )
     if ended.timed_out or ended.killed_by:
         raise SandboxUnavailableError(
-            f"The {order.do} in the sandbox was ended ({ended.killed_by}); take a narrower path."
+            f"The {request.do} in the sandbox was ended ({ended.killed_by}); take a narrower path."
         )
     if ended.exit_code != 0:
         raise InternalError(
-            f"The {order.do} in the sandbox failed with exit code {ended.exit_code}: "
+            f"The {request.do} in the sandbox failed with exit code {ended.exit_code}: "
             f"{ended.stderr.strip()[-500:]}"
         )
     return ended
 
 
-def _searched(answer: Any, order: Order) -> Searched:  # noqa: ANN401 - a sandbox may say anything
+def _searched(answer: Any, request: SearchRequest) -> Searched:  # noqa: ANN401 - a sandbox may say anything
     """Read an answer.
 
     Raises:
@@ -141,13 +141,13 @@ def _searched(answer: Any, order: Order) -> Searched:  # noqa: ANN401 - a sandbo
     error, results, cut = answer["error"], answer["results"], answer["cut"]
     if error is not None and _is_text(error):
         raise SearchRefused(error)
-    is_row = _IS_ROW[order.do]
+    is_row = _IS_ROW[request.do]
     if (
         error is not None
         or cut not in ("", "budget", "unreadable")
         or not isinstance(results, list)
-        or len(results) > order.max_results
-        or not all(is_row(row, order) for row in results)
+        or len(results) > request.max_results
+        or not all(is_row(row, request) for row in results)
     ):
         raise ValueError("not an answer")
     return Searched(results, cut)
@@ -158,11 +158,11 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
 
 
-def _is_name(row: object, _: Order) -> bool:
+def _is_name(row: object, _: SearchRequest) -> bool:
     return isinstance(row, list) and len(row) == 2 and _is_text(row[0]) and isinstance(row[1], bool)
 
 
-def _is_line(row: object, order: Order) -> bool:
+def _is_line(row: object, request: SearchRequest) -> bool:
     return (
         isinstance(row, list)
         and len(row) == 3
@@ -170,11 +170,11 @@ def _is_line(row: object, order: Order) -> bool:
         and type(row[1]) is int
         and row[1] > 0
         and _is_text(row[2])
-        and len(row[2]) <= order.max_line
+        and len(row[2]) <= request.max_line
     )
 
 
-def _is_path(row: object, _: Order) -> bool:
+def _is_path(row: object, _: SearchRequest) -> bool:
     return _is_text(row)
 
 

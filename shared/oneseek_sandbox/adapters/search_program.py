@@ -1,6 +1,6 @@
 """Runs inside a sandbox, by its text: finds names, finds lines, deletes. Python 3.9, stdlib only.
 
-An order (of `search.py`) comes as JSON on standard input, and the answer goes out as JSON: no shell
+A request (of `search.py`) comes as JSON on standard input, and the answer goes out as JSON: no shell
 and no other tool sees a name, so names may have colons, newlines and bytes that are no UTF-8: they are bytes here.
 """
 
@@ -39,12 +39,12 @@ class Refused(Exception):  # noqa: N818 - an answer rather than a fault
 class Found:
     """Results within their limits: how many, how many bytes of answer, and until when."""
 
-    def __init__(self, order: dict[str, Any]) -> None:
+    def __init__(self, request: dict[str, Any]) -> None:
         self.results: list[Any] = []
         self.cut = ""
-        self._most = order["max_results"]
-        self._bytes = order["max_bytes"]
-        self._deadline = time.monotonic() + order["seconds"]
+        self._most = request["max_results"]
+        self._bytes = request["max_bytes"]
+        self._deadline = time.monotonic() + request["seconds"]
 
     def add(self, result: object) -> None:
         """Keep a result, unless it is one too many."""
@@ -166,10 +166,10 @@ def _compiled(wanted: str) -> re.Pattern[str]:
     return re.compile(fnmatch.translate(re.sub(r"\[\^(?=[^\]])", "[!", wanted)))
 
 
-def walk(order: dict[str, Any], found: Found) -> Iterator[tuple[bytes, list[str], bool]]:
+def walk(request: dict[str, Any], found: Found) -> Iterator[tuple[bytes, list[str], bool]]:
     """Yield path, names below the root, and whether it is a directory; links are not followed."""
-    root = decoded(order["path"])
-    ignored = [_compiled(name) for name in order["ignore"]]
+    root = decoded(request["path"])
+    ignored = [_compiled(name) for name in request["ignore"]]
     os.close(os.open(root, os.O_RDONLY))  # what cannot be read at all is an error, not a part
 
     def note(error: OSError) -> None:
@@ -197,7 +197,7 @@ def walk(order: dict[str, Any], found: Found) -> Iterator[tuple[bytes, list[str]
         for name in sorted(files):
             if found.is_over():
                 return
-            if not order["ignore_files"] or is_kept(name):
+            if not request["ignore_files"] or is_kept(name):
                 yield os.path.join(folder, name), [*parts, _text(name)], False
 
 
@@ -205,15 +205,15 @@ def _text(name: bytes) -> str:
     return name.decode("utf-8", "surrogateescape")
 
 
-def glob(order: dict[str, Any], found: Found) -> None:
+def glob(request: dict[str, Any], found: Found) -> None:
     """Find names; results are pairs of path and whether it is a directory."""
-    pattern = Pattern(order["glob"], dots=order["dots"])
-    root = os.path.realpath(decoded(order["path"]))
+    pattern = Pattern(request["glob"], dots=request["dots"])
+    root = os.path.realpath(decoded(request["path"]))
     if not stat.S_ISDIR(os.stat(root).st_mode):
         raise NotADirectoryError(errno.ENOTDIR, "not a directory")
-    for path, parts, is_directory in walk(order, found):
+    for path, parts, is_directory in walk(request, found):
         if pattern.fits(parts) and (
-            order["include_dirs"] if is_directory else is_below(path, root)
+            request["include_dirs"] if is_directory else is_below(path, root)
         ):
             found.add([encoded(path), is_directory])
             if found.is_over():
@@ -226,63 +226,66 @@ def is_below(path: bytes, root: bytes) -> bool:
     return os.path.isfile(real) and real.startswith(root.rstrip(b"/") + b"/")
 
 
-def grep(order: dict[str, Any], found: Found) -> None:
+def grep(request: dict[str, Any], found: Found) -> None:
     """Find lines; results are path, number and text."""
-    search = searcher(order)
-    pattern = Pattern(order["glob"], dots=order["dots"]) if order["glob"] else None
-    root = decoded(order["path"])
+    search = searcher(request)
+    pattern = Pattern(request["glob"], dots=request["dots"]) if request["glob"] else None
+    root = decoded(request["path"])
     mode = os.stat(root).st_mode
     if stat.S_ISREG(mode):
-        grep_file(root, order, search, found)
+        grep_file(root, request, search, found)
     if not stat.S_ISDIR(mode):
         return
-    for path, parts, is_directory in walk(order, found):
+    for path, parts, is_directory in walk(request, found):
         if is_directory or (pattern is not None and not pattern.fits(parts)):
             continue
         try:
             if stat.S_ISREG(os.lstat(path).st_mode):
-                grep_file(path, order, search, found)
+                grep_file(path, request, search, found)
         except OSError:
             found.cut = found.cut or "unreadable"
         if found.is_over():
             return
 
 
-def searcher(order: dict[str, Any]) -> Search:
+def searcher(request: dict[str, Any]) -> Search:
     """Return what tells whether a line is meant."""
-    source = order["pattern"]
-    if not order["regex"]:
+    source = request["pattern"]
+    if not request["regex"]:
         # As grep -F does: each line of the pattern is one of several to find.
         source = "|".join(re.escape(part) for part in source.split("\n") if part)
     try:
-        return re.compile(source, re.IGNORECASE if order["ignore_case"] else 0).search
+        return re.compile(source, re.IGNORECASE if request["ignore_case"] else 0).search
     except (re.error, RecursionError) as error:
         raise Refused(f"invalid_pattern: {error}") from None
 
 
-def grep_file(path: bytes, order: dict[str, Any], search: Search, found: Found) -> None:
+def grep_file(path: bytes, request: dict[str, Any], search: Search, found: Found) -> None:
     """Search one file; binary ones and ones over the size limit have no lines."""
     with open(path, "rb") as file:
-        if order["max_file_bytes"] and os.fstat(file.fileno()).st_size > order["max_file_bytes"]:
+        if (
+            request["max_file_bytes"]
+            and os.fstat(file.fileno()).st_size > request["max_file_bytes"]
+        ):
             return
         if b"\0" in file.read(_SAMPLE_BYTES):
             return
         file.seek(0)
         for number, line in enumerate(file, start=1):
             text = line.decode("utf-8", "replace").rstrip("\r\n")
-            if order["regex"] and len(text) > 10 * order["max_line"]:
+            if request["regex"] and len(text) > 10 * request["max_line"]:
                 continue  # an expression of a model's may take for ever on it
             if search(text):
-                if len(text) > order["max_line"]:
-                    text = text[: order["max_line"] - 3] + "..."
+                if len(text) > request["max_line"]:
+                    text = text[: request["max_line"] - 3] + "..."
                 found.add([encoded(path), number, text])
             if found.is_over():
                 return
 
 
-def delete(order: dict[str, Any], found: Found) -> None:
+def delete(request: dict[str, Any], found: Found) -> None:
     """Delete a file, a link, or a directory with all that is in it."""
-    path = decoded(order["path"])
+    path = decoded(request["path"])
     os.lstat(path)
     # Not shutil.rmtree: before Python 3.13 it recurses, and a tree may be a thousand levels deep.
     ended = subprocess.run(
@@ -291,13 +294,13 @@ def delete(order: dict[str, Any], found: Found) -> None:
     if ended.returncode:
         reason = ended.stderr.decode("utf-8", "replace").strip().rsplit(": ", 1)[-1]
         raise Refused(next((c for n, c in _REASONS.items() if os.strerror(n) == reason), reason))
-    found.add(order["path"])
+    found.add(request["path"])
 
 
-def check_place(order: dict[str, Any]) -> None:
+def check_place(request: dict[str, Any]) -> None:
     """Refuse what links lead out of the workspace; for a deletion the last name may be a link."""
-    path, deleting = decoded(order["path"]), order["do"] == "delete"
-    workspace = os.path.realpath(decoded(order["workspace"]))
+    path, deleting = decoded(request["path"]), request["do"] == "delete"
+    workspace = os.path.realpath(decoded(request["workspace"]))
     if deleting and os.path.realpath(path) == workspace:
         raise Refused("is_workspace")
     real = os.path.realpath(os.path.dirname(path) if deleting else path)
@@ -307,11 +310,11 @@ def check_place(order: dict[str, Any]) -> None:
 
 def main() -> None:
     """Do what standard input says."""
-    order = json.load(sys.stdin)
-    found, error = Found(order), None
+    request = json.load(sys.stdin)
+    found, error = Found(request), None
     try:
-        check_place(order)
-        {"glob": glob, "grep": grep, "delete": delete}[order["do"]](order, found)
+        check_place(request)
+        {"glob": glob, "grep": grep, "delete": delete}[request["do"]](request, found)
     except Refused as refused:
         error = str(refused)
     except OSError as problem:
