@@ -8,7 +8,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check bench faults soak e2e e2e-faults docker image deploy undeploy lock clean
+.PHONY: help run test check lint types imports bench faults soak e2e e2e-faults docker image deploy undeploy lock clean
 
 help:  ## list the targets
 	@echo "make TARGET, where TARGET is one of"
@@ -20,10 +20,16 @@ run: $(VENV)/run.stamp  ## serve at 127.0.0.1:8002 (PORT, PROVISIONER_API_KEY, P
 test: $(VENV)/dev.stamp  ## run the tests (ARGS="-k acquire" for some of them)
 	@$(PY) -m pytest $(ARGS)
 
-check: $(VENV)/dev.stamp  ## lint, format, types and import rules
+check: lint types imports  ## lint, format, types and import rules
+
+lint: $(VENV)/dev.stamp
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
+
+types: $(VENV)/dev.stamp
 	$(PY) -m mypy
+
+imports: $(VENV)/dev.stamp
 	@$(PY) -c 'from importlinter.cli import lint_imports_command as lint; lint()'
 
 bench: $(VENV)/dev.stamp  ## measure, and print the aims beside the figures (ON=backend, ON=cluster: others)
