@@ -87,3 +87,10 @@ def _as_written(default: object) -> str:
     if default == "":
         return "empty"
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"
+
+
+def test_the_glossary_has_at_most_thirty_words_in_order(root):
+    text = (root / "docs" / "glossary.md").read_text()
+    words = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")][1:]
+    assert 20 < len(words) <= 30
+    assert words == sorted(words)
