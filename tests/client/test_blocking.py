@@ -13,7 +13,7 @@ from tests.client.conftest import KEY
 from oneseek_sandbox.client import BlockingSandboxes, Output
 from oneseek_sandbox.client.embedded import EmbeddedSandboxes
 from oneseek_sandbox.client.remote import RemoteSandboxes
-from oneseek_sandbox.errors import SandboxError, WorkspaceFileNotFoundError
+from oneseek_sandbox.errors import InvalidRequestError, SandboxError, WorkspaceFileNotFoundError
 from oneseek_sandbox.settings import Settings
 
 
@@ -48,6 +48,17 @@ def test_a_download_is_a_context_manager(thread):
     with thread.download("/workspace/x") as file:
         assert file.size == len(content)
         assert b"".join(file.chunks) == content
+
+
+def test_a_local_file_and_pieces_are_uploaded(thread, tmp_path):
+    local = tmp_path / "local"
+    local.write_bytes(bytes(range(256)) * 9000)
+    thread.upload("/workspace/x", local, mode="0600")
+    thread.upload("/workspace/x", (b"%d" % n for n in range(9)), append=True)
+    with thread.download("/workspace/x") as file:
+        assert b"".join(file.chunks) == local.read_bytes() + b"012345678"
+    with pytest.raises(InvalidRequestError, match="write_file for a text"):
+        thread.upload("/workspace/x", "text")
 
 
 def test_sandboxes_that_do_not_open_leave_no_thread_behind(tmp_path):

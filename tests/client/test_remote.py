@@ -186,6 +186,40 @@ async def test_whatever_a_stream_says_ends_in_an_error_of_the_service(frame, rai
     assert refused.value.may_have_run is True
 
 
+WRITTEN = {"path": "/workspace/x", "size": 5, "sha256": None, "created": True}
+
+
+async def test_a_text_is_no_upload_and_the_error_says_what_is():
+    sandboxes, script = _client()
+    for wrong in ("text", 5, None):
+        with pytest.raises(InvalidRequestError, match=r"write_file for a text, and pathlib\.Path"):
+            await sandboxes.upload("/workspace/x", wrong, thread_id="t")
+    assert script.requests == []
+
+
+async def test_a_path_uploads_that_file_whole_also_when_it_is_sent_again(tmp_path):
+    local = tmp_path / "local"
+    local.write_bytes(b"bytes" * 500_000)
+    answers = [_error(503, "unavailable"), httpx.Response(200, json=WRITTEN)]
+    sandboxes, script = _client(*answers)
+    await sandboxes.upload("/workspace/x", local, thread_id="t")
+    assert [body for _, body in script.requests] == [local.read_bytes()] * 2
+    assert {request.headers["content-length"] for request, _ in script.requests} == {"2500000"}
+
+
+async def test_a_path_that_cannot_be_read_is_the_callers_error(tmp_path):
+    sandboxes, script = _client()
+    with pytest.raises(FileNotFoundError):
+        await sandboxes.upload("/workspace/x", tmp_path / "absent", thread_id="t")
+    assert script.requests == []
+
+
+async def test_pieces_are_uploaded_in_their_order():
+    sandboxes, script = _client(httpx.Response(200, json=WRITTEN))
+    await sandboxes.upload("/workspace/x", (b"%d" % n for n in range(9)), thread_id="t")
+    assert script.requests[0][1] == b"012345678"
+
+
 async def test_a_released_sandbox_ends_a_stream_as_it_ends_a_call(remote):
     name = {"sandbox_id": (await remote.acquire(f"thread-{secrets.token_hex(6)}")).sandbox_id}
     events = remote.stream("echo up; sleep 60", **name)

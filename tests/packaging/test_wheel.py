@@ -45,6 +45,7 @@ def test_the_wheel_holds_one_package_with_the_worker_and_the_scripts(wheel):
     assert sorted(names) == sorted(here)
     assert "oneseek_sandbox/guest/worker/main.py" in names
     assert any(name.endswith(".lua") for name in names)
+    assert "oneseek_sandbox/py.typed" in names  # "Typing :: Typed" is true
 
 
 def test_nothing_is_missing_from_the_locked_requirements(installed):

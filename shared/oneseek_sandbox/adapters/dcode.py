@@ -26,7 +26,7 @@ from oneseek_sandbox.client.opening import connect
 from oneseek_sandbox.client.settings import BackendSettings
 
 if TYPE_CHECKING:
-    from oneseek_sandbox.client.blocking import Blocking
+    from oneseek_sandbox.client.blocking import BlockingThreadSandbox
     from oneseek_sandbox.client.sandboxes import Sandboxes
 
 __all__ = ["OneSeekSandboxProvider"]
@@ -108,7 +108,7 @@ class OneSeekSandboxProvider(SandboxProvider):
             self._open = None
             self._closing.close()
 
-    def _thread(self, thread_id: str, scope: str | None) -> Blocking:
+    def _thread(self, thread_id: str, scope: str | None) -> BlockingThreadSandbox:
         with self._opening:
             if self._open is None:
                 sandboxes = self._given

@@ -27,7 +27,7 @@ from oneseek_sandbox.adapters.deepagents_operations import Conventions, Operatio
 from oneseek_sandbox.adapters.home import Home
 
 if TYPE_CHECKING:
-    from oneseek_sandbox.client.blocking import Blocking
+    from oneseek_sandbox.client.blocking import BlockingThreadSandbox
     from oneseek_sandbox.client.thread import ThreadSandbox
 
 __all__ = ["DeepAgentsSandbox"]
@@ -55,7 +55,7 @@ class DeepAgentsSandbox(SandboxBackendProtocol):
 
     def __init__(
         self,
-        thread: ThreadSandbox | Blocking,
+        thread: ThreadSandbox | BlockingThreadSandbox,
         *,
         conventions: Conventions = "0.7",
         timeout_seconds: float = 120,

@@ -29,7 +29,7 @@ from oneseek_sandbox.client.settings import BackendSettings
 if TYPE_CHECKING:
     from deerflow.sandbox.search import GrepMatch
 
-    from oneseek_sandbox.client.blocking import Blocking
+    from oneseek_sandbox.client.blocking import BlockingThreadSandbox
     from oneseek_sandbox.client.sandboxes import Sandboxes
     from oneseek_sandbox.client.thread import ThreadSandbox
 
@@ -55,7 +55,7 @@ class DeerFlowSandbox(Sandbox):
     def __init__(
         self,
         id: str,  # noqa: A002 - as the base class
-        thread: ThreadSandbox | Blocking,
+        thread: ThreadSandbox | BlockingThreadSandbox,
         *,
         timeout_seconds: float = 600,
     ) -> None:

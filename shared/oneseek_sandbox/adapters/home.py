@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
-from oneseek_sandbox.client.blocking import Blocking
+from oneseek_sandbox.client.blocking import BlockingThreadSandbox
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -28,10 +28,10 @@ class Home:
         thread: The `ThreadSandbox` itself.
     """
 
-    def __init__(self, thread: ThreadSandbox | Blocking) -> None:
+    def __init__(self, thread: ThreadSandbox | BlockingThreadSandbox) -> None:
         self.thread: ThreadSandbox
         self._loop: asyncio.AbstractEventLoop | None
-        if isinstance(thread, Blocking):
+        if isinstance(thread, BlockingThreadSandbox):
             self.thread, self._loop = thread.wrapped, thread.loop
         else:
             self.thread, self._loop = thread, _running()

@@ -6,7 +6,7 @@ The thread is the run's: `config["configurable"]["thread_id"]`, as checkpointers
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.runnables import RunnableConfig  # noqa: TC002 - LangChain reads the annotation
 from langchain_core.tools import StructuredTool, ToolException
@@ -67,7 +67,7 @@ class _Source:
             return
         if isinstance(sandboxes, BlockingSandboxes):
             self.blocking = sandboxes
-            sandboxes = cast("Sandboxes", sandboxes.wrapped)
+            sandboxes = sandboxes.wrapped
         self._threads = ToolsOfThreads(sandboxes, settings)
 
     async def run(self, name: str, arguments: dict[str, Any], config: RunnableConfig) -> ToolResult:

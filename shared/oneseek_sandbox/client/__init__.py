@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from oneseek_sandbox.client.blocking import BlockingSandboxes
+from oneseek_sandbox.client.blocking import BlockingSandboxes, BlockingThreadSandbox
+from oneseek_sandbox.client.loop_thread import BlockingDownload
 from oneseek_sandbox.client.opening import connect
 from oneseek_sandbox.client.sandboxes import Download, Output, Sandboxes
 from oneseek_sandbox.client.settings import BackendSettings
@@ -10,7 +11,9 @@ from oneseek_sandbox.client.thread import ThreadSandbox
 
 __all__ = [
     "BackendSettings",
+    "BlockingDownload",
     "BlockingSandboxes",
+    "BlockingThreadSandbox",
     "Download",
     "Output",
     "Sandboxes",

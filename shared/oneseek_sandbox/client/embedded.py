@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
+    from oneseek_sandbox.client.uploads import LocalFile
     from oneseek_sandbox.control.provisioner import Provisioner
     from oneseek_sandbox.settings import Settings
 
@@ -105,7 +106,7 @@ class EmbeddedSandboxes(Sandboxes):
                     yield event
 
     async def _upload(
-        self, target: models.WriteFileTarget, content: bytes | AsyncIterable[bytes]
+        self, target: models.WriteFileTarget, content: bytes | LocalFile | AsyncIterable[bytes]
     ) -> models.WriteFileAnswer:
         body = _one(content) if isinstance(content, bytes) else content
         return await self._opened().write_stream(target, self._caller, body)

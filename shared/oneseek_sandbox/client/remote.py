@@ -10,6 +10,7 @@ from oneseek_sandbox import models
 from oneseek_sandbox.client.failures import broken, not_ours, refusal
 from oneseek_sandbox.client.retries import Retries, is_repeatable
 from oneseek_sandbox.client.sandboxes import AnswerT, Download, Output, Sandboxes
+from oneseek_sandbox.client.uploads import LocalFile
 from oneseek_sandbox.client.wire import Wire, fields
 from oneseek_sandbox.errors import SandboxError
 from oneseek_sandbox.server_events import server_events
@@ -96,25 +97,28 @@ class RemoteSandboxes(Sandboxes):
             raise broken(self._wire.url, "ended its answer before it said how the command ended")
 
     async def _upload(
-        self, target: models.WriteFileTarget, content: bytes | AsyncIterable[bytes]
+        self, target: models.WriteFileTarget, content: bytes | LocalFile | AsyncIterable[bytes]
     ) -> models.WriteFileAnswer:
         query = {
             name: str(value).lower() if isinstance(value, bool) else value
             for name, value in fields(target).items()
         }
 
+        size = content.size if isinstance(content, LocalFile) else None
+
         async def send() -> models.WriteFileAnswer:
             request = self._wire.request(
                 "POST",
                 "/v1/sandbox/write_file",
                 seconds=_ANSWER_SECONDS,
-                headers={"content-type": _BINARY},
+                headers={"content-type": _BINARY}
+                | ({} if size is None else {"content-length": str(size)}),
                 params=query,
-                content=content,
+                content=aiter(content) if isinstance(content, LocalFile) else content,
             )
             return await self._wire.answer(request, models.WriteFileAnswer)
 
-        if not isinstance(content, bytes):
+        if size is None and not isinstance(content, bytes):
             return await send()  # a stream can be read only once
         return await self._tried(send, repeatable=is_repeatable(target))
 

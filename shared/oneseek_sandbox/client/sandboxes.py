@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 from pydantic import BaseModel
 
 from oneseek_sandbox import models
+from oneseek_sandbox.client.uploads import readable
 from oneseek_sandbox.models.checking import check
 from oneseek_sandbox.telemetry.operations import (
     Operation,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from typing import Self, Unpack
 
     from oneseek_sandbox.client import fields as f
+    from oneseek_sandbox.client.uploads import Content, LocalFile
 
 __all__ = ["Download", "Output", "Sandboxes"]
 
@@ -141,11 +143,15 @@ class Sandboxes(ABC):
         return await self._done("write_file", request, models.WriteFileAnswer)
 
     async def upload(
-        self, path: str, content: bytes | AsyncIterable[bytes], **fields: Unpack[f.UploadFields]
+        self, path: str, content: Content, **fields: Unpack[f.UploadFields]
     ) -> models.WriteFileAnswer:
-        """Write a file from bytes, or from a stream of them, of any size."""
+        """Write a file from bytes, from a local file (a `Path`), or from a stream, of any size.
+
+        An iterable that is not async is read in threads. Errors of a local file are `OSError`.
+        """
         target = _request(models.WriteFileTarget, fields, path=path)
-        return await observed(self._operation("write_file", target), self._upload(target, content))
+        with readable(content) as body:
+            return await observed(self._operation("write_file", target), self._upload(target, body))
 
     def download(
         self, path: str, **fields: Unpack[f.DownloadFields]
@@ -207,7 +213,7 @@ class Sandboxes(ABC):
 
     @abstractmethod
     async def _upload(
-        self, target: models.WriteFileTarget, content: bytes | AsyncIterable[bytes]
+        self, target: models.WriteFileTarget, content: bytes | LocalFile | AsyncIterable[bytes]
     ) -> models.WriteFileAnswer:
         """Write a file from bytes."""
 

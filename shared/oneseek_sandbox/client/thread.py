@@ -18,7 +18,6 @@ from oneseek_sandbox.errors import (
 if TYPE_CHECKING:
     from collections.abc import (
         AsyncGenerator,
-        AsyncIterable,
         AsyncIterator,
         Awaitable,
         Callable,
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from oneseek_sandbox import models
     from oneseek_sandbox.client import fields as f
     from oneseek_sandbox.client.sandboxes import Download, Output, Sandboxes
+    from oneseek_sandbox.client.uploads import Content
 
 __all__ = ["ThreadSandbox"]
 
@@ -116,9 +116,9 @@ class ThreadSandbox:
         return await self._in(write)
 
     async def upload(
-        self, path: str, content: bytes | AsyncIterable[bytes], **options: Unpack[f.UploadOptions]
+        self, path: str, content: Content, **options: Unpack[f.UploadOptions]
     ) -> models.WriteFileAnswer:
-        """Write a file from bytes, or from a stream of them, of any size."""
+        """Write a file from bytes, from a local file (a `Path`), or from a stream, of any size."""
         return await self._in(functools.partial(self.sandboxes.upload, path, content, **options))
 
     @asynccontextmanager

@@ -1,0 +1,99 @@
+"""Writes the blocking client's calls from those of the async one; a test compares the two.
+
+Run it after a change of `Sandboxes` or `ThreadSandbox`: python tools/blocking_client.py
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+CLIENT = Path(__file__).parents[1] / "shared" / "oneseek_sandbox" / "client"
+CALLS = CLIENT / "blocking_calls.py"
+
+HEAD = '''\
+"""What the blocking client can do, call by call. Written by tools/blocking_client.py: do not edit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+    from contextlib import AbstractContextManager
+    from typing import Unpack
+
+    from oneseek_sandbox import models
+    from oneseek_sandbox.client import fields as f
+    from oneseek_sandbox.client.loop_thread import BlockingDownload, LoopThread
+    from oneseek_sandbox.client.sandboxes import Output, Sandboxes
+    from oneseek_sandbox.client.thread import ThreadSandbox
+    from oneseek_sandbox.client.uploads import Content
+
+__all__ = ["SandboxesCalls", "ThreadSandboxCalls"]
+'''
+CLASS = '''
+
+class {name}Calls:
+    """The calls of `{name}`, each of which waits for its result."""
+
+    def __init__(self, wrapped: {name}, loop: LoopThread) -> None:
+        self._wrapped = wrapped
+        self._loop = loop
+'''
+METHOD = """
+    def {name}({parameters}) -> {returns}:
+        {docstring}
+        return self._loop.{way}(self._wrapped.{name}({arguments}))
+"""
+LIFE = {"open", "close"}
+"""Written by hand: the loop begins and ends with them."""
+
+
+def blocking_calls() -> str:
+    """Return the text of `blocking_calls.py`, as ruff formats it."""
+    text = HEAD + _calls("sandboxes.py", "Sandboxes") + _calls("thread.py", "ThreadSandbox")
+    formatting = [sys.executable, "-m", "ruff", "format", "--stdin-filename", str(CALLS), "-"]
+    return subprocess.run(formatting, input=text, capture_output=True, text=True, check=True).stdout
+
+
+def _calls(module: str, name: str) -> str:
+    tree = ast.parse((CLIENT / module).read_text())
+    (found,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
+    methods = [
+        _method(node)
+        for node in found.body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and not node.name.startswith("_")
+        and node.name not in LIFE
+        and "property" not in map(ast.unparse, node.decorator_list)
+    ]
+    return CLASS.format(name=name) + "".join(methods)
+
+
+def _method(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+    returns = ast.unparse(node.returns) if node.returns else "None"
+    docstring = ast.get_docstring(node, clean=False) or ""
+    way = "run"
+    if returns.startswith("AsyncGenerator["):
+        way, returns = "iterate", returns.removeprefix("Async").replace(", None]", ", None, None]")
+    elif "Download" in returns:
+        way, returns = "downloading", "AbstractContextManager[BlockingDownload]"
+    given = node.args
+    arguments = [argument.arg for argument in given.args[1:]]
+    arguments += [f"{argument.arg}={argument.arg}" for argument in given.kwonlyargs]
+    arguments += [f"**{given.kwarg.arg}"] if given.kwarg else []
+    return METHOD.format(
+        name=node.name,
+        parameters=ast.unparse(given),
+        returns=returns,
+        docstring=f'"""{docstring}"""',
+        way=way,
+        arguments=", ".join(arguments),
+    )
+
+
+if __name__ == "__main__":
+    CALLS.write_text(blocking_calls())
