@@ -1,4 +1,4 @@
-"""Bodies over a limit are refused with advice that can be followed."""
+"""Bodies over a limit are refused with advice that can be followed; queries are read as typed."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from types import SimpleNamespace
 import pytest
 from starlette.requests import Request
 
-from oneseek_sandbox.errors import RequestTooLargeError
+from oneseek_sandbox import models
+from oneseek_sandbox.errors import InvalidRequestError, RequestTooLargeError
 from oneseek_sandbox.http import verbs
 from oneseek_sandbox.http.call import Call
+from oneseek_sandbox.http.reading import read_query
 
 
 class Provisioner:
@@ -38,3 +40,35 @@ async def test_a_stream_over_the_limit_is_not_told_to_be_a_stream(announced):
         await verbs.write_file(call)
     assert "append=true" in refused.value.message
     assert "octet-stream" not in refused.value.message
+
+
+def queried(text, model):
+    scope = {"type": "http", "method": "POST", "headers": [], "query_string": text.encode()}
+    return read_query(Request(scope), model)
+
+
+def test_a_query_is_read_as_its_fields_want_it():
+    target = queried("thread_id=123&path=/true&append=true&sync=false", models.WriteFileTarget)
+    assert (target.thread_id, target.path) == ("123", "/true")
+    assert (target.append, target.create_only, target.sync) == (True, False, False)
+    listing = queried("thread_id=123&depth=3&limit=10", models.LsRequest)
+    assert (listing.depth, listing.limit) == (3, 10)
+
+
+@pytest.mark.parametrize("spelling", ["1", "yes", "on", "True", "", "2", "null"])
+def test_a_boolean_of_a_query_is_spelt_as_in_json(spelling):
+    with pytest.raises(InvalidRequestError, match="append: "):
+        queried(f"thread_id=t&path=/x&append={spelling}", models.WriteFileTarget)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("appendd=true", "did you mean 'append'"),
+        ("path=/y", "path: given twice"),
+        ("mode=9", "mode"),
+    ],
+)
+def test_what_is_wrong_in_a_query_is_named(text, told):
+    with pytest.raises(InvalidRequestError, match=told):
+        queried(f"thread_id=t&path=/x&{text}", models.WriteFileTarget)

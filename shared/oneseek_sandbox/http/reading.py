@@ -99,18 +99,25 @@ def parse_model(request: Request, body: bytes, model: type[ModelT]) -> ModelT:
 
 
 def read_query(request: Request, model: type[ModelT]) -> ModelT:
-    """Read the query string into `model`; `true` and `false` are booleans where one is wanted."""
+    """Read the query string into `model`; its values are read as the fields want them.
+
+    Raises:
+        InvalidRequestError: It is not UTF-8, has a name twice, or is not what the model wants.
+    """
     query = request.scope["query_string"].decode("latin-1")
     try:
         pairs = parse_qsl(query, keep_blank_values=True, errors="strict")
     except ValueError:
         raise InvalidRequestError("The query string is not UTF-8, percent-encoded.") from None
-    values: dict[str, Any] = {}
-    for name, text in pairs:
-        if name in values:
-            raise InvalidRequestError(f"{shown(name)}: given twice in the query string.")
-        values[name] = _from_query(model, name, text)
-    return check(model, values)
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise InvalidRequestError(f"{shown(_repeated(pairs))}: given twice in the query string.")
+    read = check(model, values, from_strings=True)
+    for name, text in values.items():
+        # pydantic takes "1", "yes" and "on" as well; one spelling is enough, that of JSON.
+        if isinstance(getattr(read, name), bool) and text not in {"true", "false"}:
+            raise InvalidRequestError(f"{name}: must be true or false.")
+    return read
 
 
 def _parse(body: bytes) -> object:
@@ -139,16 +146,9 @@ def _refuse_constant(name: str) -> None:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) != len(pairs):
-        counts = Counter(name for name, _ in pairs)
-        raise InvalidRequestError(f"{shown(counts.most_common(1)[0][0])}: given twice.")
+        raise InvalidRequestError(f"{shown(_repeated(pairs))}: given twice.")
     return values
 
 
-def _from_query(model: type[BaseModel], name: str, text: str) -> object:
-    field = model.model_fields.get(name)
-    if field is None:
-        return text
-    annotation = str(field.annotation)
-    if "bool" in annotation and text in {"true", "false"}:
-        return text == "true"
-    return text
+def _repeated(pairs: list[tuple[str, Any]]) -> str:
+    return Counter(name for name, _ in pairs).most_common(1)[0][0]

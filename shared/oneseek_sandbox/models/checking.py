@@ -21,8 +21,11 @@ _LONGEST_SHOWN: Final = 100
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
-def check(model: type[ModelT], value: object) -> ModelT:
+def check(model: type[ModelT], value: object, *, from_strings: bool = False) -> ModelT:
     """Validate parsed JSON.
+
+    Args:
+        from_strings: Every value is a string, as in a query; numbers and booleans are read from it.
 
     Raises:
         InvalidRequestError: It is not what the model wants; the message names the field and the
@@ -34,7 +37,7 @@ def check(model: type[ModelT], value: object) -> ModelT:
         )
     _refuse_hostile(value, "", 1)
     try:
-        return model.model_validate(value)
+        return model.model_validate_strings(value) if from_strings else model.model_validate(value)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_input=False)
         explained = [_explain(model, problem) for problem in problems[:_SHOWN_PROBLEMS]]
