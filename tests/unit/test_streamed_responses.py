@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack, aclosing
 
 import pytest
 
@@ -50,7 +51,9 @@ async def pieces(count, closed):
 
 
 async def answer(caller, count, closed):
-    response = StreamedResponse(pieces(count, closed), RunningCalls())
+    opened = AsyncExitStack()
+    sent = await opened.enter_async_context(aclosing(pieces(count, closed)))
+    response = StreamedResponse(sent, opened, RunningCalls())
     scope = {"type": "http", "asgi": {"spec_version": "2.3"}}
     async with asyncio.timeout(10):
         await response(scope, caller.receive, caller.send)

@@ -15,10 +15,10 @@ from oneseek_sandbox.control.assembly import open_provisioner
 from oneseek_sandbox.control.cleanup import clean_up_every
 from oneseek_sandbox.errors import ConfigurationError
 from oneseek_sandbox.output import OutputDecoder
-from oneseek_sandbox.workers.execution import Gap, Piece
+from oneseek_sandbox.workers.execution import Gap, Piece, Started
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator
 
     from pydantic import BaseModel
 
@@ -92,18 +92,8 @@ class EmbeddedSandboxes(Sandboxes):
         running = self._opened().execute(request, self._caller, stream=True)
         async with aclosing(running) as events:
             async for event in events:
-                if isinstance(event, Piece):
-                    texts = decoder.feed(event.stream, event.data)
-                elif isinstance(event, Gap):
-                    texts = decoder.break_off(event.stream)
-                else:
-                    texts = decoder.end()
-                for stream, text in texts:
-                    yield Output(stream, text)
-                if isinstance(event, Gap):
-                    yield Output(event.stream, "", event.bytes)
-                elif not isinstance(event, Piece):
-                    yield event
+                for each in _events_of(event, decoder):
+                    yield each
 
     async def _upload(
         self, target: models.WriteFileTarget, content: bytes | LocalFile | AsyncIterable[bytes]
@@ -123,6 +113,20 @@ class EmbeddedSandboxes(Sandboxes):
                 "These sandboxes are not open: use 'async with', or call open() first."
             )
         return self._provisioner
+
+
+def _events_of(
+    event: Started | Piece | Gap | models.ExecuteAnswer, decoder: OutputDecoder
+) -> Iterator[Output | models.ExecuteAnswer]:
+    match event:
+        case Piece(stream, data):
+            yield from (Output(*decoded) for decoded in decoder.feed(stream, data))
+        case Gap(stream, count):
+            yield from (Output(*decoded) for decoded in decoder.break_off(stream))
+            yield Output(stream, "", count)
+        case models.ExecuteAnswer():
+            yield from (Output(*decoded) for decoded in decoder.end())
+            yield event
 
 
 async def _one(content: bytes) -> AsyncIterator[bytes]:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from oneseek_sandbox.leases.store import LeaseStore
     from oneseek_sandbox.settings import Settings
     from oneseek_sandbox.workers.client import OpenFile, WorkerClient
-    from oneseek_sandbox.workers.execution import Gap, Piece
+    from oneseek_sandbox.workers.execution import Gap, Piece, Started
 
 __all__ = ["Provisioner"]
 
@@ -175,8 +175,8 @@ class Provisioner:
 
     async def execute(
         self, request: models.ExecuteRequest, caller: Caller, *, stream: bool = False
-    ) -> AsyncGenerator[Piece | Gap | models.ExecuteAnswer, None]:
-        """Run a command; yields its output as it comes when `stream`, and the answer last.
+    ) -> AsyncGenerator[Started | Piece | Gap | models.ExecuteAnswer, None]:
+        """Run a command; yields the answer, and with `stream` before that its start and its output.
 
         A caller that stops listening cancels a command without `request_id`.
         """

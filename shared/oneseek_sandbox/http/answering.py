@@ -13,7 +13,8 @@ from oneseek_sandbox.http.streams import StreamedResponse
 from oneseek_sandbox.tracing import current_trace_id
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncIterator
+    from contextlib import AsyncExitStack
 
     from pydantic import BaseModel
 
@@ -90,10 +91,13 @@ def event(name: str, data: str) -> bytes:
     return f"event: {name}\ndata: {data}\n\n".encode()
 
 
-def event_stream(events: AsyncGenerator[bytes, None], running: RunningCalls) -> Response:
+def event_stream(
+    events: AsyncIterator[bytes], opened: AsyncExitStack, running: RunningCalls
+) -> Response:
     """Return server-sent events; proxies are asked not to hold them back."""
     return StreamedResponse(
         events,
+        opened,
         running,
         headers={**HEADERS, "x-accel-buffering": "no"},
         media_type="text/event-stream",

@@ -14,7 +14,7 @@ from oneseek_sandbox.errors import SandboxError
 from oneseek_sandbox.telemetry.spans import CANCELLED
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
 
     from starlette.requests import Request
@@ -67,10 +67,11 @@ class _DeliveredResponse(Response):
 
 
 class StreamedResponse(StreamingResponse):
-    """Sends a generator that has begun.
+    """Sends bytes as they come, and closes what they come from in the end.
 
-    A caller who leaves before the first byte never lets the generator run, so it is closed here:
-    it holds a pin and a connection.
+    Args:
+        opened: What is open for them, like a pin and a connection. A caller who leaves before the
+            first byte never lets a generator run, which so could not close it.
 
     Attributes:
         operation: The call that this answers; it ends with the stream.
@@ -80,16 +81,17 @@ class StreamedResponse(StreamingResponse):
 
     def __init__(
         self,
-        content: AsyncGenerator[bytes, None],
+        content: AsyncIterator[bytes],
+        opened: AsyncExitStack,
         running: RunningCalls,
         **options: Any,  # noqa: ANN401 - those of StreamingResponse
     ) -> None:
         super().__init__(content, **options)
-        self._content = content
+        self._opened = opened
         self._running = running
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it, and close the generator in any case."""
+        """Send it, and close what it comes from in any case."""
         with self.operation.ending() if self.operation else nullcontext():
             try:
                 await super().__call__(scope, receive, send)
@@ -103,7 +105,7 @@ class StreamedResponse(StreamingResponse):
                 if self.operation is not None:
                     self.operation.failed(error)
             finally:
-                await self._content.aclose()
+                await self._opened.aclose()
 
     async def stream_response(self, send: Send) -> None:
         """Send it in a task that a stop may cut, to a caller that takes it."""

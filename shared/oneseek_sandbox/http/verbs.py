@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from contextlib import AsyncExitStack, aclosing
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from pydantic import BaseModel
 from starlette.responses import Response
@@ -34,17 +34,19 @@ from oneseek_sandbox.http.reading import (
 )
 from oneseek_sandbox.http.streams import StreamedResponse, delivered
 from oneseek_sandbox.output import OutputDecoder
-from oneseek_sandbox.workers.execution import Gap, Piece
+from oneseek_sandbox.workers.execution import Gap, Piece, Started
 
 if TYPE_CHECKING:
     from collections.abc import (
         AsyncGenerator,
+        AsyncIterator,
         Awaitable,
         Callable,
         Iterator,
     )
 
     from oneseek_sandbox.http.call import Call
+    from oneseek_sandbox.output import StreamName
     from oneseek_sandbox.workers.replies import ReadMeta
 
 __all__ = [
@@ -64,6 +66,7 @@ __all__ = [
 ModelT = TypeVar("ModelT", bound=BaseModel)
 T = TypeVar("T")
 
+_Item: TypeAlias = Started | Piece | Gap | models.ExecuteAnswer
 _BINARY: Final = "application/octet-stream"
 
 
@@ -82,10 +85,7 @@ async def execute(call: Call) -> Response:
     if request.cancel is not None:
         return call.answered(await call.provisioner.cancel(request, call.caller))
     if accepts(call.request, "text/event-stream"):
-        events = _execute_events(call, request)
-        # What is refused before it starts is refused with a status, as every call is.
-        await call.unless_gone(anext(events))
-        return event_stream(events, call.running)
+        return await _execute_stream(call, request)
     answer = await call.unless_gone(_execute_answer(call, request))
     return call.answered(answer)
 
@@ -93,52 +93,60 @@ async def execute(call: Call) -> Response:
 async def _execute_answer(call: Call, request: models.ExecuteRequest) -> models.ExecuteAnswer:
     async with aclosing(call.provisioner.execute(request, call.caller)) as events:
         async for answer in events:
-            if not isinstance(answer, Piece | Gap):
+            if isinstance(answer, models.ExecuteAnswer):
                 return answer
     raise AssertionError("execute ends with an answer or an error")
 
 
+async def _execute_stream(call: Call, request: models.ExecuteRequest) -> Response:
+    async with AsyncExitStack() as opening:
+        running = call.provisioner.execute(request, call.caller, stream=True)
+        await opening.enter_async_context(aclosing(running))
+        # What is refused before it starts is refused with a status, as every call is.
+        started = await call.unless_gone(anext(running))
+        assert isinstance(started, Started)  # noqa: S101 - the first of a stream
+        events = _execute_events(call, running, OutputDecoder(request.encoding))
+        await opening.enter_async_context(aclosing(events))
+        return event_stream(events, opening.pop_all(), call.running)
+
+
 async def _execute_events(
-    call: Call, request: models.ExecuteRequest
+    call: Call, running: AsyncIterator[_Item], decoder: OutputDecoder
 ) -> AsyncGenerator[bytes, None]:
-    """Yield nothing when the command has started, then its output, and how it ended."""
-    decoder = OutputDecoder(request.encoding)
-    begun = False
+    """Yield a command's output, and how it ended: by an error as well, as the status is sent."""
     try:
-        async with aclosing(call.provisioner.execute(request, call.caller, stream=True)) as items:
-            async for item in items:
-                if not begun:
-                    begun = True
-                    yield b""
-                if not isinstance(item, Piece | Gap):
-                    call.operation.answered(item)
-                for event in _events_of(item, decoder):
-                    yield event
+        async for item in running:
+            if isinstance(item, models.ExecuteAnswer):
+                call.operation.answered(item)
+            for each in _events_of(item, decoder):
+                yield each
     except asyncio.CancelledError:
-        if not (begun and call.running.are_cut):
+        if not call.running.are_cut:
             raise
         yield _error_event(call, call.running.error("execute"))
-    except Exception as error:
-        if not begun:
-            raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, the stream tells
         yield _error_event(call, error)
 
 
-def _events_of(item: Piece | Gap | models.ExecuteAnswer, decoder: OutputDecoder) -> Iterator[bytes]:
-    if isinstance(item, Piece):
-        texts = decoder.feed(item.stream, item.data)
-    else:
-        texts = decoder.break_off(item.stream) if isinstance(item, Gap) else decoder.end()
-    for name, text in texts:
+def _events_of(item: _Item, decoder: OutputDecoder) -> Iterator[bytes]:
+    match item:
+        case Piece(stream, data):
+            yield from _texts(decoder.feed(stream, data))
+        case Gap(stream, count):
+            yield from _texts(decoder.break_off(stream))
+            yield event("gap", json.dumps({"stream": stream, "bytes": count}))
+        case models.ExecuteAnswer():
+            yield from _texts(decoder.end())
+            yield event("exit", item.model_dump_json())
+
+
+def _texts(decoded: list[tuple[StreamName, str]]) -> Iterator[bytes]:
+    for name, text in decoded:
         yield event(name, json.dumps({"text": text}))
-    if isinstance(item, Gap):
-        yield event("gap", json.dumps({"stream": item.stream, "bytes": item.bytes}))
-    elif not isinstance(item, Piece):
-        yield event("exit", item.model_dump_json())
 
 
 def _error_event(call: Call, error: Exception) -> bytes:
-    """Return an error as an event: the status has been sent."""
+    """Return an error as an event."""
     call.operation.failed(error)
     return event("error", json.dumps(error_body(as_error(error))))
 
@@ -155,33 +163,28 @@ async def read_file(call: Call) -> Response:
     if not accepts(call.request, _BINARY):
         work = call.provisioner.read_file(request, call.caller)
         return call.answered(await call.unless_gone(work))
-    body = _file_bytes(call, request)
-    meta = cast("ReadMeta", await call.unless_gone(anext(body)))
-    call.operation.answered(meta)
+    async with AsyncExitStack() as opening:
+        opened = call.provisioner.open_file(request, call.caller)
+        file = await call.unless_gone(opening.enter_async_context(opened))
+        call.operation.answered(file.meta)
+        return StreamedResponse(
+            file.chunks,
+            opening.pop_all(),
+            call.running,
+            headers=_file_headers(file.meta),
+            media_type=_BINARY,
+        )
+
+
+def _file_headers(meta: ReadMeta) -> dict[str, str]:
     known = {"x-sandbox-sha256": meta.sha256, "x-sandbox-total-lines": meta.total_lines}
-    headers = {
+    return {
         "x-sandbox-size": str(meta.size),
         **{name: str(value) for name, value in known.items() if value is not None},
         "x-sandbox-truncated": "true" if meta.truncated else "false",
         "cache-control": "no-store",
         "x-content-type-options": "nosniff",
     }
-    return StreamedResponse(
-        cast("AsyncGenerator[bytes, None]", body),
-        call.running,
-        headers=headers,
-        media_type=_BINARY,
-    )
-
-
-async def _file_bytes(
-    call: Call, request: models.ReadFileRequest
-) -> AsyncGenerator[ReadMeta | bytes, None]:
-    """Yield what is known of the file, then its bytes."""
-    async with call.provisioner.open_file(request, call.caller) as file:
-        yield file.meta
-        async for chunk in file.chunks:
-            yield chunk
 
 
 async def write_file(call: Call) -> Response:

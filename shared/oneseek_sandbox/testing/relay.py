@@ -16,7 +16,7 @@ from oneseek_sandbox.gateway.app import create_app
 from oneseek_sandbox.http.service import Service
 from oneseek_sandbox.settings import Settings
 from oneseek_sandbox.workers.client import OpenFile
-from oneseek_sandbox.workers.execution import Gap, Piece
+from oneseek_sandbox.workers.execution import Gap, Piece, Started
 from oneseek_sandbox.workers.replies import ReadMeta
 
 if TYPE_CHECKING:
@@ -81,13 +81,17 @@ class _Relay:
 
     async def execute(
         self, request: models.ExecuteRequest, caller: object, *, stream: bool = False
-    ) -> AsyncGenerator[Piece | Gap | models.ExecuteAnswer, None]:
+    ) -> AsyncGenerator[Started | Piece | Gap | models.ExecuteAnswer, None]:
         del caller
         if not stream:
             yield await self._sandboxes.execute(**_fields(request))
             return
+        started = False
         async with aclosing(self._sandboxes.stream(**_fields(request))) as events:
             async for event in events:
+                if not started:
+                    yield Started()
+                    started = True
                 if isinstance(event, Output) and event.left_out:
                     yield Gap(event.stream, event.left_out)
                 elif isinstance(event, Output):

@@ -24,7 +24,7 @@ from oneseek_sandbox.telemetry.spans import start_span
 from oneseek_sandbox.workers.bodies import read_header, read_pieces, read_whole
 from oneseek_sandbox.workers.connection import PROTOCOLS, Peer, ProvedBackend, unknown_protocol
 from oneseek_sandbox.workers.exchange import exchange
-from oneseek_sandbox.workers.execution import Execution, Gap, Piece
+from oneseek_sandbox.workers.execution import Execution, Gap, Piece, Started
 from oneseek_sandbox.workers.failures import broken, failures
 from oneseek_sandbox.workers.replies import (
     Cancelled,
@@ -131,8 +131,8 @@ class WorkerClient:
 
     async def execute(
         self, lease: Lease, request: dict[str, Any], *, live_bytes: int | None = None
-    ) -> AsyncGenerator[Piece | Gap | Exit, None]:
-        """Run a command; yields output as it comes when `stream` is set, and how it ended last.
+    ) -> AsyncGenerator[Started | Piece | Gap | Exit, None]:
+        """Run a command; yields how it ended, and when `stream` is set before that its output.
 
         Args:
             live_bytes: How much of stdout, and of stderr, comes as it is printed; as long as that is

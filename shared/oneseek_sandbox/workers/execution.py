@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from oneseek_sandbox.output import StreamName
 
-__all__ = ["ALL_OUTPUT", "TAIL_BYTES", "Execution", "Gap", "Piece"]
+__all__ = ["ALL_OUTPUT", "TAIL_BYTES", "Execution", "Gap", "Piece", "Started"]
 
 ALL_OUTPUT: Final = 10**17
 """More than any command prints."""
@@ -29,6 +29,11 @@ _END_SECONDS: Final = 1.0
 _OVERDUE_SECONDS: Final = 15.0
 # Beside what was asked for, a line may hold both tails, in base64.
 _LINE_BYTES: Final = 65_536 + 4 * TAIL_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The command runs, also while it prints nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +77,14 @@ class Execution:
         """What the worker is told beside the request; one of before this header ignores it."""
         return {"x-live-bytes": str(self._live_bytes)} if self._is_stream else {}
 
-    async def pieces(self, response: httpcore.Response) -> AsyncGenerator[Piece, None]:
-        """Yield output until the command has ended.
+    async def pieces(self, response: httpcore.Response) -> AsyncGenerator[Started | Piece, None]:
+        """Yield that it has started when it is a stream, then output until the command has ended.
 
         Raises:
             SandboxUnavailableError: The answer breaks off, or is not one of a worker.
         """
         if self._is_stream:
-            yield Piece("stdout", b"")  # it has started: a silent one is known to run
+            yield Started()
         lines = read_lines(response, 4 * self._kept_bytes + _LINE_BYTES, self.seconds)
         room = 2 * self._live_bytes
         async for line in lines:

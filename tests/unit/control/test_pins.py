@@ -11,10 +11,15 @@ import pytest
 
 from oneseek_sandbox.auth import Caller
 from oneseek_sandbox.errors import LeaseNotFoundError, SandboxError, SandboxUnavailableError
-from oneseek_sandbox.models import ExecuteRequest, LsRequest, ReadFileRequest, ReleaseRequest
+from oneseek_sandbox.models import (
+    ExecuteAnswer,
+    ExecuteRequest,
+    LsRequest,
+    ReadFileRequest,
+    ReleaseRequest,
+)
 from oneseek_sandbox.testing.scripted_worker import exit_line, http_answer
 from oneseek_sandbox.workers.client import WorkerClient
-from oneseek_sandbox.workers.execution import Piece
 
 
 def execute(world, **fields):
@@ -39,7 +44,7 @@ async def test_an_ended_command_holds_no_pin(world, request_id):
     await world.acquire()
     async with aclosing(execute(world, request_id=request_id)) as events:
         async for item in events:
-            if not isinstance(item, Piece):
+            if isinstance(item, ExecuteAnswer):
                 break  # as whoever wants the answer only
     assert await world.pins() == 0
 
