@@ -25,6 +25,7 @@ from oneseek_sandbox.adapters.search import SearchRequest
 from oneseek_sandbox.client.blocking import BlockingSandboxes
 from oneseek_sandbox.client.opening import connect
 from oneseek_sandbox.client.settings import BackendSettings
+from oneseek_sandbox.recent import Recent
 
 if TYPE_CHECKING:
     from deerflow.sandbox.search import GrepMatch
@@ -212,7 +213,7 @@ class OneSeekSandboxProvider(SandboxProvider):
         self._closing = ExitStack()
         self._idle_timeout_seconds: int | None = None
         self._acquired: dict[str, DeerFlowSandbox] = {}
-        self._parked: dict[str, DeerFlowSandbox] = {}
+        self._parked: Recent[str, DeerFlowSandbox] = Recent(_MOST_PARKED)
         self._changing = threading.Lock()
 
     def acquire(self, thread_id: str | None = None, *, user_id: str | None = None) -> str:
@@ -225,7 +226,7 @@ class OneSeekSandboxProvider(SandboxProvider):
         name = json.dumps([user_id, thread_id])
         sandbox_id = hashlib.sha256(name.encode()).hexdigest()[:32]
         with self._changing, translated(""):
-            sandbox = self._acquired.get(sandbox_id) or self._parked.pop(sandbox_id, None)
+            sandbox = self._acquired.get(sandbox_id) or self._parked.pop(sandbox_id)
             if sandbox is None:
                 sandbox = self._new(sandbox_id, thread_id, user_id)
         sandbox.prepare()
@@ -242,8 +243,6 @@ class OneSeekSandboxProvider(SandboxProvider):
             sandbox = self._acquired.pop(sandbox_id, None)
             if sandbox is not None:
                 self._parked[sandbox_id] = sandbox
-            while len(self._parked) > _MOST_PARKED:
-                del self._parked[next(iter(self._parked))]
 
     def reset(self) -> None:
         """Forget all sandboxes and let go of connections; the next acquire begins anew."""

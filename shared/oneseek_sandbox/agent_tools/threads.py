@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from oneseek_sandbox.agent_tools.tools import SandboxTools
 from oneseek_sandbox.client.settings import BackendSettings
 from oneseek_sandbox.client.thread import ThreadSandbox
 from oneseek_sandbox.errors import SandboxError
+from oneseek_sandbox.recent import Recent
 
 if TYPE_CHECKING:
     from oneseek_sandbox.client.sandboxes import Sandboxes
@@ -34,7 +34,7 @@ class ToolsOfThreads:
     def __init__(self, sandboxes: Sandboxes, settings: BackendSettings | None = None) -> None:
         self._sandboxes = sandboxes
         self._settings = settings or BackendSettings()
-        self._tools: OrderedDict[tuple[str, str | None], SandboxTools] = OrderedDict()
+        self._tools: Recent[tuple[str, str | None], SandboxTools] = Recent(_KEPT_THREADS)
 
     def of(self, thread_id: str, scope: str | None = None) -> SandboxTools:
         """Return the tools of a thread."""
@@ -46,9 +46,6 @@ class ToolsOfThreads:
                 self._sandboxes, thread_id, scope=scope, idle_timeout_seconds=idle
             )
             tools = self._tools[name] = SandboxTools(sandbox, self._settings)
-            if len(self._tools) > _KEPT_THREADS:
-                self._tools.popitem(last=False)
-        self._tools.move_to_end(name)
         return tools
 
     async def release_all(self) -> None:

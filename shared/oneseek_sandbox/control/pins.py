@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections import OrderedDict
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +22,7 @@ from oneseek_sandbox.leases.facts import facts_of_lease
 from oneseek_sandbox.leases.keys import request_digest
 from oneseek_sandbox.leases.refusals import refusal
 from oneseek_sandbox.leases.store import Resolved, Thread
+from oneseek_sandbox.recent import Recent
 from oneseek_sandbox.telemetry.spans import current_span
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Pins:
     def __init__(self, store: LeaseStore) -> None:
         self._store = store
         # A sandbox_id belongs to one thread for ever, so this needs no invalidation.
-        self._threads: OrderedDict[str, Thread] = OrderedDict()
+        self._threads: Recent[str, Thread] = Recent(_REMEMBERED_IDS)
         self._letting_go = Lasting()
 
     async def close(self) -> None:
@@ -78,8 +78,6 @@ class Pins:
         if resolved.end is not None and not also_ended:
             raise refusal(resolved.end, sandbox_id=sandbox_id)
         self._threads[sandbox_id] = thread
-        if len(self._threads) > _REMEMBERED_IDS:
-            self._threads.popitem(last=False)
         return thread, sandbox_id
 
     @asynccontextmanager

@@ -12,7 +12,6 @@ import hashlib
 import hmac
 import json
 import secrets
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +19,7 @@ import httpcore
 from httpcore import AnyIOBackend, AsyncNetworkBackend, AsyncNetworkStream
 
 from oneseek_sandbox.errors import SandboxLostError, SandboxUnavailableError
+from oneseek_sandbox.recent import Recent
 from oneseek_sandbox.workers.patience import LIVENESS, PatientStream
 
 if TYPE_CHECKING:
@@ -63,15 +63,12 @@ class ProvedBackend(AsyncNetworkBackend):
 
     def __init__(self) -> None:
         self._network = AnyIOBackend()
-        self._peers: OrderedDict[str, Peer] = OrderedDict()
+        self._peers: Recent[str, Peer] = Recent(_REMEMBERED_PEERS)
 
     def introduce(self, peer: Peer) -> str:
         """Remember a peer and return the origin's host name to use in a URL."""
         origin = peer.origin
         self._peers[origin] = peer
-        self._peers.move_to_end(origin)
-        if len(self._peers) > _REMEMBERED_PEERS:
-            self._peers.popitem(last=False)
         return origin
 
     async def connect_tcp(
