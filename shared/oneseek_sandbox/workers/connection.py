@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import json
 import secrets
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +20,6 @@ import httpcore
 from httpcore import AnyIOBackend, AsyncNetworkBackend, AsyncNetworkStream
 
 from oneseek_sandbox.errors import SandboxLostError, SandboxUnavailableError
-from oneseek_sandbox.recent import Recent
 from oneseek_sandbox.workers.patience import LIVENESS, PatientStream
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ PROTOCOLS: Final = (1,)
 
 _PROOF_BYTES: Final = 8192
 _PROOF_SECONDS: Final = 5.0
-_REMEMBERED_PEERS: Final = 4096
+_wanted: ContextVar[Peer] = ContextVar("_wanted")
+"""Whom the request of this context is for: the pool opens a connection in a request's own task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +64,11 @@ class ProvedBackend(AsyncNetworkBackend):
 
     def __init__(self) -> None:
         self._network = AnyIOBackend()
-        self._peers: Recent[str, Peer] = Recent(_REMEMBERED_PEERS)
 
     def introduce(self, peer: Peer) -> str:
-        """Remember a peer and return the origin's host name to use in a URL."""
-        origin = peer.origin
-        self._peers[origin] = peer
-        return origin
+        """Say whom the next request of this context is for, and return the host name for its URL."""
+        _wanted.set(peer)
+        return peer.origin
 
     async def connect_tcp(
         self,
@@ -80,7 +79,8 @@ class ProvedBackend(AsyncNetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> AsyncNetworkStream:
         """Connect to the peer introduced as `host`, and ask for its proof."""
-        peer = self._peers[host]
+        peer = _wanted.get()
+        assert peer.origin == host  # noqa: S101 - the pool opens no connection for another request
         stream: AsyncNetworkStream
         kind, _, rest = peer.address.partition(":")
         if not rest:
