@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.worker.client import TOKEN, Client, WorkerProcess, below, wait_until
-from tests.worker.conftest import MODES
+from tests.worker.client import TOKEN, Client, WorkerProcess, below, wait_until, worker_process
+from tests.worker.conftest import MODES, UNUSED_UID, python_for
 
 PROBE = r"""
 import ctypes, os, resource, sys
@@ -95,6 +95,16 @@ def test_commands_have_no_new_privileges_and_are_likelier_victims(first: WorkerP
     assert status.split() == [b"NoNewPrivs:", b"1", b"Seccomp:", b"2"]
     own = int(client.execute("cat /proc/self/oom_score_adj")["stdout"])
     assert own >= int(client.execute("cat /proc/1/oom_score_adj")["stdout"]) + 500
+
+
+def test_commands_of_a_worker_of_low_priority_run_at_its_own() -> None:
+    uid = UNUSED_UID if os.geteuid() == 0 else None
+    low = ["nice", "-n", "15"]
+    with worker_process(python=python_for(uid), uid=uid, prefix=lambda _: low) as process:
+        client = process.client()
+        client.claim()
+        own = os.getpriority(os.PRIO_PROCESS, process.process.pid)
+        assert client.execute("nice")["stdout"] == b"%d\n" % own
 
 
 def test_time_limit_holds_while_a_command_attacks_its_monitor(first: WorkerProcess) -> None:

@@ -130,8 +130,10 @@ def run_monitor(receive: Callable[[], Job]) -> NoReturn:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
-        # PID 1 must get to work however many of them want to.
-        os.setpriority(os.PRIO_PROCESS, 0, COMMAND_NICENESS)
+        # PID 1 must get to work however many of them want to. Where it is itself nicer than that,
+        # only root could make a command less so.
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        os.setpriority(os.PRIO_PROCESS, 0, max(own, COMMAND_NICENESS))
         job = receive()
         pid = spawn_program(job)
         close_all_but(job.channel)
