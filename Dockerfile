@@ -38,7 +38,7 @@ COPY --from=build /app/telemetry /app/telemetry
 COPY --from=build /app/shared /app/shared
 COPY --from=build /app/functions /app/functions
 WORKDIR /app
-ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PORT=8080
+ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PORT=8080 MALLOC_ARENA_MAX=1
 USER 65532:65532
 EXPOSE 8080
 ENTRYPOINT []
