@@ -135,13 +135,15 @@ class RunLog(OpenLogs):
         return descriptor
 
     def let_time_pass(self) -> None:
-        """Make user ids that were taken before now old enough for a cleanup to give them back.
+        """Make what was begun before now old enough for a cleanup to see that nobody goes on.
 
-        It leaves them alone for a minute: a sandbox may be being made with them.
+        It leaves user ids, and folders without a record, alone for a minute: a sandbox may be
+        being made with them.
         """
-        for path in (self._home / "users").glob("*"):
-            with contextlib.suppress(FileNotFoundError):
-                os.utime(path, (0, 0))
+        for kind in ("users", "sandboxes"):
+            for path in (self._home / kind).glob("*"):
+                with contextlib.suppress(FileNotFoundError):
+                    os.utime(path, (0, 0))
 
     def left(self) -> list[str]:
         """Name what is left of the sandboxes that were seen, and in the folders for them."""
