@@ -135,7 +135,7 @@ class Keys:
         try:
             self._keys = _read_keys(self._settings)
         except ConfigurationError as error:
-            log.error("The keys of before stay in force: %s", error)  # noqa: TRY400 - no trace
+            log.error("Keeping the previous keys: %s", error)  # noqa: TRY400 - no trace
         else:
             log.info("API_KEYS_FILE changed: %d keys are in force", len(self._keys))
 
@@ -151,13 +151,13 @@ class Keys:
         scheme, _, key = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
             raise UnauthenticatedError(
-                "This server wants a key: send the header 'Authorization: Bearer KEY'."
+                "Authentication required: send the header 'Authorization: Bearer KEY'."
             )
         digest = _digest(key.strip())
         matching = [k.caller for k in self._keys if hmac.compare_digest(k.digest, digest)]
         if not matching:
             raise UnauthenticatedError(
-                "The key in the Authorization header is not one of this server's."
+                "The key in the Authorization header is unknown to this server."
             )
         return matching[0]
 

@@ -42,7 +42,7 @@ _NOT_THAT: Final = (
     " The sandbox has no network, so more time does not help a command that waits for one."
 )
 _WITHOUT_NETWORK: Final = (
-    "This sandbox has no network, on purpose. Put what the command needs into the workspace with "
+    "This sandbox has no network access by design. Put what the command needs into the workspace with "
     "write_file, or ask the operator for a sandbox with network."
 )
 
@@ -159,7 +159,7 @@ def hint_for(
 
 _HINTS: Final = {
     "monitor_killed": (
-        "The process that watches over the command was killed from inside the sandbox, so the "
+        "The process that supervises the command was killed from inside the sandbox, so the "
         "command was ended. Kill processes by their own id or name only."
     ),
     "process_limit": (

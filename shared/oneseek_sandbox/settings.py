@@ -114,7 +114,9 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.max_lifetime_seconds and self.max_lifetime_seconds < self.idle_timeout_seconds:
-            raise ValueError("MAX_LIFETIME_SECONDS must be 0 or at least IDLE_TIMEOUT_SECONDS")
+            raise ValueError(
+                "PROVISIONER_MAX_LIFETIME_SECONDS must be 0, or at least PROVISIONER_IDLE_TIMEOUT_SECONDS"
+            )
         if self.state_store == "redis" and not self.redis_url.get_secret_value():
             raise ValueError("PROVISIONER_STATE_STORE=redis needs PROVISIONER_REDIS_URL")
         if self.state_store == "file" and self.runtime == "kubernetes":

@@ -282,7 +282,7 @@ async def test_a_file_that_others_can_reach_is_refused(open_store, book, mode):
 async def test_what_belongs_to_somebody_else_is_refused(open_store, folder, book):
     await make_ready(await open_store())
     os.chown(book, 12345, -1)
-    with pytest.raises(ConfigurationError, match="by others"):
+    with pytest.raises(ConfigurationError, match="by other users"):
         await open_store()
     os.chown(folder, 12345, -1)
     with pytest.raises(ConfigurationError, match="belongs to another user"):
@@ -361,7 +361,7 @@ async def test_a_disk_that_hangs_is_an_error_and_comes_back(open_store, monkeypa
     answers = threading.Event()
     monkeypatch.setattr(os, "fsync", lambda _: answers.wait(10))
     start = time.monotonic()
-    with pytest.raises(StoreUnavailableError, match="does not answer"):
+    with pytest.raises(StoreUnavailableError, match="does not respond"):
         await begin(store)
     assert time.monotonic() - start < 2
     answers.set()

@@ -54,11 +54,11 @@ async def create(new_runtime):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"sandbox_image": "dev.local/none:1"}, ["dev.local/none:1", "cannot be had"]),
+        ({"sandbox_image": "dev.local/none:1"}, ["dev.local/none:1", "is not available"]),
         ({"sandbox_image": WITHOUT_PYTHON}, ["no python3", WITHOUT_PYTHON]),
         (
             {"pod_memory_request": "900Gi", "pod_memory_limit": "900Gi", "seconds": 4},
-            ["No node has room", "PROVISIONER_POD_MEMORY_REQUEST"],
+            ["No node has capacity", "PROVISIONER_POD_MEMORY_REQUEST"],
         ),
     ],
 )

@@ -156,7 +156,7 @@ class TestAKeysFileThatChanges:
         keys = Keys.from_settings(self.settings, look_seconds=0)
         mounted("2", text)
         assert keys.caller("Bearer " + OLD["key"]).name == "old"
-        assert "keys of before stay" in caplog.text
+        assert "previous keys" in caplog.text
         mounted("3", json.dumps([NEW]))
         assert keys.caller("Bearer " + NEW["key"]).name == "new"
 

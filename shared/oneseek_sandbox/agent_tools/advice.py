@@ -21,22 +21,22 @@ _LOOK: Final = "Look with sandbox_ls or sandbox_read_file at what it did before 
 
 _NEXT: Final[dict[type[errors.SandboxError], str]] = {
     errors.CapacityError: "All sandboxes are in use. Do something else first and call it again "
-    "later, in {seconds} s at the earliest; if it stays so, tell the user.",
+    "later, in {seconds} s at the earliest; if this persists, tell the user.",
     errors.PathOutsideWorkspaceError: "Paths are absolute and below /workspace, without '..' and "
     "without symlinks that lead out of it.",
-    errors.WorkspaceFileNotFoundError: "See with sandbox_ls what is there.",
+    errors.WorkspaceFileNotFoundError: "Check the path with sandbox_ls.",
     errors.IsADirectoryInWorkspaceError: "List it with sandbox_ls, or name a file in it.",
-    errors.NotADirectoryInWorkspaceError: "See with sandbox_ls what is there.",
-    errors.WorkspacePermissionError: "See its mode with sandbox_execute: ls -l. It may need chmod.",
+    errors.NotADirectoryInWorkspaceError: "Check the path with sandbox_ls.",
+    errors.WorkspacePermissionError: "Check its mode with sandbox_execute: ls -l. It may need chmod.",
     errors.WorkspaceFullError: "Delete with sandbox_execute what is no longer needed; du shows "
     "what is large.",
-    errors.TextNotFoundError: "Nothing was changed. Read the file with sandbox_read_file, and give "
-    "old exactly as it stands there, with its whitespace and without line numbers.",
-    errors.TextNotUniqueError: "Nothing was changed. Give some lines around it in old and new, or "
+    errors.TextNotFoundError: "Nothing was changed. Read the file with sandbox_read_file, and copy "
+    "old exactly from it, with its whitespace and without line numbers.",
+    errors.TextNotUniqueError: "Nothing was changed. Include surrounding lines in old and new, or "
     "set replace_all to change all of them.",
-    errors.FileTooLargeError: "Work on it with sandbox_execute instead, in parts.",
-    errors.RequestTooLargeError: "Write it in several calls of sandbox_write_file, from the second "
-    "on with append.",
+    errors.FileTooLargeError: "Process it in chunks with sandbox_execute instead.",
+    errors.RequestTooLargeError: "Write it with several calls of sandbox_write_file, with append "
+    "from the second call on.",
     errors.TooManyCommandsError: "Wait until some of its commands have ended, or end them.",
     errors.CommandNotStartedError: "It did not run. End processes that are no longer needed, then "
     "call it again.",

@@ -53,7 +53,7 @@ class ExecuteArguments(_Arguments):
         Field(
             min_length=1,
             max_length=_LONGEST_PATH,
-            description="Directory to run it in, absolute. Left out: /workspace.",
+            description="Working directory, an absolute path. Default: /workspace.",
         ),
     ] = None
     timeout_seconds: Annotated[
@@ -61,7 +61,7 @@ class ExecuteArguments(_Arguments):
         Field(
             ge=0.1,
             allow_inf_nan=False,
-            description="The command is ended after this many seconds. Left out: a short default, "
+            description="The command is killed after this many seconds. Default: a short time, "
             "mostly 30. Give more to builds, installs and long tests.",
         ),
     ] = None
@@ -75,7 +75,7 @@ class LsArguments(_Arguments):
         Field(
             min_length=1,
             max_length=_LONGEST_PATH,
-            description="Directory, absolute. Left out: /workspace.",
+            description="Absolute path of the directory. Default: /workspace.",
         ),
     ] = None
     depth: Annotated[
@@ -99,7 +99,7 @@ class ReadFileArguments(_Arguments):
         int | None, Field(ge=1, description="First line to read; 1 is the first of the file.")
     ] = None
     end_line: Annotated[
-        int | None, Field(ge=1, description="Last line to read. Left out: to the end.")
+        int | None, Field(ge=1, description="Last line to read. Default: the end of the file.")
     ] = None
     line_numbers: Annotated[
         bool,
@@ -111,7 +111,7 @@ class WriteFileArguments(_Arguments):
     """Of `sandbox_write_file`."""
 
     path: _FilePath
-    content: Annotated[str, Field(description="The text, exactly as the file shall have it.")]
+    content: Annotated[str, Field(description="The exact text that the file is to have.")]
     append: Annotated[
         bool, Field(description="Add the text to the end instead of replacing the whole file.")
     ] = False
@@ -129,7 +129,7 @@ class ReplaceArguments(_Arguments):
             "without line numbers. It must occur exactly once, unless replace_all is true.",
         ),
     ]
-    new: Annotated[str, Field(description="What takes its place; may be empty.")]
+    new: Annotated[str, Field(description="The replacement text; may be empty.")]
     replace_all: Annotated[bool, Field(description="Replace every occurrence.")] = False
 
 

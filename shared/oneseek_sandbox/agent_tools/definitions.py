@@ -50,45 +50,45 @@ class Tool:
 _EXECUTE: Final = Tool(
     "sandbox_execute",
     "Run a shell command in this conversation's sandbox, an isolated Linux machine whose files in "
-    "/workspace stay from call to call; environment variables and the current directory do not. "
-    "The answer begins with the exit code; then comes what was printed, stderr after a line of its "
-    "own. A failing command is an answer: read it and fix the cause. Of long output the middle is "
-    "left out: write it to a file and read the part you need. A command that takes too long is "
-    "ended with everything it started: give timeout_seconds, or start it in the background with "
+    "/workspace persist between calls; environment variables and the current directory do not. "
+    "The result starts with the exit code, followed by the output, with stderr after a separator "
+    "line. A failing command is a normal result: read it and fix the cause. Long output keeps its "
+    "head and tail: write it to a file and read the part you need. A command that times out is "
+    "killed with its child processes: set timeout_seconds, or start it in the background with "
     "'command > log 2>&1 &' and look at the log. There may be no network.",
     arguments.ExecuteArguments,
 )
 _LS: Final = Tool(
     "sandbox_ls",
-    "List a directory of the sandbox, sorted: a path a line, a / after directories and the size in "
-    "bytes after files. A long list is cut and says how to go on. '(empty)' means that nothing is "
-    "in it.",
+    "List a directory of the sandbox, sorted: one path per line, with a / after directories and the "
+    "size in bytes after files. A long list is cut and says how to continue. '(empty)' means that "
+    "it has no entries.",
     arguments.LsArguments,
     reads_only=True,
 )
 _READ_FILE: Final = Tool(
     "sandbox_read_file",
-    "Read a text file of the sandbox, whole or from start_line to end_line. A long file is cut and "
-    "says with which start_line to go on. Binary files are named, not shown.",
+    "Read a text file of the sandbox, all of it or from start_line to end_line. A long file is cut "
+    "and says with which start_line to continue. Binary files are named, but not shown.",
     arguments.ReadFileArguments,
     reads_only=True,
 )
 _WRITE_FILE: Final = Tool(
     "sandbox_write_file",
-    "Write a text file in the sandbox. The whole file is replaced, or made with its directories; "
-    "with append, the text is added to its end. To change a part of a file use sandbox_replace.",
+    "Write a text file in the sandbox. The whole file is replaced, or created with its "
+    "directories; with append, the text is added to the end. To change a part of a file use sandbox_replace.",
     arguments.WriteFileArguments,
 )
 _REPLACE: Final = Tool(
     "sandbox_replace",
-    "Replace exact text in a file of the sandbox. When the text is not there, or more than once "
-    "without replace_all, it is an error and nothing is changed: read the file and give the exact "
-    "text with some lines around it.",
+    "Replace exact text in a file of the sandbox. If the text is missing, or occurs more than "
+    "once without replace_all, it is an error and nothing is changed: read the file and give the "
+    "exact text with some surrounding lines.",
     arguments.ReplaceArguments,
 )
 _RELEASE: Final = Tool(
     "sandbox_release",
-    "End this conversation's sandbox: all its files and processes are gone for good. Use it only "
+    "End this conversation's sandbox: all its files and processes are deleted. Use it only "
     "when the work is done and its results have been given to the user, or to begin again from "
     "nothing. The next call of any sandbox tool gets a new, empty one.",
     arguments.ReleaseArguments,

@@ -141,6 +141,6 @@ def _base_url(url: str) -> httpx.URL:
         )
     if base.scheme not in {"http", "https"} or not base.host:
         raise ConfigurationError(
-            f"{url!r} is no URL of a provisioner; give one like http://127.0.0.1:8002."
+            f"{url!r} is not a provisioner URL; give one like http://127.0.0.1:8002."
         )
     return base

@@ -135,7 +135,9 @@ class Acquisition:
                 reason = error
             else:
                 return
-        log.warning("A later acquire will tell again what is new of a sandbox: %s", reason)
+        log.warning(
+            "A later acquire will report again that a sandbox is new or restarted: %s", reason
+        )
 
     async def _take_news(self, lease: Lease) -> Acquired | None:
         """Take what there is to tell; None when it is not for us, or not any more."""

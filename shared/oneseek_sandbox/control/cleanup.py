@@ -48,7 +48,7 @@ async def clean_up_every(
         try:
             done = await clean_up()
         except SandboxError as error:
-            log.warning("A cleanup failed and is tried again: %s", error)
+            log.warning("A cleanup failed and will be retried: %s", error)
         except Exception:
             log.exception("A cleanup failed and is tried again")
         else:

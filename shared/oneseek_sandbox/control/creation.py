@@ -115,7 +115,7 @@ class Creator:
                 work.cancel()
                 return
             except UnavailableError as error:
-                log.warning("Could not renew a creation lease, trying on: %s", error)
+                log.warning("Could not renew a creation lease, still trying: %s", error)
 
     async def _steps(self, creation: Creation, *, unasked: bool, keep_idle: bool) -> Created:
         taken: _Taken | None = None
@@ -134,7 +134,9 @@ class Creator:
                 else:
                     break
             else:
-                raise SandboxStartError("Every new sandbox belongs to somebody else. Try again.")
+                raise SandboxStartError(
+                    "Every new sandbox was claimed by another server. Try again."
+                )
             await self._runtime.mark_claimed(taken.sandbox)
         except (CreationLostError, asyncio.CancelledError):
             await self._let_go(taken)

@@ -116,6 +116,6 @@ class Judge:
 
 def _silent(lease: Lease) -> SandboxUnavailableError:
     return SandboxUnavailableError(
-        f"The sandbox of thread {lease.thread.thread_id!r} is running and does not answer. Try "
+        f"The sandbox of thread {lease.thread.thread_id!r} is running but does not respond. Try "
         "again; to give its files up and start anew, release it and acquire again."
     )

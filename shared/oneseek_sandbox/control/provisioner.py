@@ -53,7 +53,7 @@ _TRANSFER_MS: Final = 3_600_000
 
 
 class Provisioner:
-    """The heart: every function, the gateway and the tests call these methods.
+    """The eight verbs: every function, the gateway and the tests call these methods.
 
     Args:
         acquisition: None in a process that serves data verbs only; with it, the runtime.

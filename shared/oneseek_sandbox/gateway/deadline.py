@@ -50,8 +50,8 @@ class StopDeadline:
             while self._at is not None and (left := self._at - time.monotonic()) > 0:
                 self._changed.wait(left)
         log.error(
-            "The stop took too long and was cut. Sandboxes are as they were. Still waiting: %s",
-            "; ".join([*_tasks(self._loop), *_threads()]) or "nothing that is known",
+            "Shutdown took too long and was cut off. Sandboxes are unaffected. Still waiting: %s",
+            "; ".join([*_tasks(self._loop), *_threads()]) or "nothing known",
         )
         flush_log()
         os._exit(_EXIT_STATUS)

@@ -64,10 +64,10 @@ def serve(settings: Settings, on_ready: Callable[[str], None] | None = None) -> 
         if not settings.allow_no_key:
             raise ConfigurationError(
                 f"Without a key this server listens on loopback only, not on {settings.host}. Set "
-                "PROVISIONER_API_KEY, or PROVISIONER_ALLOW_NO_KEY=true if everybody who can reach "
+                "PROVISIONER_API_KEY, or PROVISIONER_ALLOW_NO_KEY=true if everyone who can reach "
                 "this address may run commands here."
             )
-        log.warning("No key is set: whoever can reach %s may run commands.", settings.host)
+        log.warning("No key is set: anyone who can reach %s can run commands.", settings.host)
     listener = listen(settings.host, settings.port)
     try:
         # The loop that uvicorn itself would take: uvloop where it is installed.

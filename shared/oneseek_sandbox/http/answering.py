@@ -53,7 +53,7 @@ def as_error(error: Exception) -> SandboxError:
         return error
     log.error("A call failed", exc_info=error)
     return InternalError(
-        "The server made a mistake; nothing is known to have been changed. Its log has the details "
+        "Internal error; the operation may or may not have taken effect. The server's log has the details "
         f"under trace id {current_trace_id()}."
     )
 

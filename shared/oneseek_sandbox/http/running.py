@@ -62,7 +62,9 @@ class RunningCalls:
     def error(self, verb: str = "") -> ShuttingDownError:
         """Return what the caller of a cut call is told."""
         if not verb:
-            return ShuttingDownError("This server is stopping. Try again; the sandboxes stay.")
+            return ShuttingDownError(
+                "This server is shutting down. Try again; the sandboxes keep running."
+            )
         return ShuttingDownError(
             "This server stopped before the call ended; the sandbox stays. Try again, and look "
             "first at what was done. A command with request_id runs on: repeat the call with the "

@@ -142,7 +142,7 @@ class BookFile:
             raise self._unsound("is not a regular file", "Move it away")
         if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
             raise self._unsound(
-                "can be read or written by others, who could take sandboxes or give them away",
+                "can be read or written by other users, who could take over sandboxes",
                 f"If nobody did, give it to this server's user and run chmod 600 {self.path}; "
                 "else move it away",
             )
@@ -222,7 +222,7 @@ class BookFile:
             if time.monotonic() >= until:
                 raise StoreUnavailableError(
                     f"Another process has had the lock of the leases, {self._lock}, for too long. "
-                    f"Try again; if it stays so, its operator should look at that process, which "
+                    f"Try again; if this persists, its operator should look at that process, which "
                     f"'fuser -v {self._lock}' names."
                 )
             time.sleep(_PAUSE_SECONDS)
@@ -234,7 +234,7 @@ class BookFile:
         except OSError as error:
             raise StoreUnavailableError(
                 f"The leases in {self.folder} cannot be read or written ({error.strerror}). Try "
-                "again; if it stays so, its operator should look at that folder and its disk."
+                "again; if this persists, its operator should look at that folder and its disk."
             ) from error
 
     def _unsound(self, problem: str, fix: str) -> ConfigurationError:

@@ -81,7 +81,7 @@ class RedisConnection:
         except StoreUnavailableError as error:
             if _is_refusal(error.__cause__):
                 raise ConfigurationError(
-                    f"Redis at {self._where} refuses us ({error.__cause__}). Check user and "
+                    f"Redis at {self._where} refuses the connection ({error.__cause__}). Check user and "
                     "password in PROVISIONER_REDIS_URL, and that they may run INFO."
                 ) from error
             raise
@@ -178,8 +178,8 @@ class RedisConnection:
 
     def _unavailable(self, error: Exception) -> StoreUnavailableError:
         return StoreUnavailableError(
-            f"The lease store does not answer (Redis at {self._where}: {error}). Try again; if it "
-            "stays so, its operator should look whether it runs and has memory and disk left."
+            f"The lease store is not available (Redis at {self._where}: {error}). Try again; if this "
+            "persists, its operator should check that it is running and has free memory and disk."
         )
 
 

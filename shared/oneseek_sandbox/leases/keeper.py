@@ -101,7 +101,7 @@ class BookKeeper:
             return self._thread.submit(work, *args)
         except RuntimeError as error:
             raise StoreUnavailableError(
-                "This server stops and has closed its lease store; try again."
+                "This server is shutting down and has closed its lease store; try again."
             ) from error
 
     async def _answered(self, answer: Future[_T]) -> _T:
@@ -117,7 +117,7 @@ class BookKeeper:
                 return await answer
         except TimeoutError as error:
             raise StoreUnavailableError(
-                f"The disk under {self._file.folder} does not answer. Try again; if it stays so, "
+                f"The disk under {self._file.folder} does not respond. Try again; if this persists, "
                 "its operator should look at that disk."
             ) from error
 

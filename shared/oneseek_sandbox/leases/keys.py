@@ -51,7 +51,7 @@ class KeyNames:
         # A brace would end the hash tag early, and the keys would scatter over the slots.
         if not re.fullmatch(r"[^{}\s]+", prefix):
             raise ConfigurationError(
-                f"The Redis key prefix {prefix!r} must not be empty nor have braces or spaces."
+                f"The Redis key prefix {prefix!r} must not be empty or contain braces or spaces."
             )
         self.stem = f"{{{prefix}}}:"
         self.live = self.stem + "live"

@@ -43,8 +43,8 @@ _REFUSALS: Final[dict[RefusalCode, tuple[type[SandboxError], str]]] = {
     "answer_lost": (
         AnswerLostError,
         "The sandbox of thread {thread!r} was restarted after it got a command with this "
-        "request_id: the command may have run, its answer is lost, and it is not run again. Look "
-        "at what it did, then use a new request_id.",
+        "request_id: the command may have run, its result is lost, and it is not run again. "
+        "Check what it did, then use a new request_id.",
     ),
     "being_created": (
         LeaseNotFoundError,
@@ -52,13 +52,13 @@ _REFUSALS: Final[dict[RefusalCode, tuple[type[SandboxError], str]]] = {
     ),
     "capacity": (
         CapacityError,
-        "No sandbox for thread {thread!r}: as many exist as may exist at once. "
+        "No sandbox for thread {thread!r}: the maximum number of sandboxes is live. "
         "Release one that is not needed, or try again later.",
     ),
     "creation_lost": (
         CreationLostError,
-        "The sandbox of thread {thread!r} was released, replaced or made by somebody else "
-        "meanwhile; acquire it again.",
+        "The sandbox of thread {thread!r} was released, replaced or created by another "
+        "caller in the meantime; acquire it again.",
     ),
     "expired": (
         SandboxExpiredError,
@@ -67,7 +67,7 @@ _REFUSALS: Final[dict[RefusalCode, tuple[type[SandboxError], str]]] = {
     ),
     "lost": (
         SandboxLostError,
-        "Sandbox {sandbox} ended on its own; its files are gone. Acquire a new one.",
+        "Sandbox {sandbox} ended unexpectedly; its files are gone. Acquire a new one.",
     ),
     "no_lease": (
         LeaseNotFoundError,
@@ -79,7 +79,7 @@ _REFUSALS: Final[dict[RefusalCode, tuple[type[SandboxError], str]]] = {
     ),
     "request_ids_exhausted": (
         RequestIdsExhaustedError,
-        "The sandbox of thread {thread!r} has had as many request_ids as can be remembered; run "
+        "The sandbox of thread {thread!r} has used as many request_ids as are remembered; run "
         "commands without one, or release it and acquire a new one.",
     ),
     "restarting": (
@@ -88,7 +88,7 @@ _REFUSALS: Final[dict[RefusalCode, tuple[type[SandboxError], str]]] = {
     ),
     "unknown": (
         LeaseNotFoundError,
-        "No sandbox {sandbox} is known here; acquire one by its thread_id.",
+        "Sandbox {sandbox} is unknown; acquire one by its thread_id.",
     ),
 }
 

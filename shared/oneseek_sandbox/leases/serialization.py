@@ -85,21 +85,25 @@ def read_book(data: bytes, terms: LeaseTerms) -> LeaseBook:
     first_line, _, body = data.partition(b"\n")
     header = _HEADER.fullmatch(first_line)
     if header is None:
-        raise BookFormatError("does not begin like one: it is torn, or was written by others")
+        raise BookFormatError(
+            "does not start like a lease file: it is incomplete, or another program wrote it"
+        )
     if int(header[1]) != FORMAT:
         raise BookFormatError(
             f"has format {int(header[1])}, and this version of oneseek-sandbox knows {FORMAT}"
         )
     if hashlib.sha256(body).hexdigest().encode("ascii") != header[2]:
-        raise BookFormatError("does not match its own checksum: it is torn, or was edited")
+        raise BookFormatError("does not match its checksum: it is incomplete, or was edited")
     try:
         content = json.loads(body)
         written: dict[str, list[str]] = content["fields"]
         book = _book(content, written, terms) if _is_known(written) else None
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise BookFormatError("holds something else than leases") from error
+        raise BookFormatError("contains something other than leases") from error
     if book is None or any(record.state not in STATES for record in book.records.values()):
-        raise BookFormatError("was written by a later version, whose leases say more")
+        raise BookFormatError(
+            "was written by a later version, with fields that this one does not know"
+        )
     return book
 
 

@@ -59,7 +59,7 @@ class ExecuteAnswer(_Answer):
 
     Attributes:
         exit_code: The shell's; 128 + n when signal n ended it, 124 when time ran out.
-        timed_out: It was ended because its time was over; output until then is here.
+        timed_out: The command timed out and was killed; the output has what it printed until then.
         killed_by: None, or why it was ended from outside: `timeout`, `cancelled`,
             `out_of_memory`, `monitor_killed`, `process_limit`, `disk_limit`; later versions may
             have more.

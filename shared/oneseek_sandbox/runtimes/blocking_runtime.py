@@ -139,6 +139,6 @@ class BlockingRuntime(ABC):
 def refusal_to_start(where: str, failed: Sequence[Check]) -> str:
     """Return why a server does not start: the checks that failed, and what to do about them."""
     lines = [f"Sandboxes would not be isolated on this {where}, so the server does not start:"]
-    lines += [f"- {check.name}: {check.detail or 'it does not hold'}" for check in failed]
+    lines += [f"- {check.name}: {check.detail or 'the check failed'}" for check in failed]
     fixes = list(dict.fromkeys(check.fix for check in failed))
     return "\n".join([*lines, "What to do:", *fixes])

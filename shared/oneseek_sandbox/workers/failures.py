@@ -22,13 +22,13 @@ def failures() -> Iterator[None]:
         yield
     except (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.PoolTimeout) as error:
         raise SandboxUnavailableError(
-            f"The sandbox does not answer ({_named(error)}). Try again; if it "
-            "stays so, acquire again: that looks after it.",
+            f"The sandbox does not respond ({_named(error)}). Try again; if this "
+            "persists, acquire again: that restarts or replaces it.",
             may_have_run=False,
         ) from error
     except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
         raise SandboxUnavailableError(
-            f"The sandbox broke off its answer ({_named(error)}). The "
+            f"The sandbox's response was cut off ({_named(error)}). The "
             "operation may have been done; look before you repeat it, or acquire again.",
             may_have_run=True,
         ) from error

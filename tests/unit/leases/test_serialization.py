@@ -172,7 +172,7 @@ def test_a_file_of_before_requests_were_noted_is_read(monkeypatch):
 
 @pytest.mark.parametrize("data", [b"", b"\n", b"{}", b"\0" * 5000, b"\xff\n" * 9])
 def test_a_foreign_file_is_refused(data):
-    with pytest.raises(BookFormatError, match="does not begin like one"):
+    with pytest.raises(BookFormatError, match="does not start like a lease file"):
         read_book(data, TERMS)
 
 

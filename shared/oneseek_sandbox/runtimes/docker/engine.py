@@ -31,7 +31,7 @@ class EngineRefusalError(Exception):
     """Raised when the engine says no; what it means is for the caller to know.
 
     Attributes:
-        status: The HTTP status. Engines say 500 for many a thing that is not their fault.
+        status: The HTTP status. Engines return 500 for many errors that are not their own.
     """
 
     def __init__(self, status: int, message: str) -> None:
@@ -140,7 +140,7 @@ class Engine:
         """Fetch an image from its registry.
 
         Raises:
-            EngineRefusalError: It cannot be had.
+            EngineRefusalError: It is not available.
         """
         with _failures():
             # Failures come in the middle of the progress, under the status 200.
@@ -236,7 +236,7 @@ def _client(answer_seconds: float) -> Any:  # noqa: ANN401 - the package has no 
             context = docker.ContextAPI.get_current_context()
             if context is not None and context.Host:
                 arguments = {"base_url": context.Host, "tls": context.TLSConfig or False}
-        _refuse_afar(str(arguments.get("base_url", "")))
+        _refuse_remote(str(arguments.get("base_url", "")))
         return docker.APIClient(version="auto", timeout=answer_seconds, **arguments)
 
 
@@ -252,7 +252,7 @@ def _package() -> Any:  # noqa: ANN401 - it has no types
     return docker
 
 
-def _refuse_afar(address: str) -> None:
+def _refuse_remote(address: str) -> None:
     parts = urlsplit(address)
     if parts.scheme in ("ssh", "tcp", "http", "https") and (parts.hostname or "") not in _NEAR:
         raise ConfigurationError(
@@ -284,6 +284,6 @@ def _failures() -> Iterator[None]:
         raise EngineRefusalError(status, str(error.explanation or error)) from error
     except (errors.DockerException, RequestException, OSError) as error:
         raise RuntimeUnavailableError(
-            f"The Docker engine does not answer ({error}). Start it, or set DOCKER_HOST to its "
+            f"The Docker engine is not available ({error}). Start it, or set DOCKER_HOST to its "
             "socket."
         ) from error

@@ -1,7 +1,7 @@
 """The image of sandboxes: SANDBOX_IMAGE with a thin layer of ours on top, made once per engine.
 
 A container is created from it, filled and committed; nothing of it ever runs, and nothing is built.
-So the root file system can be read-only, engines afar need no folder of this machine, and a new
+So the root file system can be read-only, remote engines need no folder of this machine, and a new
 workspace volume gets its owner from the layer, which only root could give it otherwise.
 """
 
@@ -61,7 +61,7 @@ class SandboxImage:
             again: The engine said that it is missing; look anew.
 
         Raises:
-            SandboxStartError: SANDBOX_IMAGE cannot be had.
+            SandboxStartError: The image is not available.
         """
         with self._making:
             if again or not self._known:
@@ -95,13 +95,13 @@ class SandboxImage:
         log.info("The engine does not have the image %s and is asked to pull it", self._base)
         try:
             self._engine.pull(self._base)
-            reason = "the engine pulled it and does not have it"
+            reason = "the engine pulled it but does not have it"
         except EngineRefusalError as error:
             reason = error.message
         if found := self._engine.image(self._base):
             return found
         raise SandboxStartError(
-            f"The image {self._base!r} cannot be had: {reason.strip().rstrip('.')}. Correct "
+            f"The image {self._base!r} is not available: {reason.strip().rstrip('.')}. Correct "
             "PROVISIONER_SANDBOX_IMAGE, or load the image into the engine (docker load)."
         )
 

@@ -49,7 +49,7 @@ class SandboxResources:
 
         Raises:
             EngineRefusalError: The engine does not; what was made is still there.
-            SandboxStartError: The image cannot be had.
+            SandboxStartError: The image is not available.
         """
         image = self._image.name()
         try:

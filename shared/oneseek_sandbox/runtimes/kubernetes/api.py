@@ -239,7 +239,7 @@ def _failures() -> Iterator[None]:
     except httpx.HTTPError as error:
         reason = str(error) or type(error).__name__
         raise RuntimeUnavailableError(
-            f"The Kubernetes API server does not answer ({reason}). Try again."
+            f"The Kubernetes API server is not available ({reason}). Try again."
         ) from error
 
 
@@ -269,7 +269,7 @@ def _refusal(status: int, content: bytes) -> Exception:
         reason, message = "", content[:200].decode(errors="replace")
     if status == httpx.codes.UNAUTHORIZED:
         return RuntimeUnavailableError(
-            "The Kubernetes API server does not accept our credentials. Check the service account, "
+            "The Kubernetes API server does not accept this server's credentials. Check the service account, "
             "or KUBECONFIG and PROVISIONER_KUBECTL_CONTEXT."
         )
     if status >= httpx.codes.INTERNAL_SERVER_ERROR or status == httpx.codes.TOO_MANY_REQUESTS:

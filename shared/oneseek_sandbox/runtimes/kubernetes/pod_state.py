@@ -73,7 +73,7 @@ def reason(pod: Resource, events: list[Resource]) -> str:
     for condition in status.get("conditions", []):
         if condition.get("reason") == "Unschedulable":
             return (
-                f"No node has room for its pod: {_sentence(condition.get('message', ''))} Add "
+                f"No node has capacity for its pod: {_sentence(condition.get('message', ''))} Add "
                 "nodes, end sandboxes, or lower PROVISIONER_POD_CPU_REQUEST and "
                 "PROVISIONER_POD_MEMORY_REQUEST."
             )
@@ -86,7 +86,7 @@ def _of_container(container: Resource) -> str:
     why = waiting.get("reason", "")
     if why in ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"):
         return (
-            f"The image {image!r} cannot be had ({why}): {_sentence(message)} Correct "
+            f"The image {image!r} is not available ({why}): {_sentence(message)} Correct "
             "PROVISIONER_SANDBOX_IMAGE, or give a pull secret by PROVISIONER_POD_PATCH_FILE."
         )
     state = container.get("state", {})

@@ -49,7 +49,7 @@ class KubernetesRuntime:
     async def open(self) -> None:
         """Note settings without effect. The first call finds the cluster, or says what lacks."""
         if self._settings.kubectl_binary != "kubectl":
-            log.warning("PROVISIONER_KUBECTL_BINARY is accepted and not used: no kubectl is run.")
+            log.warning("PROVISIONER_KUBECTL_BINARY is accepted but ignored: no kubectl is run.")
 
     async def close(self) -> None:
         """Let go of connections; sandboxes stay."""

@@ -23,13 +23,13 @@ PROFILE
     apparmor_parser -r /etc/apparmor.d/bwrap"""
 
 _CONTAINER: Final = """\
-The server runs in a container that forbids namespaces. Start the container with
+The server runs in a container that does not allow namespaces. Start the container with
     docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined \\
         --security-opt systempaths=unconfined ...
-(the sandboxes bring a seccomp filter of their own), or use the Kubernetes runtime."""
+(the sandboxes have their own seccomp filter), or use the Kubernetes runtime."""
 
 _CLONE: Final = """\
-Unprivileged user namespaces are switched off. As root:
+Unprivileged user namespaces are disabled. As root:
     sysctl -w kernel.unprivileged_userns_clone=1
 and put that line into /etc/sysctl.d/ to keep it."""
 
@@ -39,12 +39,12 @@ This machine allows no user namespaces. As root:
 and put that line into /etc/sysctl.d/ to keep it."""
 
 _INSTALL: Final = """\
-bubblewrap is missing, and there is no wheel of it for this machine. Install the package of your
+bubblewrap is missing, and no wheel of it is available for this machine. Install the package of your
 distribution, as root: apt-get install bubblewrap"""
 
 _UNKNOWN: Final = """\
-Try `bwrap --unshare-all --ro-bind / / true` as an ordinary user: it must print nothing. What it
-prints is what this machine forbids."""
+Try `bwrap --unshare-all --ro-bind / / true` as an ordinary user: it must print nothing. Any
+output says what this machine does not allow."""
 
 _HOME: Final = """\
 The state folder {home} cannot be used as it is: what was seen names the path and the reason. Give
@@ -60,7 +60,7 @@ _OF_FILES: Final = (
 )
 
 _LIMITS: Final = """\
-Give the server control groups it can write: run it as root, or as a user
+Give the server writable control groups: run it as root, or as a user
     systemd-run --user --scope -p Delegate=yes oneseek-sandbox serve
 Until then a sandbox can use all memory of this machine."""
 

@@ -2,7 +2,7 @@
 
 Run as `python3 -I -S -E launch.py` by the same Python as the server, with a marshalled job on stdin.
 Only modules that load fast are imported (json, typing and pathlib are half of a start); whatever goes wrong is a line on stderr, which the server keeps as the sandbox's log.
-The server waits for the process it started, which ends at once: the sandbox is nobody's child.
+The server waits for the process it started, which ends at once: the sandbox is detached from it.
 """
 
 from __future__ import annotations

@@ -225,7 +225,7 @@ def _wait_for(lock: int, name: str) -> None:
             if time.monotonic() > deadline:
                 raise RuntimeUnavailableError(
                     f"Another server process has been working on sandbox {name} for"
-                    f" {_LOCK_SECONDS:.0f} s. Try again; if it stays so, restart that process."
+                    f" {_LOCK_SECONDS:.0f} s. Try again; if this persists, restart that process."
                 ) from None
             time.sleep(pause)
             pause = min(pause * 2, 0.05)

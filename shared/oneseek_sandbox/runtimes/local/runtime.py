@@ -32,12 +32,12 @@ __all__ = ["LocalRuntime"]
 log = logging.getLogger(__name__)
 
 _FIX_DISK = """\
-Release sandboxes that are not needed (`oneseek-sandbox status` shows when each was used), delete what
-else fills the disk, or give a larger one. docs/reliability.md has a section "Disk full"."""
+Release sandboxes that are not needed (`oneseek-sandbox status` shows when each was used), delete other
+files, or use a larger disk. docs/reliability.md has a section "Disk full"."""
 _FIX_DAMAGED = """\
-The records of these sandboxes cannot be understood, usually after a power cut. Their threads get
-new sandboxes. The files are in the folder workspace/ of each; copy what is wanted, then delete the
-folder. Nothing else deletes it."""
+The records of these sandboxes are damaged, usually by a power cut. Their threads get new
+sandboxes. The files are in the folder workspace/ of each; copy what you need, then delete the
+folder. Nothing deletes it automatically."""
 
 
 class LocalRuntime(BlockingRuntime):

@@ -238,8 +238,8 @@ class Sandboxes:
     def _restart(self, record: Record) -> SandboxObject:
         if not liveness.end_processes(record, self._records.folder(record.name)):
             raise SandboxStartError(
-                f"The old processes of sandbox {record.name} cannot be ended. Try again; if it"
-                " stays so, look for processes in uninterruptible sleep (`ps` state D)."
+                f"The old processes of sandbox {record.name} cannot be killed. Try again; if this"
+                " persists, look for processes in uninterruptible sleep (`ps` state D)."
             )
         cgroups.remove_groups([Path(group) for group in record.groups])
         groups = tuple(str(group) for group in self._starter.groups(record.name))

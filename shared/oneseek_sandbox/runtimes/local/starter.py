@@ -252,7 +252,7 @@ class Starter:
             time.sleep(0.001)
         raise SandboxStartError(
             f"A sandbox did not start: {liveness.log_tail(place.folder) or 'nothing was reported'}."
-            " Run `oneseek-sandbox doctor` to see what this machine lacks."
+            " Run `oneseek-sandbox doctor` to see what is missing on this machine."
         )
 
 

@@ -106,7 +106,7 @@ def test_a_restarted_container_is_not_handed_out_as_warm():
         ),
         (
             _pod("Pending", state=_waiting("ImagePullBackOff", "no such host")),
-            ["img:1", "cannot be had", "no such host"],
+            ["img:1", "is not available", "no such host"],
         ),
         (_pod("Failed", state={"terminated": {"reason": "Error", "exitCode": 3}}), ["exit code 3"]),
         (_pod(deleted=True), ["being deleted"]),
@@ -126,7 +126,7 @@ def test_a_pod_without_room_says_what_the_scheduler_says():
         },
     }
     told = pod_state.reason(pod, [])
-    assert "No node has room" in told
+    assert "No node has capacity" in told
     assert "0/3 nodes are available" in told
 
 
