@@ -17,14 +17,6 @@ VERBS = sorted(
     if name.endswith("Request")
 )
 LONGEST_MODULE_LINES = 300
-# Each is sent into the sandbox as one text.
-NO_LONGER_THAN_NEEDED = {
-    "command.py",
-    "commands.py",
-    "files.py",
-    "server.py",
-    "search_program.py",
-}
 
 
 def test_there_are_eight_verbs():
@@ -59,11 +51,7 @@ def test_no_module_is_longer_than_one_can_read(texts):
         for path, text in texts.items()
         if path.suffix == ".py" and path.parts[0] != "tests"
     }
-    long = {
-        str(path): lines
-        for path, lines in lengths.items()
-        if lines > LONGEST_MODULE_LINES and path.name not in NO_LONGER_THAN_NEEDED
-    }
+    long = {str(path): lines for path, lines in lengths.items() if lines > LONGEST_MODULE_LINES}
     assert long == {}
 
 

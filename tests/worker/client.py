@@ -230,9 +230,9 @@ def worker_process(
     folder = Path(tempfile.mkdtemp(prefix="wk-"))
     (folder / "workspace").mkdir()
     script = folder / "worker.py"
-    script.write_bytes(bundle() if wrapper is None else wrapper.read_bytes())
+    script.write_bytes(bundle("worker") if wrapper is None else wrapper.read_bytes())
     if wrapper is not None:
-        (folder / "original.py").write_bytes(bundle())
+        (folder / "original.py").write_bytes(bundle("worker"))
     if uid is not None:
         for path in (folder, folder / "workspace"):
             os.chown(path, uid, uid)

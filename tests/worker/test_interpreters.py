@@ -79,4 +79,4 @@ def test_the_source_compiles_without_a_warning_on(python: str) -> None:
         "-c",
         "import sys; compile(sys.stdin.buffer.read(), 'w', 'exec')",
     ]
-    subprocess.run(command, input=bundle(), check=True)
+    subprocess.run(command, input=bundle("worker"), check=True)

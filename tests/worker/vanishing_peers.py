@@ -46,7 +46,7 @@ class Sandbox:
             workspace = folder / str(number)
             workspace.mkdir()
             program = folder / f"{number}.py"
-            program.write_bytes(bundle())
+            program.write_bytes(bundle("worker"))
             os.execv(
                 sys.executable,
                 [

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from oneseek_sandbox.errors import InternalError, SandboxUnavailableError
+from oneseek_sandbox.guest.bundle import bundle
 
 if TYPE_CHECKING:
     from oneseek_sandbox.client.thread import ThreadSandbox
@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SearchRefused", "SearchRequest", "Searched", "run_search"]
 
-_PROGRAM: Final = Path(__file__).with_name("search_program.py").read_text(encoding="utf-8")
 # Isolated, so that nothing in the workspace can pass for a module of the library.
-_COMMAND: Final = ("python3", "-IS", "-c", _PROGRAM)
+_COMMAND: Final = ("python3", "-IS", "-c", bundle("search").decode())
 _GRACE_SECONDS: Final = 20
 
 

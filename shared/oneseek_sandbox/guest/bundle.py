@@ -1,67 +1,93 @@
-"""Makes one file of the worker's modules, since a sandbox is given one file.
+"""Makes one file of a program's modules: a sandbox is given one file, of the standard library only.
 
-The first module is taken as it is; of the others what stands above the first definition is left
-out: docstring, imports and `if TYPE_CHECKING`. Names must therefore be unique among the modules.
+A module goes into the file without comments, docstrings, and what stands above and in its `__all__`;
+the imports of the standard library are put together at the top. So names are unique among a
+program's modules, and nothing is imported `as` something else. On top stands a table, MODULE_LINES: the line of the file where
+each module begins, which line of the module that is, and its name.
+
+The same modules make the same bytes everywhere: their hash names a ConfigMap and an image layer.
 """
 
 from __future__ import annotations
 
 import functools
+import re
 from pathlib import Path
 
-__all__ = ["WORKER", "bundle"]
+__all__ = ["PROGRAMS", "bundle"]
 
-WORKER = (
-    "prelude",
-    "base",
-    "scheduler",
-    "kernel",
-    "fields",
-    "connection",
-    "http",
-    "paths",
-    "drafts",
-    "survey",
-    "files",
-    "writing",
-    "listing",
-    "disk",
-    "processes",
-    "capture",
-    "command_spec",
-    "shell",
-    "monitor",
-    "output",
-    "command",
-    "commands",
-    "once",
-    "options",
-    "claim",
-    "server",
-    "relay",
-    "main",
-)
-"""The worker's modules in the order of the file."""
+PROGRAMS = {
+    "worker": (
+        "base",
+        "scheduler",
+        "digest",
+        "kernel",
+        "fields",
+        "connection",
+        "http",
+        "paths",
+        "drafts",
+        "survey",
+        "replacement",
+        "writing",
+        "listing",
+        "files",
+        "processes",
+        "disk",
+        "output",
+        "command_spec",
+        "job",
+        "shell",
+        "monitor",
+        "children",
+        "command",
+        "headroom",
+        "commands",
+        "once",
+        "relay",
+        "options",
+        "claim",
+        "server",
+        "worker",
+        "main",
+    ),
+    "search": ("base", "patterns", "walk", "grep", "main"),
+}
+"""The modules of each program that has several, in the order of the file: each imports those above it only."""
 
 _FOLDER = Path(__file__).parent
-_HEADER = ("import ", "from ", "if TYPE_CHECKING:", "else:", "__all__", " ", ")", "]", "\n")
+_IMPORT = re.compile(r"(?m)^(?:import|from (?!__future__|typing|oneseek_sandbox)\S+ import) .*\n")
+_COMMENT = re.compile(r"(?m)^ *#.*|  # (?:noqa|type: ignore).*")
+_DOCSTRING = re.compile(r'(?ms)^( +)""".*?"""$')
 
 
 @functools.cache
-def bundle() -> bytes:
-    """Return the worker as one file of the standard library only."""
-    first, *rest = ((_FOLDER / "worker" / f"{name}.py").read_text("utf-8") for name in WORKER)
-    bodies = (_body_of(text).strip("\n") for text in rest)
-    first = first.partition("__all__")[0].strip("\n") + "\n"
-    return (first + "\n" + "\n\n\n".join(bodies) + "\n").encode()
+def bundle(program: str) -> bytes:
+    """Return a program as one file of the standard library only; one of one module as it is."""
+    if program not in PROGRAMS:
+        return (_FOLDER / f"{program}.py").read_bytes()
+    imports: set[str] = set()
+    bodies = []
+    for module in PROGRAMS[program]:
+        text = (_FOLDER / program / f"{module}.py").read_text("utf-8")
+        above, _, rest = text.partition("\n__all__ = [")
+        body = rest.partition("]\n")[2].lstrip("\n")
+        own = text[: -len(body)].count("\n") + 1
+        imports.update(_IMPORT.findall(above))
+        bodies.append((module, own, _DOCSTRING.sub(_same_lines, _COMMENT.sub("", body))))
+    lines = [f"# Made of the modules in oneseek_sandbox/guest/{program}/."]
+    lines += ["from __future__ import annotations", *"".join(sorted(imports)).splitlines()]
+    lines += ["TYPE_CHECKING = False", "MODULE_LINES = "]
+    table_at = len(lines) - 1
+    table: list[str] = []
+    for module, own, body in bodies:
+        lines += ["", f"# {module}.py"]
+        table.append(f"{len(lines) + 1} {own} {module}")
+        lines += body.splitlines()
+    lines[table_at] += repr(" ".join(table))
+    return "\n".join([*lines, ""]).encode()
 
 
-def _body_of(text: str) -> str:
-    """Return a module without what stands above its first definition."""
-    lines = text.splitlines(keepends=True)
-    above = 1
-    while lines[above - 1].count('"""') == 0 or (above == 1 and lines[0].count('"""') == 1):
-        above += 1  # the docstring
-    while lines[above].startswith(_HEADER):
-        above += 1
-    return "".join(lines[above:])
+def _same_lines(docstring: re.Match[str]) -> str:
+    """Return an empty docstring with as many lines, so that those below keep their numbers."""
+    return f'{docstring[1]}""' + "\n" * docstring[0].count("\n")

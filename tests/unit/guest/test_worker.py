@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import os
 import random
+import re
 import struct
 import time
 from pathlib import Path
@@ -15,16 +16,17 @@ import pytest
 
 from oneseek_sandbox.guest.worker import once
 from oneseek_sandbox.guest.worker.base import STATUS, WorkerError
-from oneseek_sandbox.guest.worker.capture import Capture
 from oneseek_sandbox.guest.worker.command_spec import CommandSpec
+from oneseek_sandbox.guest.worker.digest import hmac_sha256
 from oneseek_sandbox.guest.worker.fields import Fields, parse_json
-from oneseek_sandbox.guest.worker.kernel import SYSCALLS, hmac_sha256, seccomp_program
+from oneseek_sandbox.guest.worker.kernel import SYSCALLS, seccomp_program
 from oneseek_sandbox.guest.worker.once import OnceTable
+from oneseek_sandbox.guest.worker.output import Capture
 from oneseek_sandbox.guest.worker.paths import Workspace, decode_path, encode_path
 from oneseek_sandbox.guest.worker.processes import Process, descendants
+from oneseek_sandbox.guest.worker.replacement import Replacement
 from oneseek_sandbox.guest.worker.scheduler import Condition, Locks, Scheduler, sleep, turn
 from oneseek_sandbox.guest.worker.survey import Survey
-from oneseek_sandbox.guest.worker.writing import Replacement
 
 
 def pieces(data: bytes, seed: int) -> list[bytes]:
@@ -307,7 +309,7 @@ def test_a_fault_of_one_task_leaves_the_others(
     scheduler.spawn(sound())
     run(scheduler, monkeypatch, done, 1)
     message = capfd.readouterr().err
-    assert "ValueError at line" in message
+    assert re.search(r"ValueError at scheduler\.py:\d+ test_worker\.py:\d+\n", message)
     assert "secret" not in message
 
 

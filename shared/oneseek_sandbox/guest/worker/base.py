@@ -1,4 +1,4 @@
-"""Limits, times, the errors that a worker answers with, and its log."""
+"""What every module stands on: the errors that a worker answers with, and its log."""
 
 from __future__ import annotations
 
@@ -7,149 +7,22 @@ import os
 import select
 
 __all__ = [
-    "AT_ONCE",
-    "BACKGROUND_SECONDS",
     "CHUNK",
-    "COMMAND_NICENESS",
-    "COUNT_SECONDS",
-    "COUNT_SHARE",
-    "CROWDED_SECONDS",
-    "DISK_CALM_SECONDS",
-    "DISK_ENTRIES",
-    "DISK_FASTEST",
-    "DISK_GROWTH",
-    "DISK_LOOK_SECONDS",
-    "DISK_SHORTEST_SECONDS",
-    "DISK_SLICE_SECONDS",
-    "DISK_WALK_SECONDS",
-    "ENCODED_AT_ONCE",
-    "END_ALL_SECONDS",
     "ERRNO_CODES",
-    "EVERYTHING",
-    "EXITING_SECONDS",
-    "HEADER_SECONDS",
-    "IDLE_CHECK_SECONDS",
-    "IDLE_MARGIN_SECONDS",
-    "KEEP_ALIVE_SECONDS",
-    "KILL_SECONDS",
-    "LINGER_SECONDS",
-    "MAX_CLAIM_BYTES",
-    "MAX_CONNECTIONS",
-    "MAX_DRAIN_BYTES",
-    "MAX_ENDED_NAMES",
-    "MAX_HEADERS",
-    "MAX_HEADER_BYTES",
-    "MAX_JOB_BYTES",
-    "MAX_JSON_BYTES",
-    "MAX_KEPT_ANSWERS",
-    "MAX_KEPT_BYTES",
-    "MAX_LIVE_BYTES",
-    "MAX_MARKER_BYTES",
     "MAX_MESSAGE",
-    "MAX_OPEN_FILES",
-    "MAX_OUTPUT_BYTES",
-    "MAX_PATH",
-    "MAX_PIPE_BYTES",
-    "MAX_REPLACE_BYTES",
-    "MAX_REQUEST_IDS",
-    "MAX_RESTARTED_WALKS",
-    "MAX_SCRIPT_ARGUMENT",
-    "MAX_STARTS",
-    "MAX_SURVEYED_BYTES",
-    "MAX_SYNCED_AT_ONCE",
-    "MAX_UNSYNCED_BYTES",
-    "PLAIN",
-    "PRESSED_SECONDS",
-    "PROGRESS_SECONDS",
-    "PROTOCOL",
-    "READ_BYTES",
-    "RUN_VARIABLE",
-    "SCRIPT_FD",
-    "SCRIPT_VARIABLE",
-    "SPARE_SECONDS",
     "STATUS",
-    "STAYING",
-    "SURVEY_SECONDS",
-    "TAIL_BYTES",
-    "UNCLAIMED_SECONDS",
     "NotStartedError",
     "WorkerError",
     "from_os_error",
     "log",
+    "log_crash",
     "log_fault",
+    "place",
+    "places",
 ]
 
-PROTOCOL = 1
-MAX_HEADER_BYTES = 64 * 1024
-MAX_HEADERS = 64
-MAX_JSON_BYTES = 20 * 1024 * 1024
-MAX_CLAIM_BYTES = 8 * 1024
-MAX_MARKER_BYTES = 256
-MAX_DRAIN_BYTES = 1024 * 1024
-MAX_CONNECTIONS = 256
-MAX_LIVE_BYTES = 256 * 1024  # queued for a caller that takes its stream slowly
-MAX_PIPE_BYTES = 1024 * 1024  # what a command may leave in its pipes when it ends
-TAIL_BYTES = 64 * 1024
-READ_BYTES = 64 * 1024
-MAX_KEPT_ANSWERS = 256
-MAX_KEPT_BYTES = 8 * 1024 * 1024
-MAX_REQUEST_IDS = 50_000
-MAX_REPLACE_BYTES = 64 * 1024 * 1024
-MAX_UNSYNCED_BYTES = 8 * 1024 * 1024  # of a file that is synced
-MAX_SYNCED_AT_ONCE = 64  # directories, each held open
-MAX_SURVEYED_BYTES = 64 * 1024 * 1024  # larger files have no hash and no lines in answers
-MAX_OUTPUT_BYTES = 64 * 1024 * 1024
-MAX_SCRIPT_ARGUMENT = 100 * 1024  # Linux refuses one argument above 128 KiB
-MAX_JOB_BYTES = 64 * 1024  # well below what a socket takes at once
-SCRIPT_FD = 3
-# Whoever looks for a process by its command line (`pkill -f`) must not find the shell that runs the
-# search. The script then stands in the environment, and is gone from there before it begins.
-SCRIPT_VARIABLE = b"_sandbox_script"
-RUN_VARIABLE = b'set -- "$%b"; unset %b; eval "shift; $1"' % (SCRIPT_VARIABLE, SCRIPT_VARIABLE)
-PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:,+@% ")
-STAYING = frozenset(
-    (b"time", b"command", b"builtin", b"eval")
-)  # a shell that waits for what follows
-MAX_RESTARTED_WALKS = 200
-MAX_OPEN_FILES = 4096
 CHUNK = 256 * 1024
-ENCODED_AT_ONCE = 48 * 1024  # a multiple of three, so that base64 goes on without padding
 MAX_MESSAGE = 2000
-MAX_PATH = 16 * 1024  # characters; a base64 name takes more than its 4096 bytes
-
-HEADER_SECONDS = 10.0
-PROGRESS_SECONDS = 30.0
-KEEP_ALIVE_SECONDS = 600.0
-LINGER_SECONDS = 2.0
-SURVEY_SECONDS = 15.0  # well before a caller gives up
-BACKGROUND_SECONDS = 0.25
-EXITING_SECONDS = 0.02
-KILL_SECONDS = 10.0
-IDLE_MARGIN_SECONDS = 60.0
-IDLE_CHECK_SECONDS = 5.0
-END_ALL_SECONDS = 1.0
-SPARE_SECONDS = 30.0
-PRESSED_SECONDS = 60.0
-CROWDED_SECONDS = 0.25
-COUNT_SECONDS = 0.05
-COUNT_SHARE = 20  # at most one part of so many of our time goes into counting processes
-COMMAND_NICENESS = 10
-MAX_ENDED_NAMES = 16
-MAX_STARTS = 3
-AT_ONCE = frozenset(("monitor_killed", "process_limit", "disk_limit"))  # ended without a grace
-EVERYTHING = "*"  # in place of a request_id, when all processes are to end
-DISK_LOOK_SECONDS = 0.1  # while a command runs; what a look costs is one statfs
-DISK_SHORTEST_SECONDS = 0.01
-DISK_FASTEST = (
-    4 * 1024**3
-)  # bytes a second, into memory first; who is near the limit is looked at more
-DISK_CALM_SECONDS = 2.0
-DISK_WALK_SECONDS = 10.0  # the longest time without a walk while somebody writes
-DISK_SLICE_SECONDS = 0.01
-DISK_ENTRIES = 2_000_000
-DISK_GROWTH = 1024 * 1024  # past a limit, who has written so much is one who fills the disk
-UNCLAIMED_SECONDS = 120.0
-
 STATUS = {
     "answer_evicted": 409,
     "bad_token": 401,
@@ -240,9 +113,31 @@ def log(text: str) -> None:
         pass
 
 
-def log_fault(error: Exception) -> None:
-    """Log a fault of our own by kind and line; its text could hold what a user sent."""
-    where = error.__traceback__
-    while where is not None and where.tb_next is not None:
-        where = where.tb_next
-    log(f"{type(error).__name__} at line {where.tb_lineno if where else 0}")
+def log_fault(error: BaseException) -> None:
+    """Log a fault of our own by kind and place; its text could hold what a user sent."""
+    log(f"{type(error).__name__} at {places(error)}")
+
+
+def log_crash(kind: type[BaseException], error: BaseException, _: object) -> None:
+    """Log what ends this process: `sys.excepthook`."""
+    log(f"{kind.__name__} at {places(error)}: {error}")
+
+
+def places(error: BaseException) -> str:
+    """Return modules and lines on the way to an error, as `main.py:12 server.py:34`."""
+    found = []
+    trace = error.__traceback__
+    while trace is not None:
+        found.append(place(trace.tb_frame.f_code.co_filename, trace.tb_lineno))
+        trace = trace.tb_next
+    return " ".join(found)
+
+
+def place(path: str, line: int) -> str:
+    """Return module and line; lines of the one file are looked up in its table."""
+    if path == place.__code__.co_filename:
+        words = globals().get("MODULE_LINES", "").split()
+        for first, own, module in zip(words[-3::-3], words[-2::-3], words[::-3]):
+            if int(first) <= line:
+                return f"{module}.py:{line - int(first) + int(own)}"
+    return f"{path.rpartition('/')[2]}:{line}"

@@ -1,4 +1,4 @@
-"""Who a worker belongs to."""
+"""Who this worker belongs to: token, generation, restart marker."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from oneseek_sandbox.guest.worker.base import MAX_MARKER_BYTES, PROTOCOL, WorkerError, from_os_error
-from oneseek_sandbox.guest.worker.kernel import hmac_sha256
+from oneseek_sandbox.guest.worker.base import WorkerError, from_os_error
+from oneseek_sandbox.guest.worker.digest import hmac_sha256
 
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["Claim", "Marker", "restarted"]
+__all__ = ["MAX_MARKER_BYTES", "PROTOCOL", "Claim", "Marker", "restarted"]
+
+PROTOCOL = 1
+MAX_MARKER_BYTES = 256
 
 
 class Marker:
@@ -64,7 +67,7 @@ class Marker:
         new = self._path + ".new"
         try:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(new)  # noqa: PTH108 - nothing of pathlib here
+                os.unlink(new)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             fd = os.open(new, flags, 0o600)
             try:
@@ -73,7 +76,7 @@ class Marker:
                     raise OSError(errno.ENOSPC, "")
             finally:
                 os.close(fd)
-            os.replace(new, self._path)  # noqa: PTH105
+            os.replace(new, self._path)
         except OSError as error:
             # The one that is there names the token too, if perhaps an earlier generation.
             if not self.is_there:

@@ -9,21 +9,12 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from oneseek_sandbox.guest.worker.base import (
-    AT_ONCE,
-    BACKGROUND_SECONDS,
-    EXITING_SECONDS,
-    MAX_SCRIPT_ARGUMENT,
-    READ_BYTES,
-    NotStartedError,
-    from_os_error,
-)
-from oneseek_sandbox.guest.worker.capture import Capture
-from oneseek_sandbox.guest.worker.monitor import Job, Pipes
-from oneseek_sandbox.guest.worker.output import Answer, Listener
+from oneseek_sandbox.guest.worker.base import NotStartedError, from_os_error
+from oneseek_sandbox.guest.worker.job import Pipes
+from oneseek_sandbox.guest.worker.output import READ_BYTES, Answer, Capture, Listener
 from oneseek_sandbox.guest.worker.processes import descendants, read_processes, send_signal
 from oneseek_sandbox.guest.worker.scheduler import Condition, Wait, sleep, turn
-from oneseek_sandbox.guest.worker.shell import memory_file, shell_arguments
+from oneseek_sandbox.guest.worker.shell import make_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +24,11 @@ if TYPE_CHECKING:
     from oneseek_sandbox.guest.worker.command_spec import CommandSpec
     from oneseek_sandbox.guest.worker.commands import Commands
 
-__all__ = ["Command"]
+__all__ = ["AT_ONCE", "BACKGROUND_SECONDS", "EXITING_SECONDS", "Command"]
+
+BACKGROUND_SECONDS = 0.25
+EXITING_SECONDS = 0.02
+AT_ONCE = frozenset(("monitor_killed", "process_limit", "disk_limit"))  # ended without a grace
 
 
 class Command:
@@ -73,8 +68,8 @@ class Command:
         pipes = None
         try:
             pipes = Pipes()
-            job = self._make_job(pipes, cwd, null, env, fds)
-            self.monitor = self._commands.start_monitor(job)
+            job = make_job(self.spec, pipes, cwd, null, env, fds)
+            self.monitor = self._commands.children.start_monitor(job)
         except OSError as error:
             if pipes is not None:
                 pipes.close()
@@ -88,25 +83,6 @@ class Command:
         spawn(self._read_output(pipes.stdout, "stdout"))
         spawn(self._read_output(pipes.stderr, "stderr"))
         spawn(self._supervise())
-
-    def _make_job(
-        self, pipes: Pipes, cwd: int, null: int, env: dict[bytes, bytes], fds: list[int]
-    ) -> Job:
-        """Return the job; what it opens for itself is added to `fds`."""
-        spec = self.spec
-        env = {**env, **{name.encode(): value.encode() for name, value in spec.env.items()}}
-        stdin = null
-        if spec.stdin:
-            stdin = memory_file(spec.stdin)
-            fds.append(stdin)
-        given = [cwd, pipes.channel, stdin, pipes.stdout_end, pipes.stderr_end]
-        if isinstance(spec.command, list):
-            return Job([part.encode() for part in spec.command], env, given)
-        script = spec.command.encode()
-        if len(script) > MAX_SCRIPT_ARGUMENT:
-            fds.append(memory_file(script))
-            given.append(fds[-1])
-        return Job(shell_arguments(script, env), env, given)
 
     def stop(self, reason: str) -> None:
         """Begin to end it for a reason, as if its time were over."""
@@ -258,7 +234,7 @@ class Command:
             if self._stopped_for in AT_ONCE:  # since; everything is stopped for that already
                 break
             await self.changed.wait(min(deadline, time.monotonic() + 0.02))
-        await self._commands.kill(self.processes)
+        await self._commands.children.kill(self.processes)
         await self._until(lambda: self.monitor == 0, time.monotonic() + 0.5)
         if self.monitor:
             send_signal((self.monitor,), signal.SIGKILL)
@@ -270,13 +246,13 @@ class Command:
         """Return the living processes of this command."""
         if self.monitor:
             return descendants(read_processes(), self.monitor, set())
-        return self._commands.unowned() if self.monitor_failed else []
+        return self._commands.children.unowned() if self.monitor_failed else []
 
     def _finish(self, reason: str | None) -> None:
         below = self.monitor != 0 and not self._alone
         background = below or self._open_streams > 0
         if below:
-            self._commands.let_go(self.monitor)
+            self._commands.children.let_go(self.monitor)
         if self.error is None:
             code = self._exit_code_for(reason)
             kills = max(0, self._commands.count_memory_kills() - self._kills_before)
@@ -288,7 +264,7 @@ class Command:
                 "duration_ms": int((max(self._ended, self._began) - self._began) * 1000),
                 "background": background,
             }
-            if ended := self._commands.take_ended():
+            if ended := self._commands.headroom.take_ended():
                 fields["ended"] = ended
             self.answer = Answer(fields, self._captures["stdout"], self._captures["stderr"])
         self._captures.clear()

@@ -5,21 +5,20 @@ from __future__ import annotations
 import binascii
 from typing import TYPE_CHECKING
 
-from oneseek_sandbox.guest.worker.base import MAX_OUTPUT_BYTES, MAX_PATH, TAIL_BYTES, WorkerError
-from oneseek_sandbox.guest.worker.fields import _encode
-from oneseek_sandbox.guest.worker.writing import _utf8
+from oneseek_sandbox.guest.worker.base import WorkerError
+from oneseek_sandbox.guest.worker.digest import sha256
+from oneseek_sandbox.guest.worker.fields import encode_json, utf8
+from oneseek_sandbox.guest.worker.paths import MAX_PATH
 
 if TYPE_CHECKING:
-    from hashlib import sha256
     from typing import Any
 
     from oneseek_sandbox.guest.worker.fields import Fields
-else:
-    from oneseek_sandbox.guest.worker.prelude import sha256
 
-__all__ = ["CommandSpec"]
+__all__ = ["MAX_OUTPUT_BYTES", "TAIL_BYTES", "CommandSpec"]
 
-# --- commands ----------------------------------------------------------------------------------
+TAIL_BYTES = 64 * 1024
+MAX_OUTPUT_BYTES = 64 * 1024 * 1024
 
 
 class CommandSpec:
@@ -51,7 +50,7 @@ class CommandSpec:
         values: list[Any] = [self.command, self.cwd, sorted(self.env.items())]
         values += [self.timeout_ms, self.grace_ms, self.max_output_bytes]
         stdin = b"-" if self.stdin is None else b"+" + self.stdin
-        return sha256(_encode(values) + b"\n" + stdin).digest()
+        return sha256(encode_json(values) + b"\n" + stdin).digest()
 
     @staticmethod
     def _stdin(fields: Fields) -> bytes | None:
@@ -60,9 +59,9 @@ class CommandSpec:
         if encoding not in ("utf-8", "base64"):
             raise WorkerError("invalid_request", "stdin_encoding must be utf-8 or base64.")
         if text is None or encoding == "utf-8":
-            return None if text is None else _utf8(text, "stdin")
+            return None if text is None else utf8(text, "stdin")
         try:
-            return binascii.a2b_base64(_utf8(text, "stdin"))
+            return binascii.a2b_base64(utf8(text, "stdin"))
         except binascii.Error:
             raise WorkerError("invalid_request", "stdin is not valid base64.") from None
 
@@ -74,7 +73,7 @@ class CommandSpec:
         for part in parts:
             if not isinstance(part, str) or "\0" in part:
                 raise WorkerError("invalid_request", "command must be text without NUL.")
-            _utf8(part, "command")
+            utf8(part, "command")
         return parts[0] if isinstance(value, str) else parts
 
     @staticmethod
@@ -88,5 +87,5 @@ class CommandSpec:
                 raise WorkerError("invalid_request", f"env has the impossible name {name!r}.")
             if not isinstance(text, str) or "\0" in text:
                 raise WorkerError("invalid_request", f"env {name} must be text without NUL.")
-            _utf8(name + text, "env")
+            utf8(name + text, "env")
         return value

@@ -8,14 +8,20 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
-from oneseek_sandbox.guest.worker.base import CHUNK, PROGRESS_SECONDS, WorkerError
-from oneseek_sandbox.guest.worker.fields import ConnectionLost
+from oneseek_sandbox.guest.worker.base import CHUNK, WorkerError
 from oneseek_sandbox.guest.worker.scheduler import Wait, turn
 
 if TYPE_CHECKING:
     from oneseek_sandbox.guest.worker.scheduler import Condition
 
-__all__ = ["Connection"]
+__all__ = ["MAX_HEADER_BYTES", "PROGRESS_SECONDS", "Connection", "ConnectionLost"]
+
+MAX_HEADER_BYTES = 64 * 1024
+PROGRESS_SECONDS = 30.0
+
+
+class ConnectionLost(Exception):  # noqa: N818 - an event, not a fault
+    """The peer went away, or was too slow."""
 
 
 class Connection:

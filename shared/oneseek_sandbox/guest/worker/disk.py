@@ -1,4 +1,4 @@
-"""How much a folder takes on its disk, and who fills it."""
+"""How much a folder takes on its disk, and that what fills it stops."""
 
 from __future__ import annotations
 
@@ -8,17 +8,7 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
-from oneseek_sandbox.guest.worker.base import (
-    DISK_CALM_SECONDS,
-    DISK_ENTRIES,
-    DISK_FASTEST,
-    DISK_GROWTH,
-    DISK_LOOK_SECONDS,
-    DISK_SHORTEST_SECONDS,
-    DISK_SLICE_SECONDS,
-    DISK_WALK_SECONDS,
-    WorkerError,
-)
+from oneseek_sandbox.guest.worker.base import WorkerError
 from oneseek_sandbox.guest.worker.paths import OPEN_DIRECTORY
 from oneseek_sandbox.guest.worker.processes import read_processes
 from oneseek_sandbox.guest.worker.scheduler import Condition, sleep
@@ -29,9 +19,29 @@ if TYPE_CHECKING:
     from oneseek_sandbox.guest.worker.commands import Commands
     from oneseek_sandbox.guest.worker.scheduler import Scheduler
 
-__all__ = ["Disk", "Folder"]
+__all__ = [
+    "DISK_CALM_SECONDS",
+    "DISK_ENTRIES",
+    "DISK_FASTEST",
+    "DISK_GROWTH",
+    "DISK_LOOK_SECONDS",
+    "DISK_SHORTEST_SECONDS",
+    "DISK_SLICE_SECONDS",
+    "DISK_WALK_SECONDS",
+    "Disk",
+    "Folder",
+]
 
-# --- disk --------------------------------------------------------------------------------------
+DISK_LOOK_SECONDS = 0.1  # while a command runs; what a look costs is one statfs
+DISK_SHORTEST_SECONDS = 0.01
+DISK_FASTEST = (
+    4 * 1024**3
+)  # bytes a second, into memory first; who is near the limit is looked at more
+DISK_CALM_SECONDS = 2.0
+DISK_WALK_SECONDS = 10.0  # the longest time without a walk while somebody writes
+DISK_SLICE_SECONDS = 0.01
+DISK_ENTRIES = 2_000_000
+DISK_GROWTH = 1024 * 1024  # past a limit, who has written so much is one who fills the disk
 
 
 class Folder:
@@ -60,7 +70,7 @@ class Folder:
             fd = os.open(self.path, OPEN_DIRECTORY)
             try:
                 if stat.S_IMODE(os.fstat(fd).st_mode) == before:
-                    os.chmod(f"/proc/self/fd/{fd}", after)  # noqa: PTH101 - no link is followed
+                    os.chmod(f"/proc/self/fd/{fd}", after)  # so no link is followed
             finally:
                 os.close(fd)
 
@@ -229,7 +239,7 @@ class Disk:
     def _count_unnamed(self, seen: set[int]) -> int:
         """Count files that were deleted and are still open: they take space like any other."""
         total = 0
-        device = os.stat(self._root).st_dev  # noqa: PTH116 - nothing of pathlib here
+        device = os.stat(self._root).st_dev
         for pid in read_processes():
             for info, _ in self._open_files(pid):
                 unnamed = info.st_nlink == 0 and stat.S_ISREG(info.st_mode)

@@ -8,19 +8,17 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from oneseek_sandbox.guest.worker.base import MAX_UNSYNCED_BYTES
+from oneseek_sandbox.guest.worker.digest import sha256
 from oneseek_sandbox.guest.worker.paths import READ_DIRECTORY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
-    from hashlib import sha256
-    from typing import Self
 
     from oneseek_sandbox.guest.worker.paths import Workspace
-else:
-    from oneseek_sandbox.guest.worker.prelude import sha256
 
-__all__ = ["Draft", "Sync", "is_draft", "write_all"]
+__all__ = ["MAX_UNSYNCED_BYTES", "Draft", "Sync", "is_draft", "write_all"]
+
+MAX_UNSYNCED_BYTES = 8 * 1024 * 1024  # of a file that is synced
 
 
 def is_draft(name: bytes) -> bool:
@@ -86,7 +84,7 @@ class Draft:
         self.meter: Callable[[int], None] | None = None  # for what no body has announced
         self.size = 0
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Draft:
         return self
 
     def __exit__(self, *_: object) -> None:

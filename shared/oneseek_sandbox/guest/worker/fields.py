@@ -5,24 +5,18 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from oneseek_sandbox.guest.worker.base import MAX_JSON_BYTES, WorkerError
+from oneseek_sandbox.guest.worker.base import WorkerError
 
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["REASONS", "TOKEN_CHARACTERS", "ConnectionLost", "Fields", "parse_json"]
+__all__ = ["MAX_JSON_BYTES", "Fields", "encode_json", "parse_json", "utf8"]
 
-# --- HTTP --------------------------------------------------------------------------------------
-
-TOKEN_CHARACTERS = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
-REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 409: "Conflict"}
+MAX_JSON_BYTES = 20 * 1024 * 1024
 
 
-class ConnectionLost(Exception):  # noqa: N818 - an event, not a fault
-    """The peer went away, or was too slow."""
-
-
-def _encode(value: object) -> bytes:
+def encode_json(value: object) -> bytes:
+    """Return JSON without spaces."""
     return json.dumps(value, separators=(",", ":")).encode()
 
 
@@ -87,3 +81,11 @@ class Fields:
         unknown = [name for name, value in self._values.items() if value is not None]
         if unknown:
             raise WorkerError("invalid_request", f"Unknown field {unknown[0]!r}.")
+
+
+def utf8(text: str, name: str) -> bytes:
+    """Return the bytes of a field's text; halves of characters are refused."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise WorkerError("invalid_request", f"{name} has a lone surrogate.") from None

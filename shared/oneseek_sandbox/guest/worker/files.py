@@ -1,4 +1,4 @@
-"""The file operations."""
+"""The file operations: read, write, replace."""
 
 from __future__ import annotations
 
@@ -9,28 +9,16 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
-from oneseek_sandbox.guest.worker.base import (
-    CHUNK,
-    MAX_PATH,
-    MAX_REPLACE_BYTES,
-    MAX_SURVEYED_BYTES,
-    SURVEY_SECONDS,
-    WorkerError,
-)
+from oneseek_sandbox.guest.worker.base import CHUNK, WorkerError
+from oneseek_sandbox.guest.worker.connection import ConnectionLost
 from oneseek_sandbox.guest.worker.drafts import Draft, Sync, is_draft, write_all
-from oneseek_sandbox.guest.worker.fields import ConnectionLost
-from oneseek_sandbox.guest.worker.listing import Listing
-from oneseek_sandbox.guest.worker.paths import OPEN_FILE, check_regular
+from oneseek_sandbox.guest.worker.fields import utf8
+from oneseek_sandbox.guest.worker.listing import list_directory
+from oneseek_sandbox.guest.worker.paths import MAX_PATH, OPEN_FILE, check_regular
+from oneseek_sandbox.guest.worker.replacement import Replacement
 from oneseek_sandbox.guest.worker.scheduler import Locks, turn
-from oneseek_sandbox.guest.worker.survey import Survey
-from oneseek_sandbox.guest.worker.writing import (
-    Replacement,
-    Source,
-    WriteOrder,
-    _utf8,
-    check_hash,
-    check_writable,
-)
+from oneseek_sandbox.guest.worker.survey import Source, Survey
+from oneseek_sandbox.guest.worker.writing import WriteOrder, check_hash, check_writable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -41,7 +29,11 @@ if TYPE_CHECKING:
     from oneseek_sandbox.guest.worker.paths import Place, Workspace
     from oneseek_sandbox.guest.worker.scheduler import Scheduler
 
-__all__ = ["Files"]
+__all__ = ["MAX_REPLACE_BYTES", "MAX_SURVEYED_BYTES", "SURVEY_SECONDS", "Files"]
+
+MAX_REPLACE_BYTES = 64 * 1024 * 1024
+MAX_SURVEYED_BYTES = 64 * 1024 * 1024  # larger files have no hash and no lines in answers
+SURVEY_SECONDS = 15.0  # well before a caller gives up
 
 
 class Files:
@@ -71,31 +63,14 @@ class Files:
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(folder + b"/" + name)
                     elif is_draft(name) and name not in self._drafts:
-                        os.unlink(folder + b"/" + name)  # noqa: PTH108
+                        os.unlink(folder + b"/" + name)
                     if number % 256 == 255:
                         await turn()
             await turn()
 
     async def ls(self, request: Request) -> None:
         """List a directory, sorted by the names on the path."""
-        fields = await request.fields()
-        request.subject = path = fields.text("path", limit=MAX_PATH)
-        depth = fields.integer("depth", 1, 32, 1)
-        limit = fields.integer("limit", 1, 10_000, 1000)
-        cursor = fields.optional_text("cursor", limit=MAX_PATH)
-        fields.close()
-        base = self._workspace.split(path)
-        after = [] if cursor is None else self._workspace.split(cursor)
-        if after and (after[: len(base)] != base or len(after) == len(base)):
-            raise WorkerError("invalid_request", "cursor is not below path.")
-        prefix = b"/".join([self._workspace.root.rstrip(b"/"), *base])
-        listing = Listing(limit)
-        fd = self._workspace.open_directory(path)
-        await listing.walk(fd, prefix, depth, after[len(base) :])
-        entries = listing.entries[:limit]
-        truncated = len(listing.entries) > limit
-        answer = {"entries": entries, "truncated": truncated}
-        await request.answer({**answer, "cursor": entries[-1]["path"] if truncated else None})
+        await list_directory(request, self._workspace)
 
     async def read(self, request: Request) -> None:
         """Send a file or a range of it; the header says what the whole file is."""
@@ -140,7 +115,7 @@ class Files:
         """Replace exact bytes, streaming, so that a large file does not become large memory."""
         fields = await request.fields()
         request.subject = path = fields.text("path", limit=MAX_PATH)
-        old, new = (_utf8(fields.text(name), name) for name in ("old", "new"))
+        old, new = (utf8(fields.text(name), name) for name in ("old", "new"))
         every = fields.flag("replace_all")
         if_sha256 = fields.optional_text("if_sha256", limit=64)
         fields.close()

@@ -5,28 +5,29 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from oneseek_sandbox.guest.worker.base import (
-    MAX_DRAIN_BYTES,
-    MAX_HEADERS,
-    MAX_JSON_BYTES,
-    PROGRESS_SECONDS,
-    WorkerError,
-)
-from oneseek_sandbox.guest.worker.fields import (
-    REASONS,
-    TOKEN_CHARACTERS,
-    ConnectionLost,
-    Fields,
-    _encode,
-    parse_json,
-)
+from oneseek_sandbox.guest.worker.base import WorkerError
+from oneseek_sandbox.guest.worker.connection import PROGRESS_SECONDS, ConnectionLost
+from oneseek_sandbox.guest.worker.fields import MAX_JSON_BYTES, Fields, encode_json, parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from oneseek_sandbox.guest.worker.connection import Connection
 
-__all__ = ["Body", "Request"]
+__all__ = [
+    "MAX_DRAIN_BYTES",
+    "MAX_HEADERS",
+    "REASONS",
+    "TOKEN_CHARACTERS",
+    "Body",
+    "Request",
+    "http_chunk",
+]
+
+MAX_HEADERS = 64
+MAX_DRAIN_BYTES = 1024 * 1024
+TOKEN_CHARACTERS = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
+REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 409: "Conflict"}
 
 
 class Body:
@@ -180,7 +181,7 @@ class Request:
 
     async def answer(self, value: object, status: int = 200) -> None:
         """Send a JSON answer."""
-        body = _encode(value)
+        body = encode_json(value)
         headers = f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
         await self.send(headers, body, status)
 
@@ -190,3 +191,8 @@ class Request:
 
 
 _SINGLE_HEADERS = frozenset(("content-length", "transfer-encoding", "host", "connection"))
+
+
+def http_chunk(data: bytes | bytearray) -> bytes:
+    """Return a chunk of a chunked answer."""
+    return b"".join((b"%x\r\n" % len(data), data, b"\r\n"))

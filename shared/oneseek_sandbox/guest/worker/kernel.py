@@ -7,14 +7,8 @@ import errno
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
 
 from oneseek_sandbox.guest.worker.base import log
-
-if TYPE_CHECKING:
-    from hashlib import sha256
-else:
-    from oneseek_sandbox.guest.worker.prelude import sha256
 
 __all__ = [
     "PR_SET_CHILD_SUBREAPER",
@@ -27,15 +21,12 @@ __all__ = [
     "SETTABLE_SIGNALS",
     "SYSCALLS",
     "OutOfMemoryScore",
-    "hmac_sha256",
     "prctl",
     "protect_process",
     "seccomp_program",
     "set_process_name",
     "take_signals",
 ]
-
-# --- kernel ------------------------------------------------------------------------------------
 
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
@@ -47,7 +38,6 @@ SECCOMP_MODE_FILTER = 2
 SETTABLE_SIGNALS = [
     int(number) for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 ]
-
 # Per machine, one table per instruction set it runs: audit number, prlimit64, setpriority, and the
 # calls that slow a process down by number (sched_setparam, sched_setscheduler, sched_setaffinity,
 # sched_setattr).
@@ -61,6 +51,10 @@ SYSCALLS = {
         (0x40000028, 369, 97, (154, 156, 241, 380)),
     ),
 }
+# Instructions of the filter: code, jump if true, jump if false, value.
+_LOAD, _EQUAL, _BITS_AND, _GIVE = 0x20, 0x15, 0x54, 0x06
+_REFUSE = (_GIVE, 0, 0, 0x00050000 | errno.EPERM)
+_ALLOW = (_GIVE, 0, 0, 0x7FFF0000)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -85,39 +79,51 @@ def seccomp_program(machine: str) -> bytes:
     to nothing. Refused are new limits for any other process, and scheduling changes of PID 1;
     setpriority(2) by group or user would reach it too, so it works by process only.
     """
-    load, equal, bits_and, give = 0x20, 0x15, 0x54, 0x06
-    refuse, allow = 0x00050000 | errno.EPERM, 0x7FFF0000
     steps: list[tuple[int, int, int, int]] = []
     for architecture, prlimit, priority, scheduling in SYSCALLS[machine]:
         block = [
-            (load, 0, 0, 0),
-            (bits_and, 0, 0, 0xBFFFFFFF),  # x32 marks its calls with this bit
-            (equal, 0, 8, prlimit),
-            (load, 0, 0, 16),
-            (equal, 5, 0, 0),
-            (load, 0, 0, 32),
-            (equal, 0, 2, 0),
-            (load, 0, 0, 36),
-            (equal, 1, 0, 0),
-            (give, 0, 0, refuse),
-            (give, 0, 0, allow),
-            (equal, 0, 6, priority),
-            (load, 0, 0, 16),
-            (equal, 0, 3, 0),
-            (load, 0, 0, 24),
-            (equal, 1, 0, 1),
-            (give, 0, 0, allow),
-            (give, 0, 0, refuse),
+            (_LOAD, 0, 0, 0),
+            (_BITS_AND, 0, 0, 0xBFFFFFFF),  # x32 marks its calls with this bit
+            *_limit_steps(prlimit),
+            *_priority_steps(priority),
         ]
         for number in scheduling:
-            block += [(equal, 0, 4, number), (load, 0, 0, 16), (equal, 0, 1, 1)]
-            block += [(give, 0, 0, refuse), (give, 0, 0, allow)]
-        block.append((give, 0, 0, allow))
-        steps += [(load, 0, 0, 4), (equal, 0, len(block), architecture), *block]
-    steps.append((give, 0, 0, allow))
+            block += [(_EQUAL, 0, 4, number), (_LOAD, 0, 0, 16), (_EQUAL, 0, 1, 1)]
+            block += [_REFUSE, _ALLOW]
+        block.append(_ALLOW)
+        steps += [(_LOAD, 0, 0, 4), (_EQUAL, 0, len(block), architecture), *block]
+    steps.append(_ALLOW)
     return b"".join(
         code.to_bytes(2, sys.byteorder) + bytes((true, false)) + value.to_bytes(4, sys.byteorder)
         for code, true, false, value in steps
+    )
+
+
+def _limit_steps(prlimit: int) -> tuple[tuple[int, int, int, int], ...]:
+    """Refuse prlimit64 with new limits for a process other than the caller."""
+    return (
+        (_EQUAL, 0, 8, prlimit),
+        (_LOAD, 0, 0, 16),
+        (_EQUAL, 5, 0, 0),
+        (_LOAD, 0, 0, 32),
+        (_EQUAL, 0, 2, 0),
+        (_LOAD, 0, 0, 36),
+        (_EQUAL, 1, 0, 0),
+        _REFUSE,
+        _ALLOW,
+    )
+
+
+def _priority_steps(priority: int) -> tuple[tuple[int, int, int, int], ...]:
+    """Refuse setpriority but by process, and of PID 1."""
+    return (
+        (_EQUAL, 0, 6, priority),
+        (_LOAD, 0, 0, 16),
+        (_EQUAL, 0, 3, 0),
+        (_LOAD, 0, 0, 24),
+        (_EQUAL, 1, 0, 1),
+        _ALLOW,
+        _REFUSE,
     )
 
 
@@ -183,12 +189,3 @@ class OutOfMemoryScore:
                 os.pwrite(self._fd, b"%d" % score, 0)
             except OSError:
                 self._fd = -1
-
-
-def hmac_sha256(key: bytes, message: bytes) -> bytes:
-    """Return HMAC-SHA256; the hmac module would load OpenSSL."""
-    if len(key) > 64:
-        key = sha256(key).digest()
-    block = key.ljust(64, b"\0")
-    inner = sha256(bytes(byte ^ 0x36 for byte in block) + message).digest()
-    return sha256(bytes(byte ^ 0x5C for byte in block) + inner).digest()

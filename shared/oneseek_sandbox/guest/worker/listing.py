@@ -6,14 +6,18 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from oneseek_sandbox.guest.worker.base import WorkerError
 from oneseek_sandbox.guest.worker.drafts import is_draft
-from oneseek_sandbox.guest.worker.paths import encode_path
+from oneseek_sandbox.guest.worker.paths import MAX_PATH, encode_path
 from oneseek_sandbox.guest.worker.scheduler import turn
 
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["Listing"]
+    from oneseek_sandbox.guest.worker.http import Request
+    from oneseek_sandbox.guest.worker.paths import Workspace
+
+__all__ = ["Listing", "list_directory"]
 
 
 class Listing:
@@ -82,3 +86,25 @@ class Listing:
             "mode": f"{stat.S_IMODE(info.st_mode):04o}",
             "mtime_ms": info.st_mtime_ns // 1_000_000,
         }
+
+
+async def list_directory(request: Request, workspace: Workspace) -> None:
+    """List a directory, sorted by the names on the path."""
+    fields = await request.fields()
+    request.subject = path = fields.text("path", limit=MAX_PATH)
+    depth = fields.integer("depth", 1, 32, 1)
+    limit = fields.integer("limit", 1, 10_000, 1000)
+    cursor = fields.optional_text("cursor", limit=MAX_PATH)
+    fields.close()
+    base = workspace.split(path)
+    after = [] if cursor is None else workspace.split(cursor)
+    if after and (after[: len(base)] != base or len(after) == len(base)):
+        raise WorkerError("invalid_request", "cursor is not below path.")
+    prefix = b"/".join([workspace.root.rstrip(b"/"), *base])
+    listing = Listing(limit)
+    fd = workspace.open_directory(path)
+    await listing.walk(fd, prefix, depth, after[len(base) :])
+    entries = listing.entries[:limit]
+    truncated = len(listing.entries) > limit
+    answer = {"entries": entries, "truncated": truncated}
+    await request.answer({**answer, "cursor": entries[-1]["path"] if truncated else None})

@@ -1,4 +1,4 @@
-"""The start of the program."""
+"""Starts the worker."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from oneseek_sandbox.guest.worker.base import log
+from oneseek_sandbox.guest.worker.base import log, log_crash
+from oneseek_sandbox.guest.worker.job import memory_file
 from oneseek_sandbox.guest.worker.kernel import OutOfMemoryScore, protect_process, take_signals
 from oneseek_sandbox.guest.worker.options import Options
-from oneseek_sandbox.guest.worker.server import Worker
-from oneseek_sandbox.guest.worker.shell import memory_file
+from oneseek_sandbox.guest.worker.worker import Worker
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -40,6 +40,7 @@ def restart_compiled() -> None:
 
 def main() -> NoReturn:
     """Start the worker with the arguments of the command line."""
+    sys.excepthook = log_crash
     score = OutOfMemoryScore()
     options = Options(sys.argv[1:], score)
     protect_process()

@@ -1,20 +1,14 @@
-"""The parent of one command, a process of its own."""
+"""The parent of one command: a process of its own, forked from this one."""
 
 from __future__ import annotations
 
 import errno
-import marshal
 import os
 import signal
 import socket
 from typing import TYPE_CHECKING
 
-from oneseek_sandbox.guest.worker.base import (
-    COMMAND_NICENESS,
-    MAX_JOB_BYTES,
-    MAX_OPEN_FILES,
-    SCRIPT_FD,
-)
+from oneseek_sandbox.guest.worker.job import MAX_JOB_BYTES, SCRIPT_FD, candidates
 from oneseek_sandbox.guest.worker.kernel import (
     PR_SET_CHILD_SUBREAPER,
     PR_SET_PDEATHSIG,
@@ -22,15 +16,16 @@ from oneseek_sandbox.guest.worker.kernel import (
     prctl,
     set_process_name,
 )
-from oneseek_sandbox.guest.worker.shell import candidates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, NoReturn, Self
+    from typing import Any, NoReturn
+
+    from oneseek_sandbox.guest.worker.job import Job
 
 __all__ = [
-    "Job",
-    "Pipes",
+    "COMMAND_NICENESS",
+    "MAX_OPEN_FILES",
     "Spare",
     "close_all_but",
     "run_monitor",
@@ -39,59 +34,8 @@ __all__ = [
     "watch_children",
 ]
 
-
-class Pipes:
-    """The descriptors between PID 1 (reads), the monitor (writes messages) and the command."""
-
-    def __init__(self) -> None:
-        self.fds: list[int] = []
-        try:
-            for _ in range(3):
-                self.fds += os.pipe2(os.O_CLOEXEC)
-        except OSError:
-            self.close()
-            raise
-        self.stdout, self.stdout_end, self.stderr, self.stderr_end, self.messages, self.channel = (
-            self.fds
-        )
-
-    def close(self) -> None:
-        """Close all of them."""
-        for fd in self.fds:
-            os.close(fd)
-
-    def keep_reading_ends(self) -> None:
-        """Close the ends that belong to the child, and make ours non-blocking."""
-        for fd in (self.stdout_end, self.stderr_end, self.channel):
-            os.close(fd)
-        for fd in (self.stdout, self.stderr, self.messages):
-            os.set_blocking(fd, False)
-
-
-class Job:
-    """What a monitor needs to start a command; can be sent to one that was forked before."""
-
-    def __init__(self, arguments: list[bytes], env: dict[bytes, bytes], fds: list[int]) -> None:
-        self.arguments = arguments
-        self.env = env
-        self.fds = fds
-        self.cwd, self.channel, self.stdin, self.stdout, self.stderr, *script = fds
-        self.script = script[0] if script else -1
-
-    def pack(self) -> bytes:
-        """Return arguments and environment as bytes."""
-        return marshal.dumps((self.arguments, self.env))
-
-    @classmethod
-    def receive(cls, sock: socket.socket) -> Self:
-        """Wait for a job; raises OSError when none will come."""
-        data, fds, _, _ = socket.recv_fds(sock, MAX_JOB_BYTES, 6)
-        for fd in fds:
-            os.set_inheritable(fd, False)
-        if not data:
-            raise ConnectionResetError
-        arguments, env = marshal.loads(data)  # noqa: S302 - from our own parent
-        return cls(arguments, env, list(fds))
+MAX_OPEN_FILES = 4096
+COMMAND_NICENESS = 10
 
 
 class Spare:

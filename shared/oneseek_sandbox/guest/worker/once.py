@@ -5,25 +5,19 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from oneseek_sandbox.guest.worker.base import (
-    MAX_KEPT_ANSWERS,
-    MAX_KEPT_BYTES,
-    MAX_REQUEST_IDS,
-    WorkerError,
-)
+from oneseek_sandbox.guest.worker.base import WorkerError
+from oneseek_sandbox.guest.worker.digest import sha256
 
 if TYPE_CHECKING:
-    from hashlib import sha256
-
     from oneseek_sandbox.guest.worker.command import Command
     from oneseek_sandbox.guest.worker.command_spec import CommandSpec
     from oneseek_sandbox.guest.worker.output import Answer
-else:
-    from oneseek_sandbox.guest.worker.prelude import sha256
 
-__all__ = ["Once", "OnceTable"]
+__all__ = ["MAX_KEPT_ANSWERS", "MAX_KEPT_BYTES", "MAX_REQUEST_IDS", "Once", "OnceTable"]
 
-# --- at-most-once table ------------------------------------------------------------------------
+MAX_KEPT_ANSWERS = 256
+MAX_KEPT_BYTES = 8 * 1024 * 1024
+MAX_REQUEST_IDS = 50_000
 
 
 class Once:

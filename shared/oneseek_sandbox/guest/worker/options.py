@@ -11,9 +11,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DISK_OPTIONS", "Options"]
 
-# --- worker ------------------------------------------------------------------------------------
-
-
 DISK_OPTIONS = ("--disk-limit", "--disk-floor", "--tmp-limit")
 
 

@@ -1,4 +1,4 @@
-"""A command's output on its way to the caller."""
+"""A command's output: head and tail for the answer, pieces for a caller that listens."""
 
 from __future__ import annotations
 
@@ -6,24 +6,85 @@ import binascii
 from collections import deque
 from typing import TYPE_CHECKING
 
-from oneseek_sandbox.guest.worker.base import (
-    CHUNK,
-    ENCODED_AT_ONCE,
-    MAX_LIVE_BYTES,
-    MAX_PIPE_BYTES,
-    READ_BYTES,
-)
-from oneseek_sandbox.guest.worker.fields import _encode
+from oneseek_sandbox.guest.worker.base import CHUNK
+from oneseek_sandbox.guest.worker.fields import encode_json
+from oneseek_sandbox.guest.worker.http import http_chunk
 from oneseek_sandbox.guest.worker.scheduler import turn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from oneseek_sandbox.guest.worker.capture import Capture
     from oneseek_sandbox.guest.worker.connection import Connection
 
-__all__ = ["Answer", "Listener", "http_chunk"]
+__all__ = [
+    "ENCODED_AT_ONCE",
+    "MAX_LIVE_BYTES",
+    "MAX_PIPE_BYTES",
+    "READ_BYTES",
+    "Answer",
+    "Capture",
+    "Listener",
+    "base64_text",
+]
+
+READ_BYTES = 64 * 1024
+MAX_LIVE_BYTES = 256 * 1024  # queued for a caller that takes its stream slowly
+MAX_PIPE_BYTES = 1024 * 1024  # what a command may leave in its pipes when it ends
+ENCODED_AT_ONCE = 48 * 1024  # a multiple of three, so that base64 goes on without padding
+
+
+class Capture:
+    """Keeps the head and the tail of a stream and counts the rest.
+
+    Args:
+        least_tail: How many of the last bytes are kept even when half the limit is less.
+    """
+
+    def __init__(self, limit: int, least_tail: int = 0) -> None:
+        self._head_limit = (limit + 1) // 2
+        self._ring_limit = max(limit - self._head_limit, least_tail)
+        self._head = bytearray()
+        self._ring = bytearray()
+        self._start = 0
+        self.total = 0
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes."""
+        self.total += len(data)
+        room = self._head_limit - len(self._head)
+        if room > 0:
+            self._head += data[:room]
+            data = data[room:]
+        room = self._ring_limit - len(self._ring)
+        if room > 0:
+            self._ring += data[:room]
+            data = data[room:]
+        if data and self._ring_limit:
+            self._overwrite(data)
+
+    def _overwrite(self, data: bytes) -> None:
+        limit = self._ring_limit
+        skipped = max(0, len(data) - limit)
+        start = (self._start + skipped) % limit
+        data = data[skipped:]
+        first = data[: limit - start]
+        self._ring[start : start + len(first)] = first
+        rest = data[len(first) :]
+        self._ring[: len(rest)] = rest
+        self._start = (start + len(data)) % limit
+
+    @property
+    def kept(self) -> int:
+        """How many bytes are held."""
+        return len(self._head) + len(self._ring)
+
+    def parts(self) -> tuple[memoryview, memoryview]:
+        """Return head and tail."""
+        if self._start:
+            self._ring = self._ring[self._start :] + self._ring[: self._start]
+            self._start = 0
+        return memoryview(self._head), memoryview(self._ring)
 
 
 class Listener:
@@ -54,7 +115,7 @@ class Listener:
             self._left[name] = 0
         elif data:
             self._left[name] -= len(data)
-            self._chunks.append(http_chunk(_encode({name: _base64(data)}) + b"\n"))
+            self._chunks.append(http_chunk(encode_json({name: base64_text(data)}) + b"\n"))
             self._queued += len(self._chunks[-1])
 
     def take(self) -> bytes:
@@ -64,11 +125,6 @@ class Listener:
         chunk = self._chunks.popleft()
         self._queued -= len(chunk)
         return chunk
-
-
-def http_chunk(data: bytes | bytearray) -> bytes:
-    """Return a chunk of a chunked answer."""
-    return b"".join((b"%x\r\n" % len(data), data, b"\r\n"))
 
 
 class Answer:
@@ -81,14 +137,14 @@ class Answer:
 
     def pieces(self) -> Iterator[bytes]:
         """Give the last line of an execute answer, piece by piece as output may be long."""
-        yield b'{"exit":' + _encode(self._fields)[:-1]
+        yield b'{"exit":' + encode_json(self._fields)[:-1]
         for name, capture in self._streams.items():
             yield b',"%b":{"bytes":%d' % (name.encode("ascii"), capture.total)
             head, tail = capture.parts()
             for part, data in ((b"head", head), (b"tail", tail)):
                 yield b',"%b":"' % part
                 for start in range(0, len(data), ENCODED_AT_ONCE):
-                    yield _base64(data[start : start + ENCODED_AT_ONCE]).encode("ascii")
+                    yield base64_text(data[start : start + ENCODED_AT_ONCE]).encode("ascii")
                 yield b'"'
             yield b"}"
         yield b"}}\n"
@@ -106,5 +162,6 @@ class Answer:
         await connection.send(head + http_chunk(buffer) + b"0\r\n\r\n")
 
 
-def _base64(data: bytes | memoryview) -> str:
+def base64_text(data: bytes | memoryview) -> str:
+    """Return bytes in base64."""
     return binascii.b2a_base64(data, newline=False).decode("ascii")

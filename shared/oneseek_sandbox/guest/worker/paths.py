@@ -8,13 +8,15 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from oneseek_sandbox.guest.worker.base import MAX_RESTARTED_WALKS, MAX_SYNCED_AT_ONCE, WorkerError
+from oneseek_sandbox.guest.worker.base import WorkerError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from typing import Self
 
 __all__ = [
+    "MAX_PATH",
+    "MAX_RESTARTED_WALKS",
+    "MAX_SYNCED_AT_ONCE",
     "OPEN_DIRECTORY",
     "OPEN_FILE",
     "READ_DIRECTORY",
@@ -26,8 +28,9 @@ __all__ = [
     "path_changed",
 ]
 
-# --- workspace files ---------------------------------------------------------------------------
-
+MAX_PATH = 16 * 1024  # characters; a base64 name takes more than its 4096 bytes
+MAX_SYNCED_AT_ONCE = 64  # directories, each held open
+MAX_RESTARTED_WALKS = 200
 OPEN_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 READ_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 OPEN_FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -64,7 +67,7 @@ class Place:
         self.name = name
         self.info = info
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Place:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -156,7 +159,7 @@ class Workspace:
         mode = stat.S_IMODE(os.fstat(root).st_mode)
         if not mode & stat.S_IXUSR:
             with contextlib.suppress(OSError):  # not ours: then nobody inside has done it
-                os.chmod(self.root, mode | stat.S_IRWXU)  # noqa: PTH101
+                os.chmod(self.root, mode | stat.S_IRWXU)
         return root
 
     def open_directory(self, text: str, flags: int = os.O_RDONLY) -> int:
@@ -171,7 +174,7 @@ class Workspace:
         self, directory: int, to_disk: Callable[[list[int]], Awaitable[None]]
     ) -> None:
         """Put the names from the workspace to this directory on the disk, but none that is in it."""
-        root = os.stat(self.root)  # noqa: PTH116
+        root = os.stat(self.root)
         fds = [os.open(b".", READ_DIRECTORY, dir_fd=directory)]
         try:
             while not os.path.samestat(here := os.fstat(fds[-1]), root):

@@ -20,8 +20,6 @@ __all__ = [
     "thaw",
 ]
 
-# --- processes ---------------------------------------------------------------------------------
-
 
 class Process:
     """A line of /proc: parent, and when it began (which tells a reused number apart)."""

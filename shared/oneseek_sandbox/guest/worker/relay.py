@@ -6,8 +6,11 @@ import select
 import time
 from typing import TYPE_CHECKING
 
-from oneseek_sandbox.guest.worker.base import MAX_HEADER_BYTES, PROGRESS_SECONDS
-from oneseek_sandbox.guest.worker.fields import ConnectionLost
+from oneseek_sandbox.guest.worker.connection import (
+    MAX_HEADER_BYTES,
+    PROGRESS_SECONDS,
+    ConnectionLost,
+)
 
 if TYPE_CHECKING:
     from oneseek_sandbox.guest.worker.command import Command

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Condition", "Locks", "Scheduler", "Task", "Wait", "sleep", "turn"]
 
-# --- scheduler ---------------------------------------------------------------------------------
-
 
 class Wait:
     """Suspend the running task until a descriptor is ready, the time is over, or it is woken.

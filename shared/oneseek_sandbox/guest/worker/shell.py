@@ -1,35 +1,38 @@
-"""How a script is given to a shell."""
+"""How a script is given to a shell, and in which environment."""
 
 from __future__ import annotations
 
 import os
+import socket
 from typing import TYPE_CHECKING
 
-from oneseek_sandbox.guest.worker.base import (
-    MAX_SCRIPT_ARGUMENT,
-    PLAIN,
-    RUN_VARIABLE,
-    SCRIPT_FD,
-    SCRIPT_VARIABLE,
-    STAYING,
-)
-from oneseek_sandbox.guest.worker.drafts import write_all
+from oneseek_sandbox.guest.worker.job import SCRIPT_FD, Job, candidates, memory_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from oneseek_sandbox.guest.worker.command_spec import CommandSpec
+    from oneseek_sandbox.guest.worker.job import Pipes
 
-__all__ = ["candidates", "memory_file", "shell_arguments"]
+__all__ = [
+    "MAX_SCRIPT_ARGUMENT",
+    "PLAIN",
+    "RUN_VARIABLE",
+    "SCRIPT_VARIABLE",
+    "STAYING",
+    "command_environment",
+    "has_network",
+    "make_job",
+    "shell_arguments",
+]
 
-
-def candidates(name: bytes, env: dict[bytes, bytes]) -> Iterator[bytes]:
-    """Give the files to try for a program, as execvp(3) would."""
-    if b"/" in name:
-        yield name
-        return
-    for folder in env.get(b"PATH", os.fsencode(os.defpath)).split(b":"):
-        path = (folder or b".") + b"/" + name
-        if os.access(path, os.F_OK):
-            yield path
+MAX_SCRIPT_ARGUMENT = 100 * 1024  # Linux refuses one argument above 128 KiB
+# Whoever looks for a process by its command line (`pkill -f`) must not find the shell that runs the
+# search. The script then stands in the environment, and is gone from there before it begins.
+SCRIPT_VARIABLE = b"_sandbox_script"
+RUN_VARIABLE = b'set -- "$%b"; unset %b; eval "shift; $1"' % (SCRIPT_VARIABLE, SCRIPT_VARIABLE)
+PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:,+@% ")
+STAYING = frozenset(
+    (b"time", b"command", b"builtin", b"eval")
+)  # a shell that waits for what follows
 
 
 def shell_arguments(script: bytes, env: dict[bytes, bytes]) -> list[bytes]:
@@ -48,13 +51,55 @@ def shell_arguments(script: bytes, env: dict[bytes, bytes]) -> list[bytes]:
     return [shell, b"/proc/self/fd/%d" % SCRIPT_FD]
 
 
-def memory_file(data: bytes) -> int:
-    """Return a descriptor that reads as `data`, backed by no file."""
-    fd = os.memfd_create("input", os.MFD_CLOEXEC)
+def command_environment(workspace: str) -> dict[bytes, bytes]:
+    """Return the environment every command starts with."""
+    env = {
+        b"PATH": b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        b"LANG": b"C.UTF-8",
+        b"TMPDIR": b"/tmp",
+        # Python takes compiled code for current when second and size agree: an agent that mends
+        # a file and runs it at once would run the old one.
+        b"PYTHONDONTWRITEBYTECODE": b"1",
+        # Nobody else uses this system's Python: what pip installs goes to ~/.local, or a venv.
+        b"PIP_BREAK_SYSTEM_PACKAGES": b"1",
+    }
+    # The cluster's addresses are in the environment of every pod, and no business of commands.
+    ours = {
+        name: value
+        for name, value in os.environb.items()
+        if name != b"POD_IP" and not name.startswith(b"KUBERNETES_")
+    }
+    env = {**env, **ours, b"HOME": os.fsencode(workspace)}
+    # Where pip and npm put programs that an agent installs: /usr is not its own.
+    env[b"PATH"] = os.fsencode(workspace) + b"/.local/bin:" + env[b"PATH"]
+    if not has_network():
+        # They would ask again for a minute; what was asked first has said all there is to say.
+        env = {b"PIP_RETRIES": b"0", b"npm_config_fetch_retries": b"0", **env}
+    return env
+
+
+def has_network() -> bool:
+    """Return whether there is any way out but loopback; a closed one may look open from here."""
     try:
-        write_all(fd, data)
-        os.lseek(fd, 0, os.SEEK_SET)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
+        return any(name != "lo" for _, name in socket.if_nameindex())
+    except OSError:
+        return True
+
+
+def make_job(
+    spec: CommandSpec, pipes: Pipes, cwd: int, null: int, env: dict[bytes, bytes], fds: list[int]
+) -> Job:
+    """Return the job of a command; what it opens for itself is added to `fds`."""
+    env = {**env, **{name.encode(): value.encode() for name, value in spec.env.items()}}
+    stdin = null
+    if spec.stdin:
+        stdin = memory_file(spec.stdin)
+        fds.append(stdin)
+    given = [cwd, pipes.channel, stdin, pipes.stdout_end, pipes.stderr_end]
+    if isinstance(spec.command, list):
+        return Job([part.encode() for part in spec.command], env, given)
+    script = spec.command.encode()
+    if len(script) > MAX_SCRIPT_ARGUMENT:
+        fds.append(memory_file(script))
+        given.append(fds[-1])
+    return Job(shell_arguments(script, env), env, given)

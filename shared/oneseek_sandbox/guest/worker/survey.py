@@ -1,15 +1,17 @@
-"""What one pass over a file tells."""
+"""An open file, and what one pass over it tells."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from hashlib import sha256
-else:
-    from oneseek_sandbox.guest.worker.prelude import sha256
+from oneseek_sandbox.guest.worker.base import CHUNK
+from oneseek_sandbox.guest.worker.digest import sha256
 
-__all__ = ["Survey"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Source", "Survey"]
 
 
 class Survey:
@@ -64,3 +66,30 @@ class Survey:
         for _ in range(wanted - self._newlines):
             position = chunk.find(b"\n", position + 1)
         return self.size + position + 1
+
+
+class Source:
+    """An open file by offset; a small one is read once, so that hash and bytes belong together."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        data = os.pread(fd, CHUNK, 0)
+        while 0 < len(data) < CHUNK:
+            more = os.pread(fd, CHUNK - len(data), len(data))
+            if not more:
+                break
+            data += more
+        self._whole = data if len(data) < CHUNK else None
+
+    def at(self, offset: int, size: int) -> bytes:
+        """Return up to `size` bytes from `offset`."""
+        if self._whole is not None:
+            return self._whole[offset : offset + size]
+        return os.pread(self._fd, size, offset)
+
+    def chunks(self) -> Iterator[bytes]:
+        """Give the whole file in pieces."""
+        offset = 0
+        while chunk := self.at(offset, CHUNK):
+            yield chunk
+            offset += len(chunk)

@@ -44,7 +44,7 @@ def programs() -> dict[str, bytes]:
     """Return what is put into the image, in the folder CODE."""
     here = Path(__file__)
     single = {name: here.with_name(name).read_bytes() for name in ("door.py", "entry.py")}
-    return {"worker.py": bundle(), **single}
+    return {"worker.py": bundle("worker"), **single}
 
 
 def door_name(name: str) -> str:

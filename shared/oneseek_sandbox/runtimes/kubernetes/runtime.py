@@ -38,7 +38,7 @@ class KubernetesRuntime:
 
     def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
-        worker = bundle()
+        worker = bundle("worker")
         template = PodTemplate(settings, worker, read_pod_patch(settings.pod_patch_file))
         self._settings = settings
         self._api = KubernetesApi.from_settings(settings)

@@ -13,11 +13,18 @@ from oneseek_sandbox.errors import SandboxStartError
 
 __all__ = ["compiled"]
 
+# Without docstrings and annotations, which an idle sandbox would hold for ever.
 _COMPILE: Final = """
-import sys, marshal
+import ast, sys, marshal
 from importlib.util import MAGIC_NUMBER
 target, name = sys.argv[1:]
-code = compile(sys.stdin.buffer.read(), name, "exec", dont_inherit=True, optimize=2)
+tree = ast.parse(sys.stdin.buffer.read())
+for node in ast.walk(tree):
+    if isinstance(node, ast.arg):
+        node.annotation = None
+    elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        node.returns = None
+code = compile(tree, name, "exec", dont_inherit=True, optimize=2)
 with open(target, "wb") as file:
     file.write(MAGIC_NUMBER + bytes(12) + marshal.dumps(code))
 """

@@ -55,7 +55,7 @@ class LocalRuntime(BlockingRuntime):
     ) -> None:
         super().__init__()
         self._settings = settings
-        self._worker = worker or bundle()
+        self._worker = worker or bundle("worker")
         self._clock = clock or SystemClock()
         self._opened: Sandboxes | None = None
 

@@ -1,0 +1,212 @@
+"""The processes that this one forks, and what those leave behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from oneseek_sandbox.guest.worker.job import Job
+from oneseek_sandbox.guest.worker.monitor import Spare, close_all_but, run_monitor, run_sync
+from oneseek_sandbox.guest.worker.processes import (
+    descendants,
+    freeze,
+    read_processes,
+    send_signal,
+    thaw,
+)
+from oneseek_sandbox.guest.worker.scheduler import Condition, Wait, sleep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+    from oneseek_sandbox.guest.worker.command import Command
+    from oneseek_sandbox.guest.worker.kernel import OutOfMemoryScore
+    from oneseek_sandbox.guest.worker.processes import Process
+    from oneseek_sandbox.guest.worker.scheduler import Scheduler
+
+__all__ = ["KILL_SECONDS", "Children"]
+
+KILL_SECONDS = 10.0
+
+
+class Children:
+    """The processes that this one forks, and what their descendants leave to it."""
+
+    def __init__(self, scheduler: Scheduler, score: OutOfMemoryScore) -> None:
+        self._score = score
+        self._monitors: dict[int, Command] = {}
+        self._leaving: set[int] = set()
+        self._background: dict[int, int] = {}
+        self._spare: Spare | None = None
+        self._syncs: dict[int, int | None] = {}  # exit codes, by process
+        self._synced = Condition(scheduler)
+        self.left_behind = False
+
+    def watch(self, command: Command) -> None:
+        """Tell a command when its monitor has ended."""
+        self._monitors[command.monitor] = command
+
+    def start_monitor(self, job: Job) -> int:
+        """Give the job to the spare monitor or to a new one; returns its number."""
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            given = spare.give(job)
+            spare.close()
+            if given:
+                return spare.pid
+        return self._fork(lambda: run_monitor(lambda: job), job.fds)
+
+    def fork_spare(self) -> None:
+        """Fork a monitor for the next command, if there is none."""
+        if self._spare is not None:
+            return
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError:
+            return
+        with theirs:
+            try:
+                job = Job.receive
+                pid = self._fork(lambda: run_monitor(lambda: job(theirs)), [theirs.fileno()])
+            except OSError:
+                ours.close()
+            else:
+                self._spare = Spare(pid, ours)
+
+    def drop_spare(self) -> None:
+        """End the spare monitor; an idle sandbox needs its memory more."""
+        if self._spare is not None:
+            self._spare.close()
+            self._spare = None
+
+    async def sync(self, fds: list[int]) -> None:
+        """Put files and directories on the disk; raises OSError as fsync(2) does.
+
+        A disk takes its time, so a process of its own waits for it. Where there is none to be had,
+        or somebody inside has killed it, everybody waits.
+        """
+        try:
+            pid = self._fork(lambda: run_sync(fds), fds)
+        except OSError:
+            pid = 0
+        if pid:
+            self._syncs[pid] = None
+            while (code := self._syncs[pid]) is None:
+                await self._synced.wait()
+            del self._syncs[pid]
+            if code > 0:
+                raise OSError(code, os.strerror(code))
+            if code == 0:
+                return
+        for fd in fds:
+            os.fsync(fd)
+
+    def _fork(self, run: Callable[[], NoReturn], fds: list[int]) -> int:
+        self._score.for_children()
+        try:
+            pid = os.fork()
+            if pid == 0:
+                close_all_but(0, 1, 2, *fds)
+                run()
+        finally:
+            self._score.for_self()
+        return pid
+
+    def let_go(self, monitor: int) -> None:
+        """End a monitor whose command is over; what is below it becomes background."""
+        processes = read_processes()
+        for pid in descendants(processes, monitor, set()):
+            self._background[pid] = processes[pid].begin
+        self.left_behind = True
+        # Until it is dead they stand below it, and are no command's any more.
+        del self._monitors[monitor]
+        self._leaving.add(monitor)
+        send_signal((monitor,), signal.SIGKILL)
+
+    def unowned(self) -> list[int]:
+        """Return the processes below this one that no running or former command accounts for."""
+        processes = read_processes()
+        self._background = {
+            pid: begin
+            for pid, begin in self._background.items()
+            if pid in processes and processes[pid].begin == begin
+        }
+        spared = {*self._own(), *self._background}
+        return descendants(processes, os.getpid(), spared)
+
+    def _own(self) -> set[int]:
+        own = {*self._monitors, *self._syncs}
+        if self._spare is not None:
+            own.add(self._spare.pid)
+        return own
+
+    def leftovers(self) -> dict[int, Process]:
+        """Return the living processes that belong to no running command."""
+        processes = read_processes()
+        found = descendants(processes, os.getpid(), self._own())
+        return {pid: processes[pid] for pid in found if pid not in self._leaving}
+
+    async def kill(self, targets: Callable[[], list[int]]) -> None:
+        """Stop and kill processes until none is left."""
+        deadline = time.monotonic() + KILL_SECONDS
+        stopped = False
+        while time.monotonic() < deadline:
+            stopped = freeze(targets) or stopped
+            left = targets()
+            self._reap_all()  # the dead count until then
+            if not left:
+                break
+            send_signal(left, signal.SIGKILL)
+            await sleep(0.005)
+        if stopped:
+            thaw()
+
+    def usage(self) -> tuple[int, int]:
+        """Return how many processes and threads there are, and how many of those are leftovers."""
+        processes = read_processes()
+        found = descendants(processes, os.getpid(), self._own())
+        left = sum(processes[pid].threads for pid in found if pid not in self._leaving)
+        self.left_behind = left > 0
+        return sum(process.threads for process in processes.values()), left
+
+    def count(self) -> int:
+        """Return how many processes there are besides our own."""
+        own = self._own() | self._leaving
+        found = descendants(read_processes(), os.getpid(), set())
+        return sum(1 for pid in found if pid not in own)
+
+    async def reap(self, wakeup: int) -> None:
+        """Collect ended children for ever, ours and those that lost their parents."""
+        while True:
+            await Wait(wakeup, select.EPOLLIN, time.monotonic() + 5.0)
+            with contextlib.suppress(BlockingIOError):
+                os.read(wakeup, 4096)
+            self._reap_all()
+
+    def _reap_all(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if os.WIFSTOPPED(status):
+                # Code inside may stop its monitor, and with it the news of its own end.
+                if pid in self._own():
+                    send_signal((pid,), signal.SIGCONT)
+            elif pid in self._syncs:
+                self._syncs[pid] = os.waitstatus_to_exitcode(status)
+                self._synced.notify()
+            elif pid in self._monitors:
+                self._monitors.pop(pid).monitor_ended(status)
+            elif pid in self._leaving:
+                self._leaving.remove(pid)
+            elif self._spare is not None and pid == self._spare.pid:
+                self.drop_spare()
