@@ -14,6 +14,7 @@ import pytest
 
 from oneseek_sandbox.auth import TokenKey
 from oneseek_sandbox.errors import SandboxError
+from oneseek_sandbox.runtimes.docker.container_spec import listener_name
 from oneseek_sandbox.runtimes.docker.engine import Engine
 from oneseek_sandbox.runtimes.docker.runtime import DockerRuntime
 from oneseek_sandbox.settings import Settings
@@ -93,10 +94,10 @@ def new_sandbox(server):
 
 
 @pytest.fixture
-def door_of(engine):
-    """Return a function that tells a sandbox's door: its container's name, address and gateway."""
+def listener_of(engine):
+    """Return a function that tells a sandbox's listener: its container's name, address and gateway."""
 
-    def door(sandbox):
+    def listener(sandbox):
         listed = engine.containers("oneseek-sandbox.role=sandbox")
         record = "oneseek-sandbox.record"
         (name,) = [
@@ -104,11 +105,11 @@ def door_of(engine):
             for c in listed
             if sandbox.sandbox_id in c["Labels"][record]
         ]
-        container = engine.container(f"{name}-door")
+        container = engine.container(listener_name(name))
         (network,) = container["NetworkSettings"]["Networks"].values()
-        return {**network, "container": f"{name}-door", "sandbox": name}
+        return {**network, "container": listener_name(name), "sandbox": name}
 
-    return door
+    return listener
 
 
 class SandboxOverHttp:

@@ -50,7 +50,7 @@ def test_code_is_nobody_in_particular(sandbox):
         "/usr/bin/planted",
         "/etc/passwd",
         "/opt/oneseek-sandbox/worker.py",
-        "/run/oneseek-sandbox/gate",
+        "/run/oneseek-sandbox/listener",
         "/proc/sys/kernel/core_pattern",
         "/proc/sysrq-trigger",
         "/sys/fs/cgroup/cgroup.procs",
@@ -93,7 +93,7 @@ def test_only_its_own_processes_are_seen(sandbox):
     seen = [line for line in sandbox.run(commands)["stdout"].splitlines() if line]
     # PID 1, the monitor of this command, and the shell that looks.
     assert len(seen) <= 5, seen
-    assert not any("door.py" in line for line in seen)
+    assert not any("listener.py" in line for line in seen)
 
 
 def test_nothing_of_the_servers_environment_is_there(sandbox, server):
@@ -117,8 +117,8 @@ def test_there_is_no_network_but_loopback(sandbox):
     assert sandbox.run(CONNECT.format("1.1.1.1", 443))["stdout"].strip() == "Network is unreachable"
 
 
-def test_neither_another_sandbox_nor_the_host_is_reached(sandbox, new_sandbox, door_of):
-    network = door_of(new_sandbox("neighbour"))
+def test_neither_another_sandbox_nor_the_host_is_reached(sandbox, new_sandbox, listener_of):
+    network = listener_of(new_sandbox("neighbour"))
     listener = socket.create_server(("0.0.0.0", 0))
     port = listener.getsockname()[1]
     targets = [(network["IPAddress"], PORT), (network["Gateway"], port)]
@@ -131,7 +131,7 @@ def test_neither_another_sandbox_nor_the_host_is_reached(sandbox, new_sandbox, d
     listener.close()
 
 
-def test_a_workers_port_is_published_on_loopback_only(sandbox, door_of, engine):
-    door = engine.container(door_of(sandbox)["container"])
-    published = door["NetworkSettings"]["Ports"][f"{PORT}/tcp"]
+def test_a_workers_port_is_published_on_loopback_only(sandbox, listener_of, engine):
+    listener = engine.container(listener_of(sandbox)["container"])
+    published = listener["NetworkSettings"]["Ports"][f"{PORT}/tcp"]
     assert [binding["HostIp"] for binding in published] == ["127.0.0.1"]

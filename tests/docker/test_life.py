@@ -13,6 +13,7 @@ from oneseek_sandbox.models.requests import (
     ReadFileRequest,
     WriteFileRequest,
 )
+from oneseek_sandbox.runtimes.docker.container_spec import listener_name
 
 pytestmark = pytest.mark.docker
 
@@ -25,13 +26,13 @@ def sandbox(new_sandbox, request):
 
 
 @pytest.fixture
-def containers(engine, door_of, sandbox):
-    """Return the sandbox's container and its door."""
-    name = door_of(sandbox)["sandbox"]
-    return name, f"{name}-door"
+def containers(engine, listener_of, sandbox):
+    """Return the sandbox's container and its listener."""
+    name = listener_of(sandbox)["sandbox"]
+    return name, listener_name(name)
 
 
-@pytest.mark.parametrize("which", [0, 1], ids=["sandbox", "door"])
+@pytest.mark.parametrize("which", [0, 1], ids=["sandbox", "listener"])
 def test_what_was_killed_starts_again_with_its_files(sandbox, containers, engine, which):
     engine.kill(containers[which])
     answer = sandbox.call("execute", sandbox_id=sandbox.sandbox_id, command="true")

@@ -35,23 +35,23 @@ def test_private_addresses_are_closed(sandbox, address):
     assert sandbox.run(CONNECT.format(address, 80))["stdout"].strip() == CLOSED
 
 
-def test_neither_another_sandbox_nor_the_host_is_reached(sandbox, new_sandbox, door_of):
-    network = door_of(new_sandbox("neighbour"))
+def test_neither_another_sandbox_nor_the_host_is_reached(sandbox, new_sandbox, listener_of):
+    network = listener_of(new_sandbox("neighbour"))
     listener = socket.create_server(("0.0.0.0", 0))
     port = listener.getsockname()[1]
     targets = [(network["IPAddress"], PORT)]
     targets += [(address, port) for address in routes.own_addresses()]
-    targets.append((door_of(sandbox)["Gateway"], port))
+    targets.append((listener_of(sandbox)["Gateway"], port))
     for address, number in targets:
         seen = sandbox.run(CONNECT.format(address, number))["stdout"].strip()
         assert seen == CLOSED, (address, seen)
     listener.close()
 
 
-def test_names_are_resolved(sandbox, door_of):
-    name = door_of(sandbox)["container"]  # engines resolve those of their networks
+def test_names_are_resolved(sandbox, listener_of):
+    name = listener_of(sandbox)["container"]  # engines resolve those of their networks
     answer = sandbox.run(f"python3 -c 'import socket; print(socket.gethostbyname(\"{name}\"))'")
-    assert answer["stdout"].strip() == door_of(sandbox)["IPAddress"], answer["stderr"]
+    assert answer["stdout"].strip() == listener_of(sandbox)["IPAddress"], answer["stderr"]
 
 
 def test_what_is_closed_cannot_be_opened_from_inside(sandbox):

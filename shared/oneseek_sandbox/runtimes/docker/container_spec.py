@@ -1,13 +1,13 @@
 """The two containers of a sandbox, as pure functions of the settings.
 
-The sandbox itself has no network and runs the worker. Its door has one, with a port published on
-127.0.0.1, and runs nothing but the program that hands the listening socket over.
+The sandbox itself has no network and runs the worker. Its listener has one, with a port
+published on 127.0.0.1, and runs nothing but the program that opens the listening socket there and
+hands it over.
 """
 
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from oneseek_sandbox.guest.bundle import bundle
@@ -18,38 +18,36 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CODE",
-    "GATE_FOLDER",
     "PORT",
+    "SOCKET_FOLDER",
     "USER",
-    "door_config",
-    "door_name",
     "files_name",
+    "listener_config",
+    "listener_name",
     "network_name",
     "programs",
     "sandbox_config",
 ]
 
 CODE: Final = "/opt/oneseek-sandbox"
-GATE_FOLDER: Final = "/run/oneseek-sandbox"
+SOCKET_FOLDER: Final = "/run/oneseek-sandbox"
 PORT: Final = 8787
 USER: Final = 1000
-_GATE: Final = f"{GATE_FOLDER}/gate"
-_DOOR_USER: Final = 1001
-_DOOR_MEMORY: Final = 64 * 1024**2
+_SOCKET: Final = f"{SOCKET_FOLDER}/listener"
+_LISTENER_USER: Final = 1001
+_LISTENER_MEMORY: Final = 64 * 1024**2
 _MEBIBYTE: Final = 1024**2
 _PYTHON: Final = ("python3", "-ISE")
 
 
 def programs() -> dict[str, bytes]:
     """Return what is put into the image, in the folder CODE."""
-    here = Path(__file__)
-    single = {name: here.with_name(name).read_bytes() for name in ("door.py", "entry.py")}
-    return {"worker.py": bundle("worker"), **single}
+    return {f"{name}.py": bundle(name) for name in ("worker", "listener", "entry")}
 
 
-def door_name(name: str) -> str:
-    """Return the name of a sandbox's door, and of the volume between the two."""
-    return f"{name}-door"
+def listener_name(name: str) -> str:
+    """Return the name of a sandbox's listener container, and of the volume between the two."""
+    return f"{name}-door"  # the name that stored sandboxes have
 
 
 def files_name(name: str) -> str:
@@ -63,16 +61,16 @@ def network_name(name: str) -> str:
 
 
 def sandbox_config(
-    settings: Settings, name: str, image: str, labels: dict[str, str], *, door: str = ""
+    settings: Settings, name: str, image: str, labels: dict[str, str], *, listener: str = ""
 ) -> Resource:
     """Return the container with the worker.
 
     Args:
-        door: Id of the container whose network it shares; none when empty.
+        listener: Id of the container whose network it shares; none when empty.
     """
     workspace = settings.workspace_dir
     host = _hardened(name) | {
-        "NetworkMode": f"container:{door}" if door else "none",
+        "NetworkMode": f"container:{listener}" if listener else "none",
         "PidsLimit": settings.process_limit,
         "Memory": settings.memory_limit_mb * _MEBIBYTE,
         "MemorySwap": settings.memory_limit_mb * _MEBIBYTE,  # that is: no swap beyond it
@@ -81,7 +79,7 @@ def sandbox_config(
         "Tmpfs": {"/tmp": _tmpfs(settings.tmp_limit_mb)},  # noqa: S108 - the sandbox's own
         "Mounts": [
             _volume(files_name(name), workspace),
-            _volume(door_name(name), GATE_FOLDER, read_only=True),
+            _volume(listener_name(name), SOCKET_FOLDER, read_only=True),
         ],
     }
     config = {
@@ -89,7 +87,7 @@ def sandbox_config(
         "Entrypoint": [
             *_PYTHON,
             f"{CODE}/entry.py",
-            _GATE,
+            _SOCKET,
             f"{CODE}/worker.py",
             "--workspace",
             workspace,
@@ -108,10 +106,10 @@ def sandbox_config(
         "HostConfig": host,
     }
     # With another's network go its host name and hosts file.
-    return config if door else config | {"Hostname": "sandbox"}
+    return config if listener else config | {"Hostname": "sandbox"}
 
 
-def door_config(
+def listener_config(
     name: str,
     image: str,
     labels: dict[str, str],
@@ -119,7 +117,7 @@ def door_config(
     network: str = "",
     closing: tuple[bytes, ...] = (),
 ) -> Resource:
-    """Return the door's container.
+    """Return the listener container.
 
     Args:
         network: Of the sandbox; empty for the engine's default one, which the sandbox does not see.
@@ -129,11 +127,11 @@ def door_config(
         "NetworkMode": network or "bridge",
         "PortBindings": {f"{PORT}/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]},
         "PidsLimit": 16,
-        "Memory": _DOOR_MEMORY,
-        "MemorySwap": _DOOR_MEMORY,
-        "Mounts": [_volume(door_name(name), GATE_FOLDER)],
+        "Memory": _LISTENER_MEMORY,
+        "MemorySwap": _LISTENER_MEMORY,
+        "Mounts": [_volume(listener_name(name), SOCKET_FOLDER)],
     }
-    user = f"{_DOOR_USER}:{_DOOR_USER}"
+    user = f"{_LISTENER_USER}:{_LISTENER_USER}"
     if closing:
         # Only root can use a capability without a file that grants it. This is its only one.
         user = "0:0"
@@ -142,8 +140,8 @@ def door_config(
         "Image": image,
         "Entrypoint": [
             *_PYTHON,
-            f"{CODE}/door.py",
-            _GATE,
+            f"{CODE}/listener.py",
+            _SOCKET,
             str(PORT),
             *(message.hex() for message in closing),
         ],
@@ -172,7 +170,7 @@ def _hardened(name: str) -> Resource:
 
 
 def _selinux_level(name: str) -> str:
-    """Return a level that a sandbox shares with its door and, most likely, with nobody else.
+    """Return a level that a sandbox shares with its listener and, most likely, with nobody else.
 
     With one of its own each, SELinux would keep the listener from being handed over.
     """

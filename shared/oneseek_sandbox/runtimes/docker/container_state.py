@@ -29,9 +29,9 @@ def is_running(container: Resource | None) -> bool:
     return (state["Status"] if isinstance(state, dict) else state) in _ALIVE
 
 
-def address_of(door: Resource | None) -> str:
-    """Return the address that a listed door's port is published on; empty while it has none."""
-    for port in (door or {}).get("Ports") or []:
+def address_of(listener: Resource | None) -> str:
+    """Return the address that the port of a listed listener container is published on; empty while it has none."""
+    for port in (listener or {}).get("Ports") or []:
         if port.get("PublicPort"):
             return f"tcp:127.0.0.1:{port['PublicPort']}"
     return ""

@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from oneseek_sandbox.runtimes.docker import container_state
-from oneseek_sandbox.runtimes.docker.records import ROLE, Record, labels_of, name_of, newest_of
+from oneseek_sandbox.runtimes.docker.records import (
+    LISTENER,
+    ROLE,
+    Record,
+    labels_of,
+    name_of,
+    newest_of,
+)
 from oneseek_sandbox.runtimes.runtime import SandboxObject
 
 if TYPE_CHECKING:
@@ -43,15 +50,15 @@ def found_among(containers: list[Resource], written: dict[str, list[Resource]]) 
     Args:
         written: The volumes that are records, by sandbox.
     """
-    doors = {name_of(c): c for c in containers if labels_of(c)[ROLE] == "door"}
+    listeners = {name_of(c): c for c in containers if labels_of(c)[ROLE] == LISTENER}
     found = []
     for container in containers:
         labelled = labels_of(container)
         record = newest_of(labelled, written.get(name_of(container), []))
         if labelled[ROLE] != "sandbox" or record is None:
             continue
-        door = doors.get(name_of(container))
-        is_up = container_state.is_running(container) and container_state.is_running(door)
-        address = container_state.address_of(door)
+        listener = listeners.get(name_of(container))
+        is_up = container_state.is_running(container) and container_state.is_running(listener)
+        address = container_state.address_of(listener)
         found.append(Found(container["Id"], name_of(container), record, is_up, address))
     return found

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from oneseek_sandbox.errors import SandboxStartError
 from oneseek_sandbox.runtimes.docker.container_spec import (
     CODE,
-    GATE_FOLDER,
+    SOCKET_FOLDER,
     USER,
     programs,
 )
@@ -39,8 +39,8 @@ _REPOSITORY: Final = "oneseek-sandbox-layer"
 # In the name and not in labels: those would go into the image, and no engine takes them away again.
 _CONTAINER: Final = re.compile(rf"/?{_REPOSITORY}-(?P<ms>\d{{13,}})-[0-9a-f]+")
 _FOLDER_MODE: Final = 0o755
-# Root of the door and the user of the door both write there; the sandbox sees it read-only.
-_GATE_MODE: Final = 0o777
+# Root and the user of the listener container both write there; the sandbox sees it read-only.
+_SOCKET_MODE: Final = 0o777
 
 
 class SandboxImage:
@@ -133,7 +133,7 @@ def _archive(workspace: str) -> bytes:
         for folder, user, mode in (
             (CODE, 0, _FOLDER_MODE),
             (workspace, USER, _FOLDER_MODE),
-            (GATE_FOLDER, 0, _GATE_MODE),
+            (SOCKET_FOLDER, 0, _SOCKET_MODE),
         ):
             entry = tarfile.TarInfo(folder.lstrip("/"))
             entry.type, entry.mode, entry.uid, entry.gid = tarfile.DIRTYPE, mode, user, user

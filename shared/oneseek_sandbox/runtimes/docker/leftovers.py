@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from oneseek_sandbox.runtimes.docker.records import CREATED_MS, ROLE, labels_of, name_of
+from oneseek_sandbox.runtimes.docker.records import CREATED_MS, LISTENER, ROLE, labels_of, name_of
 
 if TYPE_CHECKING:
     from oneseek_sandbox.runtimes.docker.engine import Engine
@@ -19,13 +19,13 @@ LEFTOVER_MS: Final = 600_000
 def remove_leftovers(
     engine: Engine, resources: SandboxResources, label: str, *, now_ms: int
 ) -> None:
-    """Remove doors, volumes and networks whose sandbox's container is not there.
+    """Remove listeners, volumes and networks whose sandbox's container is not there.
 
     Args:
         label: What those that are looked at carry.
     """
     found = [
-        *engine.containers(label, f"{ROLE}=door"),
+        *engine.containers(label, f"{ROLE}={LISTENER}"),
         *engine.volumes(label),
         *engine.networks(label),
     ]

@@ -11,12 +11,13 @@ import secrets
 from typing import TYPE_CHECKING, Any, Final
 
 from oneseek_sandbox.errors import SandboxStartError
+from oneseek_sandbox.guest.bundle import bundle
 from oneseek_sandbox.leases.store import Thread
 from oneseek_sandbox.runtimes.docker import container_state
-from oneseek_sandbox.runtimes.docker.container_spec import PORT, USER, door_name
+from oneseek_sandbox.runtimes.docker.container_spec import PORT, USER, listener_name
 from oneseek_sandbox.runtimes.docker.engine import EngineRefusalError
 from oneseek_sandbox.runtimes.docker.records import Record
-from oneseek_sandbox.runtimes.findings import PROGRAM, Findings
+from oneseek_sandbox.runtimes.findings import Findings
 from oneseek_sandbox.runtimes.runtime import Check, Labels
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["judge", "probe"]
 
+_PROGRAM: Final = bundle("network_probe").decode()
 _INTERNET: Final = "the internet"
 _HOST: Final = "the engine's host"
 _UNLIMITED: Final = 1 << 60
@@ -58,7 +60,7 @@ def probe(
         uids = []
         for name in names:
             uids.append(resources.make(name, Record(labels, ending=True)))
-            resources.start(uids[-1], door_name(name))
+            resources.start(uids[-1], listener_name(name))
         findings = _look(engine, uids[0], _targets(engine, names))
     except EngineRefusalError as error:
         raise container_state.start_refusal(error, settings) from error
@@ -79,8 +81,8 @@ def _targets(engine: Engine, names: list[str]) -> dict[str, list[Any]]:
 
 
 def _network_of(engine: Engine, name: str) -> dict[str, str]:
-    door = engine.container(door_name(name))
-    networks = door["NetworkSettings"]["Networks"] if door else {}
+    listener = engine.container(listener_name(name))
+    networks = listener["NetworkSettings"]["Networks"] if listener else {}
     for network in networks.values():
         if network.get("IPAddress"):
             return {"IPAddress": network["IPAddress"], "Gateway": network["Gateway"]}
@@ -88,7 +90,7 @@ def _network_of(engine: Engine, name: str) -> dict[str, str]:
 
 
 def _look(engine: Engine, uid: str, targets: dict[str, list[Any]]) -> Findings:
-    command = ["python3", "-c", PROGRAM, json.dumps(targets)]
+    command = ["python3", "-c", _PROGRAM, json.dumps(targets)]
     output, errors = engine.execute(uid, command, f"{USER}:{USER}")
     try:
         found = json.loads(output)

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CREATED_MS",
+    "HANDOVER",
     "KEY_ID",
+    "LISTENER",
     "NAME",
     "PREFIX",
     "RECORD",
@@ -43,7 +45,9 @@ PREFIX: Final = "oneseek-sandbox."
 KEY_ID: Final = PREFIX + "realm"  # the name that stored labels have
 """The key id of the servers that can claim its worker; others do not see the sandbox."""
 ROLE: Final = PREFIX + "role"
-"""What an object is: sandbox, door, files, gate, network or record."""
+"""What an object is: sandbox, LISTENER, files, HANDOVER, network or record."""
+LISTENER: Final = "door"  # the name that stored labels have
+HANDOVER: Final = "gate"  # likewise: the volume where the socket is handed over
 NAME: Final = PREFIX + "name"
 """The sandbox that a resource belongs to."""
 THREAD: Final = PREFIX + "thread"

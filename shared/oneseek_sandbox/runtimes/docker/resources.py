@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Final
 from oneseek_sandbox.runtimes import routes
 from oneseek_sandbox.runtimes.docker import container_spec as spec
 from oneseek_sandbox.runtimes.docker.engine import EngineRefusalError
-from oneseek_sandbox.runtimes.docker.records import NAME, RECORD, ROLE, first_labels
+from oneseek_sandbox.runtimes.docker.records import (
+    HANDOVER,
+    LISTENER,
+    NAME,
+    RECORD,
+    ROLE,
+    first_labels,
+)
 
 if TYPE_CHECKING:
     from oneseek_sandbox.runtimes.docker.engine import Engine, Resource
@@ -61,17 +68,17 @@ class SandboxResources:
         self.remove(name)
         return self._make(name, self._image.name(again=True), record)
 
-    def start(self, sandbox: str, door: str) -> None:
-        """Start both containers; the sandbox waits for its door by itself, unless it needs it.
+    def start(self, sandbox: str, listener: str) -> None:
+        """Start both containers; the sandbox waits for its listener by itself, unless it needs it.
 
         Raises:
             EngineRefusalError: The engine does not start one of them.
         """
         if self._settings.network == "on":
-            self._engine.start(door)
+            self._engine.start(listener)
             self._engine.start(sandbox)
             return
-        starting = self._starters.submit(self._engine.start, door)
+        starting = self._starters.submit(self._engine.start, listener)
         try:
             self._engine.start(sandbox)
         finally:
@@ -81,7 +88,7 @@ class SandboxResources:
     def remove(self, name: str) -> bool:
         """Remove all resources of a sandbox but its container, which is removed first; True when done."""
         try:
-            for container in (name, spec.door_name(name)):
+            for container in (name, spec.listener_name(name)):
                 self._engine.remove_container(container)
             # Last, so that whoever finds the container also finds what was written about it.
             for volume in self._engine.volumes(f"{NAME}={name}"):
@@ -96,22 +103,22 @@ class SandboxResources:
     def _make(self, name: str, image: str, record: Record) -> str:
         labels = first_labels(self._key_id, name, record.labels)
         self._engine.create_volume(spec.files_name(name), labels | {ROLE: "files"})
-        self._engine.create_volume(spec.door_name(name), labels | {ROLE: "gate"})
-        door = self._engine.create_container(
-            spec.door_name(name),
-            self._door(name, image, labels),
+        self._engine.create_volume(spec.listener_name(name), labels | {ROLE: HANDOVER})
+        listener = self._engine.create_container(
+            spec.listener_name(name),
+            self._listener(name, image, labels),
         )
         mine = labels | {ROLE: "sandbox", RECORD: record.to_json()}
-        shared = door if self._settings.network == "on" else ""
-        config = spec.sandbox_config(self._settings, name, image, mine, door=shared)
+        shared = listener if self._settings.network == "on" else ""
+        config = spec.sandbox_config(self._settings, name, image, mine, listener=shared)
         return self._engine.create_container(name, config)
 
-    def _door(self, name: str, image: str, labels: dict[str, str]) -> Resource:
-        mine = labels | {ROLE: "door"}
+    def _listener(self, name: str, image: str, labels: dict[str, str]) -> Resource:
+        mine = labels | {ROLE: LISTENER}
         if self._settings.network == "off":
-            return spec.door_config(name, image, mine)
+            return spec.listener_config(name, image, mine)
         network = spec.network_name(name)
         self._engine.create_network(network, labels | {ROLE: "network"})
         closed = [*routes.CLOSED_RANGES, *routes.own_addresses()]
         messages = routes.close_rules(closed, served_port=spec.PORT)
-        return spec.door_config(name, image, mine, network=network, closing=tuple(messages))
+        return spec.listener_config(name, image, mine, network=network, closing=tuple(messages))

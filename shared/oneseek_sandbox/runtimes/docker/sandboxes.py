@@ -15,7 +15,7 @@ from oneseek_sandbox.errors import (
     SandboxStartError,
 )
 from oneseek_sandbox.runtimes.docker import container_state
-from oneseek_sandbox.runtimes.docker.container_spec import door_name
+from oneseek_sandbox.runtimes.docker.container_spec import listener_name
 from oneseek_sandbox.runtimes.docker.engine import EngineRefusalError
 from oneseek_sandbox.runtimes.docker.found import found_among
 from oneseek_sandbox.runtimes.docker.leftovers import remove_leftovers
@@ -86,7 +86,7 @@ class Sandboxes:
         uid = ""
         try:
             uid = self._resources.make(name, record)
-            self._resources.start(uid, door_name(name))
+            self._resources.start(uid, listener_name(name))
         except EngineRefusalError as error:
             failure = self._start_failure(uid, error)
             self._withdraw(uid, name, labels.generation)
@@ -119,13 +119,13 @@ class Sandboxes:
         self._change(self._unchanged(sandbox), claimed=True, restarted=False)
 
     def inspect(self, uid: str, name: str) -> ObjectState:
-        """Say what became of a sandbox: it runs when its door does as well."""
+        """Say what became of a sandbox: it runs when its listener does as well."""
         container = self._container(uid)
         if container is None:
             self._remove_rest(name)
             return "gone"
-        door = self._engine.container(door_name(name_of(container)))
-        both = container_state.is_running(container) and container_state.is_running(door)
+        listener = self._engine.container(listener_name(name_of(container)))
+        both = container_state.is_running(container) and container_state.is_running(listener)
         return "running" if both else "stopped"
 
     def explain(self, uid: str, name: str) -> str:
@@ -137,11 +137,13 @@ class Sandboxes:
         log_tail = self._engine.log_tail(uid)
         if why := container_state.reason(container, log_tail, self._settings):
             return why
-        door = self._engine.container(door_name(name_of(container)))
-        if door is None:
-            return "The container with its network (its door) was removed."
-        why = container_state.reason(door, self._engine.log_tail(door["Id"]), self._settings)
-        return why and f"The container with its network (its door) does not run: {why}"
+        listener = self._engine.container(listener_name(name_of(container)))
+        if listener is None:
+            return "The container with its network (its listener) was removed."
+        why = container_state.reason(
+            listener, self._engine.log_tail(listener["Id"]), self._settings
+        )
+        return why and f"The container with its network (its listener) does not run: {why}"
 
     def stop(self, uid: str, name: str, generation: int | None = None) -> bool:
         """End a sandbox and its files; True when nothing of it is left."""
@@ -197,7 +199,7 @@ class Sandboxes:
         Raises:
             CreationLostError: It does not carry these labels any more.
             SandboxLostError: It is gone, or ending.
-            SandboxStartError: Its door ended at once.
+            SandboxStartError: Its listener container ended at once.
         """
         found = self._now(uid, name)
         if found.record.labels != labels:
@@ -224,20 +226,20 @@ class Sandboxes:
         return dataclasses.replace(found, record=changed)
 
     def _restart(self, mine: Found) -> None:
-        """Start both containers anew: a door gives its listener away only once.
+        """Start both containers anew: the listener container gives its socket away only once.
 
         Whoever takes the sandbox over starts it too, so who comes late looks before each step.
 
         Raises:
             CreationLostError: The record is no longer the caller's.
         """
-        door = door_name(mine.name)
-        for container in (door, mine.uid):
+        listener = listener_name(mine.name)
+        for container in (listener, mine.uid):
             self._see_still(mine)
             self._engine.kill(container)
         self._see_still(mine)
         try:
-            self._resources.start(mine.uid, door)
+            self._resources.start(mine.uid, listener)
         except EngineRefusalError as error:
             raise self._start_failure(mine.uid, error) from error
 

@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from oneseek_sandbox.errors import RuntimeUnavailableError, SandboxStartError
-from oneseek_sandbox.runtimes.findings import PROGRAM, Findings
+from oneseek_sandbox.guest.bundle import bundle
+from oneseek_sandbox.runtimes.findings import Findings
 from oneseek_sandbox.runtimes.kubernetes import pod_state
 from oneseek_sandbox.runtimes.kubernetes.api import ApiRefusalError
 from oneseek_sandbox.runtimes.kubernetes.deployed import SYSTEM
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ClusterProbe"]
 
+_PROGRAM: Final = bundle("network_probe").decode()
 log = logging.getLogger(__name__)
 
 _REDIS: Final = f"/api/v1/namespaces/{SYSTEM}/services/oneseek-sandbox-redis"
@@ -77,7 +79,7 @@ class ClusterProbe:
             "the cloud's metadata": ["169.254.169.254", 80],
             "the internet": ["1.1.1.1", 443],
         }
-        found = await self._execute(names[0], ["python3", "-c", PROGRAM, json.dumps(targets)])
+        found = await self._execute(names[0], ["python3", "-c", _PROGRAM, json.dumps(targets)])
         return Findings(reached=found.pop("reached"), facts=found)
 
     async def _services(self) -> dict[str, list[Any]]:

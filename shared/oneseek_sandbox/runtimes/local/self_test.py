@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from oneseek_sandbox.errors import SandboxStartError
+from oneseek_sandbox.guest.bundle import bundle
 from oneseek_sandbox.runtimes.local import host, processes
 from oneseek_sandbox.runtimes.local.fixes import (
     Machine,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Expected", "judge", "no_bwrap", "self_test"]
 
-_PROBE: Final = Path(__file__).with_name("probe.py")
 _ANSWER_SECONDS: Final = 20.0
 _ANSWER_BYTES: Final = 1_000_000
 _READ_ONLY: Final = ("", "/usr", "/etc", "/run", "/dev")
@@ -101,9 +101,8 @@ def _probe(sandboxes: Sandboxes, settings: Settings) -> tuple[dict[str, Any], in
         stack.callback(os.close, reading)
         port = str(listener.getsockname()[1])
         hidden = str(settings.home.absolute() / "sandboxes")
-        program = Program(
-            "probe.py", _PROBE.read_bytes(), (port, settings.workspace_dir, hidden), writing
-        )
+        arguments = (port, settings.workspace_dir, hidden)
+        program = Program("probe.py", bundle("probe"), arguments, writing)
         try:
             pid = stack.enter_context(sandboxes.trial(program))
         finally:

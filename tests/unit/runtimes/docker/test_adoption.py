@@ -9,9 +9,17 @@ import pytest
 from oneseek_sandbox.clock import SystemClock
 from oneseek_sandbox.errors import CreationLostError
 from oneseek_sandbox.leases.store import Thread
+from oneseek_sandbox.runtimes.docker.container_spec import listener_name
 from oneseek_sandbox.runtimes.docker.engine import Engine
 from oneseek_sandbox.runtimes.docker.image import SandboxImage
-from oneseek_sandbox.runtimes.docker.records import RECORD, ROLE, Record, Records, first_labels
+from oneseek_sandbox.runtimes.docker.records import (
+    LISTENER,
+    RECORD,
+    ROLE,
+    Record,
+    Records,
+    first_labels,
+)
 from oneseek_sandbox.runtimes.docker.resources import SandboxResources
 from oneseek_sandbox.runtimes.docker.sandboxes import Sandboxes
 from oneseek_sandbox.runtimes.runtime import Labels
@@ -33,9 +41,9 @@ class OneSandbox(Engine):
         mine = labels | {ROLE: "sandbox", RECORD: Record(LABELS, claimed=True).to_json()}
         self._containers = {
             UID: {"Id": UID, "Labels": mine, "State": state},
-            f"{NAME}-door": {
+            listener_name(NAME): {
                 "Id": "d" * 64,
-                "Labels": labels | {ROLE: "door"},
+                "Labels": labels | {ROLE: LISTENER},
                 "State": state,
                 "Ports": [{"PublicPort": 1234}],
             },
@@ -58,7 +66,7 @@ class OneSandbox(Engine):
 
     def kill(self, container):
         self._containers[container]["State"] = "exited"
-        self._did("kill door" if container != UID else "kill")
+        self._did("kill listener" if container != UID else "kill")
 
     def start(self, container):
         self._containers[container]["State"] = "running"
@@ -108,7 +116,7 @@ def test_a_stopped_sandbox_is_started_by_who_adopts_it(new_server):
     assert engine.is_running()
 
 
-@pytest.mark.parametrize("step", ["write", "kill door", "kill"])
+@pytest.mark.parametrize("step", ["write", "kill listener", "kill"])
 def test_a_late_adopter_neither_kills_nor_starts_its_successors_sandbox(new_server, step):
     engine = OneSandbox("exited")
     late, other = new_server(engine), new_server(engine)

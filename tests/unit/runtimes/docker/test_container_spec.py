@@ -6,16 +6,18 @@ import json
 
 import pytest
 
-from oneseek_sandbox.runtimes.docker.container_spec import door_config, sandbox_config
+from oneseek_sandbox.runtimes.docker.container_spec import listener_config, sandbox_config
 from oneseek_sandbox.settings import Settings
 
 SETTINGS = Settings(memory_limit_mb=256, process_limit=64, cpu_limit=0.5, tmp_limit_mb=16)
 SANDBOX = sandbox_config(SETTINGS, "a-sandbox", "image", {})
-DOOR = door_config("a-sandbox", "image", {})
-DOOR_TO_THE_INTERNET = door_config("a-sandbox", "image", {}, network="own", closing=(b"\1",))
+LISTENER = listener_config("a-sandbox", "image", {})
+LISTENER_ON_THE_INTERNET = listener_config(
+    "a-sandbox", "image", {}, network="own", closing=(b"\1",)
+)
 
 
-@pytest.mark.parametrize("config", [SANDBOX, DOOR, DOOR_TO_THE_INTERNET])
+@pytest.mark.parametrize("config", [SANDBOX, LISTENER, LISTENER_ON_THE_INTERNET])
 def test_both_containers_are_hardened(config):
     host = config["HostConfig"]
     assert host["CapDrop"] == ["ALL"]
@@ -52,28 +54,28 @@ def test_a_sandbox_mounts_volumes_and_nothing_of_the_host():
     assert mounts["/run/oneseek-sandbox"]["ReadOnly"]
 
 
-def test_only_a_door_that_closes_addresses_may_do_so():
-    assert "CapAdd" not in DOOR["HostConfig"]
-    assert DOOR["User"] == "1001:1001"
-    assert DOOR_TO_THE_INTERNET["HostConfig"]["CapAdd"] == ["NET_ADMIN"]
+def test_only_a_listener_that_closes_addresses_may_do_so():
+    assert "CapAdd" not in LISTENER["HostConfig"]
+    assert LISTENER["User"] == "1001:1001"
+    assert LISTENER_ON_THE_INTERNET["HostConfig"]["CapAdd"] == ["NET_ADMIN"]
 
 
 def test_a_port_is_published_on_loopback_only():
-    assert DOOR["HostConfig"]["PortBindings"] == {
+    assert LISTENER["HostConfig"]["PortBindings"] == {
         "8787/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]
     }
 
 
-def test_a_sandbox_with_a_network_shares_its_doors():
-    config = sandbox_config(SETTINGS, "a-sandbox", "image", {}, door="f00")
+def test_a_sandbox_with_a_network_shares_that_of_its_listener():
+    config = sandbox_config(SETTINGS, "a-sandbox", "image", {}, listener="f00")
     assert config["HostConfig"]["NetworkMode"] == "container:f00"
     assert "Hostname" not in config, "engines refuse a host name beside another's network"
 
 
-def test_a_sandbox_and_its_door_share_a_level_that_others_do_not_have():
+def test_a_sandbox_and_its_listener_share_a_level_that_others_do_not_have():
     levels = [
         [option for option in config["HostConfig"]["SecurityOpt"] if "level" in option]
-        for config in (SANDBOX, DOOR, sandbox_config(SETTINGS, "another", "image", {}))
+        for config in (SANDBOX, LISTENER, sandbox_config(SETTINGS, "another", "image", {}))
     ]
     assert levels[0] == levels[1] != levels[2]
 

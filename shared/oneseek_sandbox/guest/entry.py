@@ -1,6 +1,6 @@
-"""First process of a sandbox: takes the listening socket from the door and becomes the worker.
+"""First process of a Docker sandbox: takes the listening socket from `listener.py` and becomes the worker.
 
-Run as `python3 -ISE entry.py GATE WORKER [OPTION...]`. Standard library only, Python 3.9 or newer.
+Run as `python3 -ISE entry.py SOCKET WORKER [OPTION...]`.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ _PAUSE_SECONDS = 0.005
 
 
 def _ask(path: str) -> int:
-    """Return the descriptor that the door gives.
+    """Return the descriptor that is handed over there.
 
     Raises:
-        OSError: There is no door, or it ended before it gave one.
+        OSError: Nobody listens there, or it closed without giving one.
     """
-    with socket.socket(socket.AF_UNIX) as door:
-        door.settimeout(_SECONDS)
-        door.connect(path)
-        _, descriptors, _, _ = socket.recv_fds(door, 1, 1)
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.settimeout(_SECONDS)
+        asking.connect(path)
+        _, descriptors, _, _ = socket.recv_fds(asking, 1, 1)
     if not descriptors:
-        raise ConnectionResetError("the door closed")
+        raise ConnectionResetError("the listener container closed the connection")
     return descriptors[0]
 
 
 def _take_listener(path: str) -> int:
-    """Ask until there is a door: it may start later than this process."""
+    """Ask until it is given: the other container may start later than this process."""
     deadline = time.monotonic() + _SECONDS
     while True:
         try:
             return _ask(path)
         except OSError as error:
             if time.monotonic() > deadline:
-                raise SystemExit(f"The sandbox's door did not open: {error}") from error
+                raise SystemExit(f"The listening socket was not handed over: {error}") from error
         time.sleep(_PAUSE_SECONDS)
 
 

@@ -45,7 +45,7 @@ def _write_into(folder: str) -> str:
 
     def write() -> None:
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY))
-        os.unlink(path)  # noqa: PTH108
+        os.unlink(path)
 
     return _attempt(write)
 
@@ -83,14 +83,14 @@ def _system_calls() -> dict[str, str]:
 
 
 def _status() -> dict[str, str]:
-    with open("/proc/self/status", encoding="ascii") as file:  # noqa: PTH123
+    with open("/proc/self/status", encoding="ascii") as file:
         lines = dict(line.rstrip("\n").split(":", 1) for line in file)
     names = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp")
     return {name: lines.get(name, "").strip() for name in names}
 
 
 def _interfaces() -> list[str]:
-    with open("/proc/net/dev", encoding="ascii") as file:  # noqa: PTH123
+    with open("/proc/net/dev", encoding="ascii") as file:
         return [line.split(":")[0].strip() for line in file if ":" in line]
 
 
@@ -109,9 +109,9 @@ def main() -> None:
     port, workspace, hidden = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
     facts: dict[str, Any] = {
         "pid": os.getpid(),
-        "processes": sum(name.isdigit() for name in os.listdir("/proc")),  # noqa: PTH208
+        "processes": sum(name.isdigit() for name in os.listdir("/proc")),
         "status": _status(),
-        "namespaces": {name: os.readlink(f"/proc/self/ns/{name}") for name in _NAMESPACES},  # noqa: PTH115
+        "namespaces": {name: os.readlink(f"/proc/self/ns/{name}") for name in _NAMESPACES},
         "hostname": socket.gethostname(),
         "interfaces": _interfaces(),
         "routes": {address: _route(address) for address in _PRIVATE},
@@ -124,9 +124,9 @@ def main() -> None:
         },
         "sizes": {path: _size(path) for path in ("/tmp", "/dev/shm")},  # noqa: S108
         "limits": _limits(),
-        "environment": sorted(os.environ),  # noqa: TID251 - what the sandbox got
+        "environment": sorted(os.environ),
         "present": [path for path in hidden if os.path.lexists(path)],
-        "descriptors": [os.readlink(f"/proc/self/fd/{fd}") for fd in _descriptors()],  # noqa: PTH115
+        "descriptors": [os.readlink(f"/proc/self/fd/{fd}") for fd in _descriptors()],
         "system-calls": _system_calls(),
     }
     sys.stdout.write(json.dumps(facts) + "\n")
@@ -135,7 +135,7 @@ def main() -> None:
 
 
 def _descriptors() -> list[int]:
-    found = [int(name) for name in os.listdir("/proc/self/fd")]  # noqa: PTH208
+    found = [int(name) for name in os.listdir("/proc/self/fd")]
     return [fd for fd in found if fd > 2 and os.path.lexists(f"/proc/self/fd/{fd}")]
 
 

@@ -1,11 +1,11 @@
-"""First process of a sandbox's door: makes the listening socket, hands it over, and waits.
+"""First process of a Docker sandbox's listener container: opens its socket, hands it over, waits.
 
 The sandbox has no network. Its worker listens all the same, on a socket of this container's
 network, which it gets once, over a unix socket in a volume that the sandbox sees read-only. Once it
 is given nobody here holds it, and nobody inside can get it: the way in is the worker's alone.
 
-Run as `python3 -ISE door.py GATE PORT [MESSAGE...]`; the messages are netlink's, in hex, and close
-ranges of addresses. Standard library only, Python 3.9 or newer.
+Run as `python3 -ISE listener.py SOCKET PORT [MESSAGE...]`; the messages are netlink's, in hex, and close
+ranges of addresses.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ def _send(messages: list[bytes]) -> None:
 def _hand_over(listener: socket.socket, path: str) -> None:
     """Give the listener to the first who asks: the sandbox's first process, before any other."""
     if os.path.lexists(path):
-        os.unlink(path)  # noqa: PTH108
-    gate = socket.socket(socket.AF_UNIX)
-    gate.bind(path)
-    os.chmod(path, 0o666)  # noqa: PTH101, S103 - only the sandbox sees it
-    gate.listen(1)
-    asking, _ = gate.accept()
-    gate.close()
-    os.unlink(path)  # noqa: PTH108
+        os.unlink(path)
+    giving = socket.socket(socket.AF_UNIX)
+    giving.bind(path)
+    os.chmod(path, 0o666)  # noqa: S103 - only the sandbox sees it
+    giving.listen(1)
+    asking, _ = giving.accept()
+    giving.close()
+    os.unlink(path)
     socket.send_fds(asking, [b"!"], [listener.fileno()])
     asking.close()
     listener.close()
