@@ -28,6 +28,7 @@ lint: $(VENV)/dev.stamp
 
 types: $(VENV)/dev.stamp
 	$(PY) -m mypy
+	$(PY) -m mypy --python-version 3.10 shared/oneseek_sandbox/guest
 
 imports: $(VENV)/dev.stamp
 	@$(PY) -c 'from importlinter.cli import lint_imports_command as lint; lint()'

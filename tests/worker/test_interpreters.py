@@ -1,18 +1,29 @@
-"""The worker on every interpreter of this machine that it promises to run on."""
+"""Every program of a sandbox, on every promised interpreter that this machine has."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import json
+import os
 import shutil
+import socket
 import subprocess
+import urllib.request
 from pathlib import Path
 
 import pytest
 from tests.worker.client import parse_exit, read_response, wait_until, worker_process
 
+import oneseek_sandbox.guest
+from oneseek_sandbox.adapters.search import SearchRequest
+from oneseek_sandbox.guest.bundle import PROGRAMS as OF_SEVERAL_MODULES
 from oneseek_sandbox.guest.bundle import bundle
 
 VERSIONS = [f"3.{minor}" for minor in range(9, 15)]
+FOLDER = Path(oneseek_sandbox.guest.__file__).parent
+OF_ONE_MODULE = {path.stem for path in FOLDER.glob("*.py")} - {"__init__", "bundle"}
+PROGRAMS = sorted({*OF_SEVERAL_MODULES, *OF_ONE_MODULE})
 
 
 def version_of(program: str) -> str | None:
@@ -41,7 +52,17 @@ def interpreters() -> dict[str, str]:
     return {version: versions[version] for version in VERSIONS if version in versions}
 
 
-@pytest.mark.parametrize("python", interpreters().values(), ids=interpreters().keys())
+INTERPRETERS = interpreters()
+
+
+@pytest.fixture(params=VERSIONS)
+def python(request: pytest.FixtureRequest) -> str:
+    """An interpreter of each promised version."""
+    if request.param not in INTERPRETERS:
+        pytest.skip(f"no Python {request.param} on this machine")
+    return INTERPRETERS[request.param]
+
+
 def test_everything_works_on(python: str) -> None:
     with worker_process(python=python) as worker:
         client = worker.client()
@@ -69,14 +90,72 @@ def test_everything_works_on(python: str) -> None:
         assert client.execute("echo " + "x" * 200_000)["stdout_bytes"] == 200_001
 
 
-@pytest.mark.parametrize("python", interpreters().values(), ids=interpreters().keys())
-def test_the_source_compiles_without_a_warning_on(python: str) -> None:
-    command = [
-        python,
-        "-I",
-        "-W",
-        "error",
-        "-c",
-        "import sys; compile(sys.stdin.buffer.read(), 'w', 'exec')",
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_it_compiles_without_a_warning_on(python: str, program: str) -> None:
+    code = "import sys; compile(sys.stdin.buffer.read(), 'w', 'exec')"
+    command = [python, "-I", "-W", "error", "-c", code]
+    subprocess.run(command, input=bundle(program), check=True)
+
+
+def test_search_finds_on(python: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/a.txt").write_text("one\ntwo\n")
+
+    def ask(do: str, **changes: object) -> object:
+        request = SearchRequest(do, str(tmp_path), workspace=str(tmp_path), **changes)
+        command = [python, "-IS", "-c", bundle("search").decode()]
+        asked = json.dumps(dataclasses.asdict(request)).encode()
+        answer = json.loads(subprocess.run(command, input=asked, capture_output=True).stdout)
+        assert answer["error"] is None
+        return answer["results"]
+
+    path = str(tmp_path / "folder/a.txt")
+    assert ask("glob", glob="**/{a,b}.*") == [[path, False]]
+    assert ask("grep", pattern="tw[o]", regex=True) == [[path, 2, "two"]]
+
+
+def test_the_probe_of_a_local_sandbox_prints_on(python: str, tmp_path: Path) -> None:
+    program = tmp_path / "probe.py"
+    program.write_bytes(bundle("probe"))
+    command = [python, "-I", "-S", "-E", str(program), "9", str(tmp_path), "/nowhere"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        facts = json.loads(process.stdout.readline())
+        process.kill()
+    assert facts["pid"] == process.pid
+    assert facts["present"] == []
+
+
+def test_the_network_probe_prints_on(python: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        targets = {"here": ["127.0.0.1", server.getsockname()[1]], "nowhere": ["127.0.0.1", 9]}
+        command = [python, "-c", bundle("network_probe").decode(), json.dumps(targets)]
+        facts = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    assert facts["reached"] == {"here": "open", "nowhere": "refused"}
+    assert facts["uid"] == os.getuid()
+
+
+def test_a_worker_gets_its_socket_from_another_process_on(python: str, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    for name in ("listener", "entry", "worker"):
+        (tmp_path / f"{name}.py").write_bytes(bundle(name))
+    handover = str(tmp_path / "socket")
+    run = [python, "-I", "-S", "-E"]
+    entry = [str(tmp_path / "entry.py"), handover, str(tmp_path / "worker.py")]
+    commands = [
+        [*run, *entry, "--workspace", str(tmp_path)],
+        [*run, str(tmp_path / "listener.py"), handover, str(port)],
     ]
-    subprocess.run(command, input=bundle("worker"), check=True)
+    with contextlib.ExitStack() as stack:
+        for command in commands:
+            process = stack.enter_context(subprocess.Popen(command))
+            stack.callback(process.kill)
+
+        def proof() -> bytes:
+            url = f"http://127.0.0.1:{port}/proof?nonce={'0' * 16}"
+            with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5) as answer:
+                return answer.read()
+            return b""
+
+        assert json.loads(wait_until(proof, 30))["claimed"] is False
