@@ -206,6 +206,10 @@ async def test_a_stop_that_was_killed_halfway_is_finished_by_the_next_server(
     assert left_behind(home) == []
 
 
+def test_a_folder_that_is_gone_since_it_was_listed_is_not_unfinished(home):
+    assert not Records(home).is_unfinished("ended-meanwhile", now_ms=1)
+
+
 async def test_a_folder_without_a_record_is_deleted_once_nobody_can_be_making_it(
     home, make_runtime
 ):

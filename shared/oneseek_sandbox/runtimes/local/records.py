@@ -135,8 +135,11 @@ class Records:
 
     def is_unfinished(self, name: str, now_ms: int) -> bool:
         """Return whether a folder without a record is one that nobody is making any more."""
-        folder = self.folder(name)
-        return now_ms - folder.stat().st_mtime_ns // 1_000_000 > _UNFINISHED_MS
+        try:
+            made = self.folder(name).stat()
+        except FileNotFoundError:
+            return False  # ended since it was listed
+        return now_ms - made.st_mtime_ns // 1_000_000 > _UNFINISHED_MS
 
     def has_files(self, name: str) -> bool:
         """Return whether anything is in a sandbox's workspace."""
