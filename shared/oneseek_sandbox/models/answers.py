@@ -34,11 +34,11 @@ class AcquireAnswer(_Answer):
 
     Attributes:
         generation: Grows with every new sandbox of any thread.
-        reused: The thread had this sandbox already: its files are there.
-        warm: It was taken from a pool of started ones.
+        reused: The thread already had this sandbox: its files are there.
+        warm: It was taken from the warm pool.
         restarted: Since the last acquire its processes were lost; its files were kept.
-        expires_at: When it ends if nothing more is done with it.
-        workspace: The directory that paths are absolute in.
+        expires_at: When it ends without further activity.
+        workspace: The absolute path of the directory for files.
     """
 
     sandbox_id: str
@@ -58,22 +58,21 @@ class ExecuteAnswer(_Answer):
     r"""How a command ended.
 
     Attributes:
-        exit_code: The shell's; 128 + n when signal n ended it, 124 when time ran out.
+        exit_code: The shell's; 128 + n after signal n, 124 after a timeout.
         timed_out: The command timed out and was killed; the output has what it printed until then.
-        killed_by: None, or why it was ended from outside: `timeout`, `cancelled`,
+        killed_by: None, or why it was killed: `timeout`, `cancelled`,
             `out_of_memory`, `monitor_killed`, `process_limit`, `disk_limit`; later versions may
             have more.
-        oom_kills: How many processes the kernel killed in this sandbox while the command ran, since
-            its memory limit was reached: also in the middle of a pipeline that exits with 0. 0 where
-            the kernel's count cannot be seen.
-        stdout_truncated: The middle was left out; `stdout_bytes` counts all that was printed. In
-            text a line stands in the gap; in base64 the tail follows the head at once.
-        invalid_utf8: Some bytes were not UTF-8 and stand as `\\xNN`; ask with encoding `base64`
-            for exact bytes.
-        background: Processes it started are still running, until the sandbox is released.
-        ended_background: Processes that earlier commands had left running and that were ended,
-            since the sandbox had reached its process limit: how many of each name.
-        hint: What may have gone wrong and what to do, when this service can tell.
+        oom_kills: How many processes the kernel killed in this sandbox for lack of memory while the
+            command ran, even if a pipeline exits with 0. 0 where the count is not available.
+        stdout_truncated: The middle was omitted; `stdout_bytes` is the full size. In text a line
+            marks the gap; in base64 the tail directly follows the head.
+        invalid_utf8: Bytes that are not valid UTF-8 are shown as `\\xNN`; use encoding `base64` for
+            exact bytes.
+        background: Processes that it started are still running.
+        ended_background: Background processes of earlier commands that were killed because the
+            sandbox had reached its process limit: the number by name.
+        hint: What may have gone wrong and what to do, if known.
     """
 
     exit_code: int
@@ -95,9 +94,9 @@ class ExecuteAnswer(_Answer):
 
 
 class CancelAnswer(_Answer):
-    """Whether a running command was ended; false when it had ended by itself.
+    """Whether a running command was killed; false if it had already ended.
 
-    After `*`: whether there was any process to end.
+    After `*`: whether there was any process to kill.
     """
 
     cancelled: bool
@@ -107,8 +106,8 @@ class DirectoryEntry(_Answer):
     """One name in a directory.
 
     Attributes:
-        path: Absolute. One that is not UTF-8 stands as `base64:` and its bytes in base64; every
-            verb takes it like that.
+        path: Absolute. One that is not valid UTF-8 is `base64:` followed by its bytes in base64;
+            every verb accepts that form.
         mode: Permission bits in octal, like `0644`.
         size: Bytes.
     """
@@ -129,13 +128,13 @@ class LsAnswer(_Answer):
 
 
 class ReadFileAnswer(_Answer):
-    """What is in a file.
+    """The content of a file.
 
     Attributes:
         size: Bytes of the whole file.
-        sha256: Of the whole file; null when it has more than 64 MiB.
-        total_lines: Of the whole file; a last line without newline counts. Null as `sha256`.
-        truncated: There is more in the range that was asked for than `content` holds.
+        sha256: Of the whole file; null for files over 64 MiB.
+        total_lines: Of the whole file; a last line without newline counts. Null like `sha256`.
+        truncated: The requested range has more than `content` contains.
     """
 
     path: str
@@ -151,7 +150,7 @@ class WriteFileAnswer(_Answer):
     """The file as it is now.
 
     Attributes:
-        sha256: Of the whole file; null after an append to one that has more than 64 MiB now.
+        sha256: Of the whole file; null after an append to a file that is then over 64 MiB.
     """
 
     path: str
@@ -169,7 +168,7 @@ class ReplaceAnswer(_Answer):
 
 
 class ReleaseAnswer(_Answer):
-    """Whether this call ended it, or an earlier one had."""
+    """Whether this call released the sandbox, or an earlier one had."""
 
     released: bool
     already_released: bool
@@ -179,10 +178,10 @@ class CleanupIdleAnswer(_Answer):
     """What a cleanup did.
 
     Attributes:
-        expired: Sandboxes that had been idle for too long.
-        adopted: Running sandboxes that had no lease and have one now.
-        lost: Leases whose sandbox had ended by itself.
-        orphans: Sandboxes that no lease wanted.
+        expired: Sandboxes that reached their idle timeout or maximum lifetime.
+        adopted: Running sandboxes without a lease that were given one.
+        lost: Leases whose sandbox had ended unexpectedly.
+        orphans: Sandboxes that belonged to no lease.
     """
 
     expired: int
@@ -209,8 +208,8 @@ class ListSandboxesAnswer(_Answer):
     """Live sandboxes, in no order.
 
     Attributes:
-        damaged: Folders on the server's machine with the files of sandboxes whose records cannot be
-            understood, as a power cut may leave them; nothing deletes them.
+        damaged: Folders on the server's machine with the files of sandboxes whose records are
+            damaged, for example by a power cut; nothing deletes them.
     """
 
     sandboxes: list[ListedSandbox]

@@ -42,7 +42,7 @@ class SandboxReference(_Model):
     Attributes:
         sandbox_id: 32 hexadecimal digits from an acquire.
         thread_id: 1 to 256 characters.
-        scope: Tenant or user, 1 to 128 characters; left out, the key's only scope or `default`.
+        scope: Tenant or user, 1 to 128 characters. Default: the key's only scope, or `default`.
     """
 
     sandbox_id: SandboxId | None = None
@@ -54,15 +54,16 @@ class SandboxReference(_Model):
         if (self.sandbox_id is None) == (self.thread_id is None):
             raise ValueError("name the sandbox by sandbox_id or by thread_id, one of the two")
         if self.sandbox_id is not None and self.scope is not None:
-            raise ValueError("scope goes with thread_id; a sandbox_id needs none")
+            raise ValueError("scope can only be used with thread_id, not with sandbox_id")
         return self
 
 
 class AcquireRequest(_Model):
-    """Ask for the sandbox of a thread.
+    """Get the sandbox of a thread.
 
     Attributes:
-        idle_timeout_seconds: 1 to 86400; on reuse it replaces the old one. Left out: the server's.
+        idle_timeout_seconds: 1 to 86400; replaces the previous value on reuse. Default: the
+            server's setting.
     """
 
     thread_id: ThreadId
@@ -74,19 +75,19 @@ class ExecuteRequest(SandboxReference):
     """Run a command, or cancel one.
 
     Attributes:
-        command: A shell command line, or a list of arguments that no shell sees.
-        cwd: Absolute path in the workspace; left out, the workspace itself.
-        env: Variables added to the sandbox's own.
-        stdin: What the command reads on standard input; left out, that is empty and closed.
-        stdin_encoding: Of `stdin`: `utf-8` for text, `base64` for any bytes.
-        timeout_seconds: 0.1 upwards, to the server's maximum; default 30.
-        max_output_bytes: Kept of stdout and of stderr each; head and tail stay. A stream brings so
-            much as it is printed, then a `gap`, then the last 64 KiB.
-        stream_all: A stream brings every byte, however many there are.
-        request_id: Makes the call at-most-once; the command then outlives a dropped connection.
-        cancel: The `request_id` of a running command to end, instead of `command`; `*` ends every
-            process of the sandbox, also what earlier commands left running, and keeps the files.
-        encoding: Of the output: `base64` gives stdout and stderr as exact bytes.
+        command: A shell command line, or a list of arguments to run without a shell.
+        cwd: Working directory, an absolute path in the workspace. Default: the workspace.
+        env: Environment variables, added to the sandbox's own.
+        stdin: The command's standard input. Default: empty.
+        stdin_encoding: Encoding of `stdin`: `utf-8` for text, `base64` for binary.
+        timeout_seconds: From 0.1 to the server's maximum. Default: 30.
+        max_output_bytes: Limit for stdout and for stderr each; head and tail are kept. A stream is
+            live up to this limit, followed by a `gap` and the last 64 KiB.
+        stream_all: Stream all output, whatever its size.
+        request_id: Runs the command at most once; it then survives a dropped connection.
+        cancel: Instead of `command`: the `request_id` of a running command to kill. `*` kills every
+            process of the sandbox, including background processes, and keeps the files.
+        encoding: Encoding of the output: `base64` returns stdout and stderr as exact bytes.
     """
 
     command: (
@@ -108,9 +109,9 @@ class ExecuteRequest(SandboxReference):
     @model_validator(mode="after")
     def _command_or_cancel(self) -> Self:
         if (self.command is None) == (self.cancel is None):
-            raise ValueError("give command to run one, or cancel to end one")
+            raise ValueError("give either command or cancel")
         if self.request_id == "*":
-            raise ValueError("request_id `*` stands for all commands; take another")
+            raise ValueError("request_id `*` is reserved for all commands; use another")
         return self
 
 
@@ -118,10 +119,10 @@ class LsRequest(SandboxReference):
     """List a directory.
 
     Attributes:
-        path: Absolute; default the workspace.
+        path: Absolute. Default: the workspace.
         depth: 1 (the directory itself) to 32.
-        limit: Entries in one answer, 1 to 10000.
-        cursor: From the last answer when `truncated`.
+        limit: Entries per response, 1 to 10000.
+        cursor: From the previous response, if it was `truncated`.
     """
 
     path: Path = "/workspace"
@@ -131,12 +132,12 @@ class LsRequest(SandboxReference):
 
 
 class ReadFileRequest(SandboxReference):
-    """Read a file, whole or in part.
+    """Read all or part of a file.
 
     Attributes:
-        start_line: First line wanted, 1-based. end_line: last line wanted, inclusive.
-        offset: First byte wanted. limit: bytes wanted, or the most a line range may give.
-        encoding: Left out, `utf-8` for text and `base64` for what is not UTF-8.
+        start_line: First line, 1-based. end_line: last line, inclusive.
+        offset: First byte, 0-based. limit: number of bytes, or the maximum for a range of lines.
+        encoding: Default: `utf-8` for text, and `base64` for other content.
     """
 
     path: Path
@@ -157,15 +158,15 @@ class ReadFileRequest(SandboxReference):
 
 
 class WriteFileTarget(SandboxReference):
-    """Which file to write and how: all of a write but its content, as it stands beside a stream.
+    """Which file to write and how: all fields of a write except its content.
 
     Attributes:
         append: Add to the end; two appends never interleave.
-        create_only: Fail when the file is there.
-        if_sha256: Fail unless the file now has this content.
-        mode: Permission bits in octal, like `0755`; left out, the old file's or 0644.
-        sync: Answer only when the file and its name are on the disk, so that it survives a power
-            cut; some milliseconds slower.
+        create_only: Fail if the file exists.
+        if_sha256: Fail unless the current content has this hash.
+        mode: Permission bits in octal, like `0755`. Default: those of the old file, or 0644.
+        sync: Respond only after the file and its name are on disk, so that it survives a power
+            cut; a few milliseconds slower.
     """
 
     path: Path
@@ -178,16 +179,16 @@ class WriteFileTarget(SandboxReference):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.create_only and (self.append or self.if_sha256 is not None):
-            raise ValueError("create_only does not go with append or if_sha256")
+            raise ValueError("create_only cannot be combined with append or if_sha256")
         return self
 
 
 class WriteFileRequest(WriteFileTarget):
-    """Write a file: whole and atomically, or appended.
+    """Write a file: replace it atomically, or append to it.
 
     Attributes:
-        content: Text, or bytes in base64; may be empty.
-        encoding: Of `content`.
+        content: Text, or binary content in base64; may be empty.
+        encoding: Encoding of `content`.
     """
 
     content: str
@@ -198,7 +199,7 @@ class ReplaceRequest(SandboxReference):
     """Replace exact text in a file.
 
     Attributes:
-        old: Must occur exactly once unless `replace_all`.
+        old: Must occur exactly once, unless `replace_all` is set.
     """
 
     path: Path
@@ -213,4 +214,4 @@ class ReleaseRequest(SandboxReference):
 
 
 class CleanupIdleRequest(_Model):
-    """Nothing is needed."""
+    """End expired sandboxes; no fields are needed."""
