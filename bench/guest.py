@@ -4,6 +4,7 @@
     .venv/bin/python bench/guest.py before.py [ROUNDS]
 
 A start is from the command to the first answer; from source, and from bytecode, as on this machine.
+Of a start the processor's time is shown as well: a busy machine changes it less.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from oneseek_sandbox.runtimes.local.compilation import compiled
 REQUEST = b"GET /proof?nonce=0123456789abcdef HTTP/1.1\r\nhost: worker\r\n\r\n"
 
 
-def measured(program: Path, folder: Path) -> tuple[float, float]:
-    """Return milliseconds until the first answer, and private KiB when idle."""
+def measured(program: Path, folder: Path) -> tuple[float, float, float]:
+    """Return milliseconds until the first answer, those on a processor, and private KiB when idle."""
     path = folder / "socket"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
@@ -38,12 +39,13 @@ def measured(program: Path, folder: Path) -> tuple[float, float]:
         client.sendall(REQUEST)
         assert client.recv(4096).startswith(b"HTTP/1.1 200")
         took = 1000 * (time.perf_counter() - began)
+    on_processor = int(Path(f"/proc/{process.pid}/schedstat").read_text().split()[0]) / 1e6
     rollup = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
     private = sum(int(line.split()[1]) for line in rollup if line.startswith("Private_"))
     process.kill()
     process.wait()
     path.unlink()
-    return took, private
+    return took, on_processor, private
 
 
 def main() -> None:
@@ -67,10 +69,10 @@ def main() -> None:
     for name, source in programs.items():
         print(f"{name:7} {len(source)} bytes", end="")
         for form in ("source", "bytecode"):
-            starts, sizes = zip(*found[name, form], strict=True)
+            starts, busy, sizes = zip(*found[name, form], strict=True)
             print(
-                f"; from {form}: {statistics.median(starts):.1f} ms, "
-                f"{statistics.median(sizes):.0f} KiB",
+                f"; from {form}: {statistics.median(starts):.1f} ms "
+                f"({statistics.median(busy):.1f} ms busy), {statistics.median(sizes):.0f} KiB",
                 end="",
             )
         print()
