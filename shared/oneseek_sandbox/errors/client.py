@@ -14,13 +14,13 @@ __all__ = ["SandboxReplacedError", "ServerUnreachableError"]
 
 
 class ServerUnreachableError(UnavailableError):
-    """Raised by the client when a provisioner cannot be reached, or breaks off its answer."""
+    """Raised by the client when a provisioner cannot be reached, or its response was cut off."""
 
     code = "server_unreachable"
 
 
 class SandboxReplacedError(SandboxGoneError):
-    """Raised by the client when a call met a sandbox that was gone, and another is there by now.
+    """Raised by the client when a call's sandbox was gone, and a new one has been acquired.
 
     Attributes:
         sandbox_id: Of the sandbox that is there now.

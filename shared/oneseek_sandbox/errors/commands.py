@@ -23,26 +23,26 @@ __all__ = [
 
 
 class CommandError(SandboxError):
-    """Raised when a command cannot be run or found; a command that fails is an answer instead."""
+    """Raised when a command cannot be run or found; a failing command is not an error."""
 
     code = "command_error"
     status = 409
 
 
 class RequestIdConflictError(CommandError):
-    """Raised when a `request_id` comes again with another request."""
+    """Raised when a `request_id` was already used for a different request."""
 
     code = "request_id_conflict"
 
 
 class AnswerEvictedError(CommandError):
-    """Raised when the answer to a repeated `request_id` is no longer kept; it is not run again."""
+    """Raised when the result of a repeated `request_id` is no longer kept; it is not run again."""
 
     code = "answer_evicted"
 
 
 class AnswerLostError(CommandError):
-    """Raised when a repeated `request_id` was sent to a process of the sandbox that is gone since.
+    """Raised when the sandbox was restarted after it got this `request_id`; it is not run again.
 
     The command may have run, and its files may be there; it is not run again.
     """
@@ -62,13 +62,13 @@ class AnswerLostError(CommandError):
 
 
 class RequestIdsExhaustedError(CommandError):
-    """Raised when a sandbox has seen as many `request_id`s as it can remember."""
+    """Raised when a sandbox has seen the maximum number of `request_id`s."""
 
     code = "request_ids_exhausted"
 
 
 class OutputNotTakenError(CommandError):
-    """Raised when a caller took nothing of its stream for so long that it counts as gone."""
+    """Raised when a caller has not read its stream for so long that it is treated as disconnected."""
 
     code = "output_not_taken"
     status = 408
@@ -86,14 +86,14 @@ class OutputNotTakenError(CommandError):
 
 
 class CommandNotFoundError(CommandError):
-    """Raised when a cancel names a `request_id` that this sandbox never saw."""
+    """Raised when the `request_id` of a cancel is unknown to this sandbox."""
 
     code = "command_not_found"
     status = 404
 
 
 class TooManyCommandsError(CommandError):
-    """Raised when a sandbox already runs as many commands at once as it may."""
+    """Raised when a sandbox already runs the maximum number of commands."""
 
     code = "too_many_commands"
     status = 429
@@ -102,7 +102,7 @@ class TooManyCommandsError(CommandError):
 
 
 class CommandNotStartedError(CommandError):
-    """Raised when the sandbox had no process or memory left to start the command; it did not run."""
+    """Raised when no process or memory was available to start the command; it did not run."""
 
     code = "command_not_started"
     status = 503

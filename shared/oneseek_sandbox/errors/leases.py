@@ -18,14 +18,14 @@ __all__ = [
 
 
 class LeaseError(SandboxError):
-    """Raised when there is no lease to work under."""
+    """Raised when there is no usable lease."""
 
     code = "lease_error"
     status = 409
 
 
 class LeaseNotFoundError(LeaseError):
-    """Raised when the thread has no live sandbox, or the `sandbox_id` is not known."""
+    """Raised when the thread has no live sandbox, or the `sandbox_id` is unknown."""
 
     code = "lease_not_found"
     status = 404
@@ -51,19 +51,19 @@ class SandboxExpiredError(SandboxGoneError):
 
 
 class SandboxLostError(SandboxGoneError):
-    """Raised when the sandbox ended on its own, or came back with another memory than before."""
+    """Raised when the sandbox ended unexpectedly, or restarted without its state."""
 
     code = "sandbox_lost"
 
 
 class SandboxTooOldError(LeaseError):
-    """Raised when a sandbox made by an earlier version does not know what is asked of it."""
+    """Raised when a sandbox of an earlier version does not support what the call asks for."""
 
     code = "sandbox_too_old"
 
 
 class CapacityError(LeaseError):
-    """Raised when no further sandbox may be made now."""
+    """Raised when no further sandbox can be created now."""
 
     code = "capacity"
     status = 429
@@ -72,7 +72,7 @@ class CapacityError(LeaseError):
 
 
 class CreationLostError(LeaseError):
-    """Raised when a creation was taken over, or the thread released, while it was under way."""
+    """Raised when the thread was released, or another acquire took over, during a creation."""
 
     code = "creation_lost"
     status = 409

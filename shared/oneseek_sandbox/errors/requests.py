@@ -24,7 +24,7 @@ class RequestError(SandboxError):
 
 
 class InvalidRequestError(RequestError):
-    """Raised when a field, a header or the body is not acceptable."""
+    """Raised when a field, a header or the body is invalid."""
 
     code = "invalid_request"
 
@@ -37,35 +37,35 @@ class UnauthenticatedError(RequestError):
 
 
 class ForbiddenError(RequestError):
-    """Raised when the key is right but does not reach this scope or verb."""
+    """Raised when the key is valid but has no access to this scope or verb."""
 
     code = "forbidden"
     status = 403
 
 
 class UnknownVerbError(RequestError):
-    """Raised when the path names no verb."""
+    """Raised when the path is not a verb."""
 
     code = "unknown_verb"
     status = 404
 
 
 class MethodNotAllowedError(RequestError):
-    """Raised when the path exists but not for this HTTP method."""
+    """Raised when the path does not support this HTTP method."""
 
     code = "method_not_allowed"
     status = 405
 
 
 class RequestTooLargeError(RequestError):
-    """Raised when the body is longer than this verb accepts."""
+    """Raised when the body exceeds the limit of this verb."""
 
     code = "request_too_large"
     status = 413
 
 
 class UnsupportedMediaTypeError(RequestError):
-    """Raised when the body's content type is not one this verb reads."""
+    """Raised when the verb does not support the body's content type."""
 
     code = "unsupported_media_type"
     status = 415

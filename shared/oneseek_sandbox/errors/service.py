@@ -22,7 +22,7 @@ __all__ = [
 
 
 class UnavailableError(SandboxError):
-    """Raised when something this service stands on does not answer just now."""
+    """Raised when something that this service depends on is temporarily unavailable."""
 
     code = "unavailable"
     status = 503
@@ -31,13 +31,13 @@ class UnavailableError(SandboxError):
 
 
 class StoreUnavailableError(UnavailableError):
-    """Raised when the lease store does not answer; nothing was handed out."""
+    """Raised when the lease store is not available; nothing was handed out."""
 
     code = "store_unavailable"
 
 
 class RuntimeUnavailableError(UnavailableError):
-    """Raised when what makes sandboxes does not answer."""
+    """Raised when the runtime is not available."""
 
     code = "runtime_unavailable"
 
@@ -55,7 +55,7 @@ class RuntimeUnavailableError(UnavailableError):
 
 
 class SandboxUnavailableError(UnavailableError):
-    """Raised when a sandbox does not answer; it is looked at by the next acquire."""
+    """Raised when a sandbox does not respond; the next acquire finds out why."""
 
     code = "sandbox_unavailable"
 
@@ -67,18 +67,18 @@ class SandboxStartError(UnavailableError):
 
 
 class ShuttingDownError(UnavailableError):
-    """Raised when this server is stopping and takes no new work."""
+    """Raised when this server is shutting down and accepts no new work."""
 
     code = "shutting_down"
 
 
 class ConfigurationError(SandboxError):
-    """Raised at start when the settings or this machine do not allow safe work."""
+    """Raised at startup when the settings are invalid or this machine does not allow isolation."""
 
     code = "configuration"
 
 
 class InternalError(SandboxError):
-    """Raised for a fault of our own; the log has the details under the trace id."""
+    """Raised for an internal error; the log has the details under the trace ID."""
 
     code = "internal"

@@ -24,21 +24,21 @@ __all__ = [
 
 
 class WorkspaceError(SandboxError):
-    """Raised when a file operation cannot be done; the file is as it was."""
+    """Raised when a file operation fails; the file is unchanged."""
 
     code = "workspace_error"
     status = 409
 
 
 class PathOutsideWorkspaceError(WorkspaceError):
-    """Raised when a path is not absolute, has `..`, or leads out of the workspace by a symlink."""
+    """Raised when a path is not absolute, contains `..`, or leads out of the workspace through a symlink."""
 
     code = "path_outside_workspace"
     status = 400
 
 
 class PathChangedError(WorkspaceError):
-    """Raised when links or directories on a path were replaced while it was walked; try again."""
+    """Raised when a symlink or directory was replaced while a path was resolved; try again."""
 
     code = "path_changed"
     retryable = True
@@ -53,31 +53,31 @@ class WorkspaceFileNotFoundError(WorkspaceError):
 
 
 class WorkspaceFileExistsError(WorkspaceError):
-    """Raised when `create_only` was asked for and the file is there."""
+    """Raised when `create_only` is set and the file exists."""
 
     code = "file_exists"
 
 
 class IsADirectoryInWorkspaceError(WorkspaceError):
-    """Raised when a file was expected and a directory found."""
+    """Raised when the path is a directory, but a file was expected."""
 
     code = "is_a_directory"
 
 
 class NotADirectoryInWorkspaceError(WorkspaceError):
-    """Raised when a directory was expected and something else found."""
+    """Raised when the path, or a component of it, is not a directory."""
 
     code = "not_a_directory"
 
 
 class NotARegularFileError(WorkspaceError):
-    """Raised for FIFOs, sockets and devices: reading one could block for ever."""
+    """Raised for FIFOs, sockets and devices: reading one could block forever."""
 
     code = "not_a_regular_file"
 
 
 class WorkspacePermissionError(WorkspaceError):
-    """Raised when the file's mode forbids it."""
+    """Raised when the file's mode does not allow it."""
 
     code = "permission_denied"
     status = 403
@@ -90,13 +90,13 @@ class WorkspaceFullError(WorkspaceError):
 
 
 class NotTextError(WorkspaceError):
-    """Raised when text was asked of a file that is not UTF-8."""
+    """Raised when a call asks for text, but the file is not valid UTF-8."""
 
     code = "not_text"
 
 
 class ContentChangedError(WorkspaceError):
-    """Raised when `if_sha256` does not match what is in the file."""
+    """Raised when `if_sha256` does not match the file's content."""
 
     code = "content_changed"
 
@@ -114,7 +114,7 @@ class TextNotUniqueError(WorkspaceError):
 
 
 class FileTooLargeError(WorkspaceError):
-    """Raised when a file is larger than this operation handles."""
+    """Raised when a file is too large for this operation."""
 
     code = "file_too_large"
     status = 413

@@ -40,8 +40,8 @@ _ERROR: Final = {
     "required": ["error"],
 }
 _EVENTS: Final = (
-    'Server-sent events: `stdout` and `stderr` with `{"text"}` as they are printed, then `exit` '
-    "with the answer, or `error` with the error."
+    'Server-sent events: `stdout` and `stderr` with `{"text"}` as output is printed, then `exit` '
+    "with the result, or `error` with the error."
 )
 
 
@@ -62,15 +62,15 @@ def describe() -> dict[str, Any]:
     paths["/healthz"] = {
         "get": {
             "operationId": "healthz",
-            "summary": "Tell that the server is up; needs no key.",
+            "summary": "Report that the server is up; needs no key.",
             "security": [],
-            "responses": {"200": {"description": "It is."}},
+            "responses": {"200": {"description": "The server is up."}},
         }
     }
     paths["/readyz"] = {
         "get": {
             "operationId": "readyz",
-            "summary": "Tell whether the store takes writes and the disk has room; needs no key.",
+            "summary": "Report whether the store accepts writes and the disk has room; needs no key.",
             "security": [],
             "responses": {
                 "200": {"description": "Ready."},
@@ -114,14 +114,14 @@ def _operation(verb: str, schemas: dict[str, Any]) -> dict[str, Any]:
         operation["requestBody"]["content"].update(_BYTES)
         operation["parameters"] = _query(schemas[request])
     elif verb == "cleanup_idle":
-        operation["responses"]["204"] = {"description": "Done, for a CloudEvent."}
+        operation["responses"]["204"] = {"description": "Success, for a CloudEvent."}
     return operation
 
 
 def _query(schema: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the fields of a request as they go into the query beside an octet stream."""
     return [
-        {"name": name, "in": "query", "schema": field, "description": "Beside an octet stream."}
+        {"name": name, "in": "query", "schema": field, "description": "With an octet-stream body."}
         for name, field in schema["properties"].items()
         if name not in ("content", "encoding")
     ]
@@ -129,9 +129,9 @@ def _query(schema: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _responses(answers: dict[str, Any]) -> dict[str, Any]:
     return {
-        "200": {"description": "Done.", "content": answers},
+        "200": {"description": "Success.", "content": answers},
         "default": {
-            "description": "Not done; the code says why.",
+            "description": "Error; the code says why.",
             "headers": {
                 "Retry-After": {
                     "description": "Seconds, with 429 and 503.",

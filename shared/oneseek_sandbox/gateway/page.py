@@ -32,25 +32,25 @@ nav a { margin-right: 1rem }
 """
 _NOTES: Final = {
     "execute": (
-        "With <code>Accept: text/event-stream</code> the answer is a stream of events: "
-        '<code>stdout</code> and <code>stderr</code> with <code>{"text"}</code> as they are '
-        "printed, then <code>exit</code> with the answer below, or <code>error</code>. Dropping "
-        "the connection ends the command, unless it has a <code>request_id</code>. With "
-        '<code>cancel</code> the answer is <code>{"cancelled": true}</code>, or false when the '
-        "command had ended."
+        "With <code>Accept: text/event-stream</code> the response is a stream of events: "
+        '<code>stdout</code> and <code>stderr</code> with <code>{"text"}</code> as output is '
+        "printed, then <code>exit</code> with the result below, or <code>error</code>. Dropping "
+        "the connection kills the command, unless it has a <code>request_id</code>. With "
+        '<code>cancel</code> the response is <code>{"cancelled": true}</code>, or false if the '
+        "command had already ended."
     ),
     "read_file": (
-        "With <code>Accept: application/octet-stream</code> the answer is the bytes alone, of any "
-        "size; <code>x-sandbox-size</code>, <code>-sha256</code>, <code>-total-lines</code> and "
+        "With <code>Accept: application/octet-stream</code> the response is the raw content, of "
+        "any size; <code>x-sandbox-size</code>, <code>-sha256</code>, <code>-total-lines</code> and "
         "<code>-truncated</code> are headers."
     ),
     "write_file": (
         "With <code>Content-Type: application/octet-stream</code> the body is the content, of any "
-        "size, and the other fields go into the query."
+        "size, and the other fields are query parameters."
     ),
     "cleanup_idle": (
-        "Needs an operator's key. A body is not needed. A CloudEvent, binary or structured, is "
-        "answered 204."
+        "Needs an operator's key, but no body. For a CloudEvent, binary or structured, the "
+        "response is 204."
     ),
 }
 

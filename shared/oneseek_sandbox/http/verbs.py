@@ -71,7 +71,7 @@ _BINARY: Final = "application/octet-stream"
 
 
 async def acquire(call: Call) -> Response:
-    """Answer an acquire, or the list of live sandboxes when it is a GET."""
+    """Answer an acquire, or, for a GET, the list of live sandboxes."""
     if call.request.method == "GET":
         return call.answered(await call.provisioner.list_sandboxes(call.caller))
     request = await call.read(models.AcquireRequest)
@@ -80,7 +80,7 @@ async def acquire(call: Call) -> Response:
 
 
 async def execute(call: Call) -> Response:
-    """Answer an execute: when the command has ended, or as it goes on (`text/event-stream`)."""
+    """Answer an execute: when the command has ended, or as a stream (`text/event-stream`)."""
     request = await call.read(models.ExecuteRequest)
     if request.cancel is not None:
         return call.answered(await call.provisioner.cancel(request, call.caller))
@@ -158,7 +158,7 @@ async def ls(call: Call) -> Response:
 
 
 async def read_file(call: Call) -> Response:
-    """Answer a read_file: as JSON, or as the bytes alone (`application/octet-stream`)."""
+    """Answer a read_file: as JSON, or as raw bytes (`application/octet-stream`)."""
     request = await call.read(models.ReadFileRequest)
     if not accepts(call.request, _BINARY):
         work = call.provisioner.read_file(request, call.caller)
@@ -188,7 +188,7 @@ def _file_headers(meta: ReadMeta) -> dict[str, str]:
 
 
 async def write_file(call: Call) -> Response:
-    """Answer a write_file: from JSON, or from the bytes alone with the rest in the query."""
+    """Answer a write_file: from JSON, or from raw bytes with the other fields in the query."""
     if media_type(call.request) != _BINARY:
         request = await call.read(models.WriteFileRequest)
         work = call.provisioner.write_file(request, call.caller)
@@ -218,7 +218,7 @@ async def release(call: Call) -> Response:
 
 
 async def cleanup_idle(call: Call) -> Response:
-    """Answer a cleanup_idle: a plain POST with JSON, a CloudEvent with 204 and nothing.
+    """Answer a cleanup_idle: a plain POST with JSON, a CloudEvent with 204 and no body.
 
     A broker takes any other body for a failed delivery.
     """
