@@ -74,15 +74,19 @@ clean:  ## remove the environment and what tools left behind
 LOCK := uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
+# The lists are complete, so nothing is resolved. Bytecode of all of it takes half of the time, and most
+# is never used: Python writes what it needs at the first import, unless it is told not to.
+INSTALL := $(PY) -m pip install --quiet --require-hashes --no-deps $(if $(PYTHONDONTWRITEBYTECODE),,--no-compile)
+
 # A stamp is younger than the requirements that are installed. dev holds all that run holds.
 $(VENV)/dev.stamp: requirements/dev.txt $(VENV)/python.stamp
 	@echo "installing requirements/dev.txt into $(VENV)"
-	@$(PY) -m pip install --quiet --require-hashes -r requirements/dev.txt
+	@$(INSTALL) -r requirements/dev.txt
 	@touch $@ $(VENV)/run.stamp
 
 $(VENV)/run.stamp: requirements/run.txt $(VENV)/python.stamp
 	@echo "installing requirements/run.txt into $(VENV)"
-	@$(PY) -m pip install --quiet --require-hashes -r requirements/run.txt
+	@$(INSTALL) -r requirements/run.txt
 	@touch $@
 
 $(VENV)/python.stamp: Makefile
