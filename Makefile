@@ -17,8 +17,8 @@ help:  ## list the targets
 run: $(VENV)/run.stamp  ## serve at 127.0.0.1:8002 (PORT, PROVISIONER_API_KEY, PROVISIONER_HOME)
 	@exec $(PY) -m oneseek_sandbox.cli serve
 
-test: $(VENV)/dev.stamp  ## run the tests (ARGS="-k acquire" for some of them)
-	@$(PY) -m pytest $(ARGS)
+test: $(VENV)/dev.stamp  ## run the tests (ARGS="-k acquire" for some of them; WORKERS=2: two files at a time)
+	@$(PY) -m pytest $(if $(WORKERS),--numprocesses $(WORKERS) --dist loadfile) $(ARGS)
 
 check: lint types imports  ## lint, format, types and import rules
 

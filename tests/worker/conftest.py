@@ -18,7 +18,8 @@ from tests.worker.client import Client, WorkerProcess, worker_process
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-UNUSED_UID = 54321
+# Not shared with another run of the tests, whose processes would count as of the same user.
+UNUSED_UID = 50_000 + os.getpid() % 10_000
 MODES = ["root", "user", "first"] if os.geteuid() == 0 else ["user", "first"]
 
 

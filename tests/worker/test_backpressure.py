@@ -146,13 +146,13 @@ def test_past_its_limit_a_stream_holds_nobody_up(client: Client, home: Path) -> 
 
 
 def test_what_is_printed_after_the_end_holds_nobody_up(client: Client) -> None:
-    sock = start(client, "seq 30000; (sleep 0.05; exec yes) & exit 3", EVERYTHING)
+    sock = start(client, "seq 30000; (sleep 0.05; exec yes) & echo $! >pid; exit 3", EVERYTHING)
     wait_until(lambda: commands(client) == 0)
     data = read_response(sock)
     answer = parse_exit(data)
     assert (answer["exit_code"], answer["background"]) == (3, True)
     assert printed(data).startswith(b"1\n2\n3\n")
-    client.execute("pkill yes")
+    assert client.execute("kill $(cat pid)")["exit_code"] == 0
 
 
 def test_a_caller_that_takes_nothing_has_left(impatient: Client) -> None:
