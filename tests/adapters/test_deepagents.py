@@ -220,9 +220,14 @@ class TestFaces:
 
     async def test_an_awaited_call_that_is_cancelled_ends_its_command(self, new_thread):
         backend = DeepAgentsSandbox(new_thread())
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(1):
-                await backend.aexecute("touch begun; sleep 30; touch ended", timeout=60)
+        command = "touch begun; sleep 300; touch ended"
+        running = asyncio.create_task(backend.aexecute(command, timeout=600))
+        async with asyncio.timeout(60):
+            while (await backend.aexecute("ls")).output != "begun\n":
+                await asyncio.sleep(0.05)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
         probe = "ls; while pgrep -x sleep >/dev/null; do :; done"
         assert (await backend.aexecute(probe)).output == "begun\n"
 

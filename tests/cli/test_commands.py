@@ -343,7 +343,7 @@ def test_help_needs_no_server_and_is_quick(shell):
     ran = shell("--help")
     assert ran.returncode == 0
     assert b"exec" in ran.stdout
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
 
 
 def test_completion_knows_the_commands(shell):

@@ -48,7 +48,7 @@ def socket_of(url):
 
 
 def wait_until_gone(pid):
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
@@ -219,7 +219,7 @@ def test_a_server_that_cannot_start_says_why(home):
     start = time.monotonic()
     with pytest.raises(ConfigurationError, match=r"does not start .*server\.log ends with: .*AOF"):
         EmbeddedServer.ensure(home)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 14, "nor when the time to start is over"
 
 
 def test_without_a_server_program_it_says_what_to_install(home, monkeypatch):

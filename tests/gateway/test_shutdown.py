@@ -22,7 +22,7 @@ def server(new_server):
 
 
 async def until_there(sandbox, path):
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while (await sandbox.run(["test", "-e", path]))["exit_code"]:
             await asyncio.sleep(0.02)
 
@@ -65,7 +65,7 @@ async def test_short_commands_end_and_long_ones_are_told_of_the_stop(server):
         assert lines[-3] == "event: error"
         assert json.loads(lines[-2].removeprefix("data: "))["error"]["code"] == "shutting_down"
         assert await stopping == 0
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 30
     assert "Traceback" not in server.log.read_text()
     server.start()
     async with server.async_client() as client:
@@ -97,7 +97,7 @@ async def test_a_server_in_which_a_thread_hangs_ends_all_the_same_and_says_where
     )
     async with server.async_client() as client:
         acquiring = asyncio.create_task(client.post("/v1/sandbox/acquire", json={"thread_id": "t"}))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not (tmp_path / "hangs").exists():
                 await asyncio.sleep(0.02)
         stopping = asyncio.get_running_loop().run_in_executor(None, server.stop)

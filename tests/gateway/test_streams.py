@@ -39,7 +39,7 @@ async def running(sandbox):
 
 
 async def until_running(sandbox, wanted):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await running(sandbox) != wanted:
             await asyncio.sleep(0.02)
 
@@ -84,7 +84,7 @@ async def test_a_dropped_event_stream_ends_its_command_and_lets_its_pin_go(sandb
             if "up" in line:
                 break
     await until_running(sandbox, 0)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (await sandbox.run(["pgrep", "-f", "sleep 71"]))["exit_code"] == 0:
             await asyncio.sleep(0.05)
 
@@ -250,7 +250,7 @@ async def test_a_caller_who_leaves_the_queue_of_a_file_writes_nothing(sandbox, w
     check = {"content": "held", "if_sha256": "0" * 64}
     holder = asyncio.create_task(sandbox.write("/workspace/file", **check))
     await until_running(sandbox, 1)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while "oneseek" not in (await sandbox.run("ls -A"))["stdout"]:
             await asyncio.sleep(0.05)
     queued = asyncio.create_task(change())

@@ -187,12 +187,12 @@ async def test_a_sandbox_full_of_processes_works_on(
     sandbox = await runtime.create(labels())
     began = time.monotonic()
     await run(sandbox, f"echo kept > file; {bomb}", seconds=2)
-    assert time.monotonic() - began < 2 + 3
+    assert time.monotonic() - began < 2 + 20
     for _ in range(2):
         began = time.monotonic()
         answer = await run(sandbox, "cat file; ls; echo $(echo more)")
         assert (answer.code, answer.output) == (0, "kept\nfile\nmore")
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
 
 
 async def test_a_fork_bomb_is_held_and_the_sandbox_works_on(sandbox, run):

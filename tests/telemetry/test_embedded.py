@@ -103,8 +103,14 @@ async def test_an_error_has_its_code_and_is_counted_by_it(sandboxes, spans):
 
 async def test_a_cancelled_call_is_one_by_name(sandboxes, spans):
     await sandboxes.acquire("cancelled")
-    running = asyncio.create_task(sandboxes.execute("sleep 60", thread_id="cancelled"))
-    await asyncio.wait([running], timeout=0.3)
+    running = asyncio.create_task(
+        sandboxes.execute("touch begun; sleep 600", thread_id="cancelled")
+    )
+    async with asyncio.timeout(60):
+        while (
+            b"begun" not in (await sandboxes.ls(thread_id="cancelled")).model_dump_json().encode()
+        ):
+            await asyncio.sleep(0.05)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 TOKEN = "test-token-" + "0" * 32
 
 
-def wait_until(reached: Callable[[], Any], seconds: float = 10.0) -> Any:
+def wait_until(reached: Callable[[], Any], seconds: float = 60.0) -> Any:
     """Return the first true answer of `reached`; fails when the deadline passes without one."""
     deadline = time.monotonic() + seconds
     while True:

@@ -216,7 +216,7 @@ def test_what_is_no_regular_file_is_refused_at_once(client: Client, home: Path) 
     assert refusal(lambda: client.read(f"{home}/file/x")) == (409, "not_a_directory")
     assert refusal(lambda: client.write(f"{home}/file/x", b"")) == (409, "not_a_directory")
     assert refusal(lambda: client.call("/ls", path=f"{home}/file")) == (409, "not_a_directory")
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
 
 
 def test_modes_are_kept_or_given(client: Client, home: Path) -> None:

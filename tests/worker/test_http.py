@@ -166,7 +166,7 @@ def test_a_slow_header_is_given_up(start: Callable[..., WorkerProcess]) -> None:
     started = time.monotonic()
     sock.sendall(b"GET /proof HTTP/1.1\r\n")
     assert sock.recv(10) == b""
-    assert 5 < time.monotonic() - started < 20
+    assert 5 < time.monotonic() - started < 50
 
 
 def test_strangers_cannot_use_up_all_connections(worker: WorkerProcess) -> None:

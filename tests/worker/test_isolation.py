@@ -111,7 +111,7 @@ def test_time_limit_holds_while_a_command_attacks_its_monitor(first: WorkerProce
     attack = "while :; do kill -STOP $PPID 2>/dev/null; kill -CONT $PPID 2>/dev/null; done"
     started = time.monotonic()
     answer = first.client().execute(attack, timeout_ms=500, grace_ms=100)
-    assert (answer["exit_code"], time.monotonic() - started < 5) == (124, True)
+    assert (answer["exit_code"], time.monotonic() - started < 30) == (124, True)
 
 
 @pytest.mark.parametrize("mode", [mode for mode in MODES if mode == "root"], indirect=True)

