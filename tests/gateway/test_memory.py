@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,7 +27,36 @@ def arenas(pid: int) -> int:
     )
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="arenas are glibc's")
+only_glibc = pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="glibc keeps what is free"
+)
+
+FREED_BELOW_ONE_IN_USE = """
+from pathlib import Path
+from oneseek_sandbox.gateway.memory import give_back_free_memory
+
+def resident():
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4096
+
+blocks = [b"x" * 100_000 for _ in range(500)]
+in_use = b"y" * 100_000
+del blocks
+before = resident()
+give_back_free_memory()
+print(before - resident())
+"""
+
+
+@only_glibc
+def test_memory_that_is_free_below_some_in_use_is_given_back():
+    ran = subprocess.run(
+        [sys.executable, "-c", FREED_BELOW_ONE_IN_USE], capture_output=True, check=True, timeout=60
+    )
+    assert int(ran.stdout) > 40_000_000
+
+
+@only_glibc
 def test_all_threads_of_a_server_allocate_in_one_arena(new_server):
     server = new_server()
 

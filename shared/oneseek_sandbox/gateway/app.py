@@ -17,6 +17,7 @@ from oneseek_sandbox.auth import Caller
 from oneseek_sandbox.control.cleanup import clean_up_every
 from oneseek_sandbox.errors import MethodNotAllowedError, SandboxError, UnknownVerbError
 from oneseek_sandbox.gateway.guard import Guard
+from oneseek_sandbox.gateway.memory import give_back_free_memory
 from oneseek_sandbox.gateway.openapi import describe
 from oneseek_sandbox.gateway.page import docs_page
 from oneseek_sandbox.http.answering import json_response
@@ -144,4 +145,6 @@ async def _clean_up(service: Service) -> CleanupIdleAnswer:
     called_by("timer")
     provisioner = await service.provisioner()
     work = provisioner.cleanup_idle(CleanupIdleRequest(), Caller("timer"))
-    return await observed(operation, work)
+    done = await observed(operation, work)
+    await asyncio.to_thread(give_back_free_memory)
+    return done

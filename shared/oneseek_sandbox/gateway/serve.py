@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
 import functools
 import logging
 import signal
@@ -19,6 +17,7 @@ from oneseek_sandbox.errors import ConfigurationError
 from oneseek_sandbox.gateway.app import create_app
 from oneseek_sandbox.gateway.deadline import StopDeadline
 from oneseek_sandbox.gateway.guard import is_loopback
+from oneseek_sandbox.gateway.memory import allocate_in_one_arena
 from oneseek_sandbox.log_lines import configure_logging
 from oneseek_sandbox.telemetry.providers import set_up
 
@@ -35,8 +34,6 @@ _LAST_WORDS_SECONDS: Final = 5
 """How long the callers of cut calls have to read what became of them."""
 _CLOSE_SECONDS: Final = 25
 """How long creations, releases and connections have after that."""
-_M_ARENA_MAX: Final = -8
-"""The parameter of glibc's `mallopt` that MALLOC_ARENA_MAX sets (malloc.h)."""
 _THREAD_SECONDS: Final = 5
 """How long threads have when all is closed; the interpreter would wait for them without end."""
 
@@ -57,7 +54,7 @@ def serve(settings: Settings, on_ready: Callable[[str], None] | None = None) -> 
         ConfigurationError: No key where one is needed, or the sandboxes would not be isolated.
         OSError: The address cannot be bound.
     """
-    _allocate_in_one_arena()
+    allocate_in_one_arena()
     configure_logging(settings.log_level)
     set_up("oneseek-sandbox")
     if not Keys.from_settings(settings) and not is_loopback(settings.host):
@@ -77,12 +74,6 @@ def serve(settings: Settings, on_ready: Callable[[str], None] | None = None) -> 
             return runner.run(_serve(settings, listener, on_ready))
     finally:
         listener.close()
-
-
-def _allocate_in_one_arena() -> None:
-    """Let no thread have an arena of its own: each keeps its peak, 15 MiB after 1 000 sandboxes."""
-    with contextlib.suppress(OSError, AttributeError):  # a libc that has no arenas
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -59,9 +59,10 @@ class Deployment:
         return [pod for pod in pods if thread_of(pod).startswith(self.prefix + thread)]
 
     async def workspaces(self) -> list[Pod]:
-        """Return all pods that have a workspace or will have one."""
+        """Return the pods of this run's threads, and those that wait for a thread."""
         path = f"/api/v1/namespaces/{cluster.SANDBOXES}/pods"
-        return await self._api.items(path, labelSelector=f"{APP} in ({WORKER_APP},{WARM_APP})")
+        pods = await self._api.items(path, labelSelector=f"{APP} in ({WORKER_APP},{WARM_APP})")
+        return [pod for pod in pods if thread_of(pod).startswith(self.prefix) or not thread_of(pod)]
 
     async def functions(self, verb: str) -> list[Pod]:
         """Return the pods of a function that are not ending."""
