@@ -1,19 +1,19 @@
-"""Writes the blocking client's calls from those of the async one; a test compares the two.
+"""Writes the blocking half of the client from the async one; a test compares the two.
 
-Run it after a change of `Sandboxes` or `ThreadSandbox`: python tools/blocking_client.py
+Run it after a change of `Sandboxes`, `ThreadSandbox` or `Wire`: python tools/blocking_client.py
 """
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 CLIENT = Path(__file__).parents[1] / "shared" / "oneseek_sandbox" / "client"
-CALLS = CLIENT / "blocking_calls.py"
 
-HEAD = '''\
+CALLS = '''\
 """What the blocking client can do, call by call. Written by tools/blocking_client.py: do not edit."""
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
     from oneseek_sandbox import models
     from oneseek_sandbox.client import fields as f
-    from oneseek_sandbox.client.loop_thread import BlockingDownload, LoopThread
-    from oneseek_sandbox.client.sandboxes import Output, Sandboxes
+    from oneseek_sandbox.client.loop_thread import LoopThread
+    from oneseek_sandbox.client.sandboxes import Sandboxes
+    from oneseek_sandbox.client.streams import BlockingDownload, Gap, Output
     from oneseek_sandbox.client.thread import ThreadSandbox
     from oneseek_sandbox.client.uploads import Content
 
@@ -52,11 +53,40 @@ LIFE = {"open", "close"}
 """Written by hand: the loop begins and ends with them."""
 
 
-def blocking_calls() -> str:
-    """Return the text of `blocking_calls.py`, as ruff formats it."""
-    text = HEAD + _calls("sandboxes.py", "Sandboxes") + _calls("thread.py", "ThreadSandbox")
-    formatting = [sys.executable, "-m", "ruff", "format", "--stdin-filename", str(CALLS), "-"]
-    return subprocess.run(formatting, input=text, capture_output=True, text=True, check=True).stdout
+WIRE = (
+    (
+        r'""".*?"""',
+        '"""The way to one server, for code that waits. Written by tools/'
+        'blocking_client.py: do not edit."""',
+    ),
+    (r"\basync (def|with|for)\b", r"\1"),
+    (r"\bawait ", ""),
+    (r"\basynccontextmanager\b", "contextmanager"),
+    (r"\bAsyncGenerator\[(\w+), None\]", r"Generator[\1, None, None]"),
+    (r"\bAsync(Generator|Iterable|Iterator|Client|BaseTransport)\b", r"\1"),
+    (r"\b(aclose|aiter_bytes)\b", lambda found: found[1].removeprefix("a")),
+    (r"\bDownload\b", "BlockingDownload"),
+    (r"\bfor (\w+) in (\S+):\n +yield \1\n", r"yield from \2\n"),
+    (r"\bWire\b", "BlockingWire"),
+)
+"""What makes blocking code of the async: patterns and what takes their place, in this order."""
+
+
+def written() -> dict[Path, str]:
+    """Return the text of each module that is written, as ruff formats it."""
+    calls = CALLS + _calls("sandboxes.py", "Sandboxes") + _calls("thread.py", "ThreadSandbox")
+    wire = (CLIENT / "wire.py").read_text()
+    for number, (pattern, instead) in enumerate(WIRE):
+        wire = re.sub(pattern, instead, wire, count=number == 0, flags=re.DOTALL)
+    texts = {"blocking_calls.py": calls, "blocking_wire.py": wire}
+    return {CLIENT / name: _formatted(CLIENT / name, text) for name, text in texts.items()}
+
+
+def _formatted(path: Path, text: str) -> str:
+    for arguments in (["check", "--quiet", "--fix", "--select", "I"], ["format"]):
+        ruff = [sys.executable, "-m", "ruff", *arguments, "--stdin-filename", str(path), "-"]
+        text = subprocess.run(ruff, input=text, capture_output=True, text=True, check=True).stdout
+    return text
 
 
 def _calls(module: str, name: str) -> str:
@@ -96,4 +126,5 @@ def _method(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
 
 
 if __name__ == "__main__":
-    CALLS.write_text(blocking_calls())
+    for path, text in written().items():
+        path.write_text(text)

@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from oneseek_sandbox.bearer import is_sendable
 from oneseek_sandbox.durable import sync_folder
 from oneseek_sandbox.errors import ConfigurationError, ForbiddenError, UnauthenticatedError
 from oneseek_sandbox.models import DEFAULT_SCOPE
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from oneseek_sandbox.settings import Settings
 
-__all__ = ["Caller", "Keys", "TokenKey", "is_sendable"]
+__all__ = ["Caller", "Keys", "TokenKey"]
 
 log = logging.getLogger(__name__)
 
@@ -206,11 +207,6 @@ def _long_enough(secret: str, name: str) -> str:
             "from: python3 -c 'import secrets; print(secrets.token_urlsafe())'"
         )
     return secret
-
-
-def is_sendable(key: str) -> bool:
-    """Return whether an Authorization header can carry a key, unchanged."""
-    return key == key.strip() and key.isascii() and key.isprintable()
 
 
 def _sendable(key: str, name: str) -> str:

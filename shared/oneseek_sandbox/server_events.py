@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from oneseek_sandbox.lines import LineSplitter
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Iterator
+    from collections.abc import Iterator
 
-__all__ = ["EventParser", "server_events"]
+__all__ = ["EventParser"]
 
 
 class EventParser:
@@ -33,13 +33,3 @@ class EventParser:
             elif not line.strip() and self._data:
                 yield self._name, json.loads(b"\n".join(self._data))
                 self._name, self._data = "", []
-
-
-async def server_events(
-    chunks: AsyncIterable[bytes],
-) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-    """Yield the events of a stream."""
-    parser = EventParser()
-    async for chunk in chunks:
-        for event in parser.feed(chunk):
-            yield event

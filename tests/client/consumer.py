@@ -8,6 +8,7 @@ from oneseek_sandbox.client import (
     BackendSettings,
     BlockingSandboxes,
     BlockingThreadSandbox,
+    Gap,
     Output,
     Sandboxes,
     connect,
@@ -32,6 +33,8 @@ def worked(thread: BlockingThreadSandbox) -> int:
     for event in thread.stream(["seq", "3"]):
         if isinstance(event, Output):
             print(event.text.upper(), event.txt)  # [attr-defined]
+        elif isinstance(event, Gap):
+            print(event.bytes + 1)
         else:
             print(event.exit_code + 1)
     return done.exit_code

@@ -7,14 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tools.blocking_client import CALLS, blocking_calls
+from tools.blocking_client import written
 
 ROOT = Path(__file__).parents[2]
 CONSUMER = Path(__file__).with_name("consumer.py")
 
 
-def test_the_blocking_calls_are_those_of_the_async_client():
-    assert CALLS.read_text() == blocking_calls(), "run: python tools/blocking_client.py"
+def test_the_blocking_half_is_that_of_the_async_client():
+    for path, text in written().items():
+        assert path.read_text() == text, "run: python tools/blocking_client.py"
 
 
 def test_strict_types_refuse_exactly_what_is_wrong():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import enum
 import os
 import signal
@@ -102,6 +101,8 @@ def mcp(
 
     Which sandboxes they use is read from SANDBOX_* variables.
     """
+    import asyncio
+
     from oneseek_sandbox.client import BackendSettings
     from oneseek_sandbox.log_lines import configure_logging
 
@@ -132,6 +133,8 @@ def mcp(
 async def _serve_stdio(
     settings: BackendSettings, thread: str | None, scope: str | None, *, release: bool
 ) -> None:
+    import asyncio
+
     from oneseek_sandbox.adapters.mcp import serve_stdio
 
     stop = asyncio.Event()

@@ -6,9 +6,8 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-import httpx
-
 from oneseek_sandbox.cli.failure import EXIT_UNREACHABLE, CommandLineError
+from oneseek_sandbox.errors import ServerUnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,9 +17,11 @@ if TYPE_CHECKING:
 __all__ = ["send_cleanup_event"]
 
 _TYPE: Final = "dev.oneseek.sandbox.cleanup.requested.v1"
+_PATH: Final = "/v1/sandbox/cleanup_idle"
 _SOURCE: Final = "/oneseek-sandbox/cleanup"
 # A function that starts from zero on a node without its image is slow; the CronJob waits longer.
 _DEADLINE_SECONDS: Final = 150.0
+_TAKEN: Final = range(200, 300)
 _PASSING: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -41,14 +42,14 @@ def send_cleanup_event(connection: Connection, event_id: str) -> None:
     for pause in _pauses():
         left = end - time.monotonic()
         try:
-            response = connection.post_event("/v1/sandbox/cleanup_idle", headers, seconds=left)
-            if response.is_success:
+            status, body = connection.post_event(_PATH, headers, seconds=left)
+            if status in _TAKEN:
                 return
-            outcome = f"HTTP {response.status_code}: {response.text[:300]}"
-            if response.status_code not in _PASSING:
+            outcome = f"HTTP {status}: {body[:300].decode(errors='replace')}"
+            if status not in _PASSING:
                 raise CommandLineError(f"the event was refused with {outcome}")
-        except httpx.TransportError as error:
-            outcome = str(error) or type(error).__name__
+        except ServerUnreachableError as error:
+            outcome = error.message
         if time.monotonic() + pause >= end:
             raise CommandLineError(
                 f"{connection.server} did not take the event within {_DEADLINE_SECONDS:g} s; the "

@@ -121,9 +121,7 @@ def run_command(
         reference = {"sandbox_id": acquired["sandbox_id"]}
     request = reference | fields
     if as_json:
-        timeout = fields.get("timeout_seconds")
-        wait = float(timeout) if isinstance(timeout, (int, float)) else 30.0
-        answer = connection.call("execute", request, wait=wait)
+        answer = connection.call("execute", request)
         print_json(answer)
         return int(answer["exit_code"])
     whole = request | {"encoding": "base64", "stream_all": request["max_output_bytes"] is None}
@@ -186,24 +184,25 @@ def _read_own(was_asked_for: bool) -> bytes:
 
 def _stream(connection: Connection, request: dict[str, object]) -> tuple[dict[str, Any], bool]:
     """Print output as it comes; return the answer, and whether every byte was printed."""
+    from oneseek_sandbox.client.streams import Ended, Gap, Output
+
     outputs = {"stdout": sys.stdout, "stderr": sys.stderr}
     is_complete = True
-    with closing(connection.events("execute", request)) as events:
-        for name, data in events:
-            if name in outputs:
-                _write(outputs[name], base64.b64decode(data["text"]))
-            elif name == "gap":
-                is_complete = False
-                note(
-                    f"{data['stream']}: {data['bytes']} bytes are missing here, and the end "
-                    "follows; without --max-output-bytes every byte is printed, in a sandbox "
-                    "that this version made"
-                )
-            elif name == "exit":
-                return data, is_complete
-    raise CommandLineError(
-        "the connection ended before the command did; it was cancelled with its connection"
-    )
+    with closing(connection.events(request)) as events:
+        for event in events:
+            match event:
+                case Output(stream, text):
+                    _write(outputs[stream], base64.b64decode(text))
+                case Gap(stream, count):
+                    is_complete = False
+                    note(
+                        f"{stream}: {count} bytes are missing here, and the end follows; without "
+                        "--max-output-bytes every byte is printed, in a sandbox that this version "
+                        "made"
+                    )
+                case Ended(answer):
+                    return answer, is_complete
+    raise AssertionError("a stream ends with how the command ended, or with an error")
 
 
 def _write(output: TextIO, data: bytes) -> None:

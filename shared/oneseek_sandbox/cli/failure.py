@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["EXIT_ERROR", "EXIT_INCOMPLETE", "EXIT_UNREACHABLE", "CommandLineError"]
+__all__ = ["EXIT_ERROR", "EXIT_INCOMPLETE", "EXIT_UNREACHABLE", "EXIT_USAGE", "CommandLineError"]
 
 EXIT_ERROR: Final = 1
+EXIT_USAGE: Final = 2
 EXIT_UNREACHABLE: Final = 69
 """EX_UNAVAILABLE of sysexits.h."""
 EXIT_INCOMPLETE: Final = 74

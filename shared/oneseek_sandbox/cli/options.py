@@ -82,7 +82,7 @@ def sandbox_reference(thread: str | None, scope: str | None, sandbox: str | None
 
 
 def connect(server: str, key: str) -> Connection:
-    """Return a connection; its HTTP client is imported only now."""
+    """Return a connection; the HTTP client is imported only now."""
     from oneseek_sandbox.cli.connection import Connection
 
     return Connection(server, read_key(key))

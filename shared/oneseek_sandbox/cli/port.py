@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import http.client
 import json
 import socket
 from contextlib import closing, suppress
@@ -13,12 +12,14 @@ from typing import Final
 
 from oneseek_sandbox.cli.failure import CommandLineError
 from oneseek_sandbox.cli.terminal import printable
+from oneseek_sandbox.errors import SandboxError
 
 __all__ = ["PortOwner", "is_our_server", "port_owner", "require_free_port"]
 
 _SERVICE: Final = "oneseek-sandbox"
 _LISTEN: Final = "0A"
 _PROBE_SECONDS: Final = 1.0
+_LONGEST_HEALTH: Final = 4096
 _ANY: Final = {"", "0.0.0.0", "::"}  # noqa: S104  compared, not bound
 
 
@@ -78,12 +79,16 @@ def port_owner(port: int) -> PortOwner | None:
 
 def is_our_server(host: str, port: int) -> bool:
     """Say whether a server of this package answers there."""
-    connection = http.client.HTTPConnection(
-        "127.0.0.1" if host in _ANY else host, port, timeout=_PROBE_SECONDS
-    )
-    with closing(connection), suppress(OSError, http.client.HTTPException, ValueError):
-        connection.request("GET", "/healthz")
-        answer = json.loads(connection.getresponse().read(4096))
+    from oneseek_sandbox.client.blocking_wire import BlockingWire
+    from oneseek_sandbox.client.server import Server
+
+    address = "127.0.0.1" if host in _ANY else host
+    server = Server(f"http://{f'[{address}]' if ':' in address else address}:{port}", "")
+    wire = BlockingWire(server, answer_seconds=_PROBE_SECONDS)
+    with closing(wire), suppress(SandboxError, ValueError):
+        probe = wire.request("GET", "/healthz", headers={})
+        _, body = wire.exchange(probe, longest=_LONGEST_HEALTH)
+        answer = json.loads(body)
         return isinstance(answer, dict) and answer.get("service") == _SERVICE
     return False
 

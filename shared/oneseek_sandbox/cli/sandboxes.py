@@ -92,7 +92,7 @@ def cleanup(
     """End the sandboxes that were idle for too long."""
     connection = connect(server, key)
     if event_id is not None:
-        from oneseek_sandbox.cli.events import send_cleanup_event  # httpx takes its time
+        from oneseek_sandbox.cli.events import send_cleanup_event
 
         send_cleanup_event(connection, event_id)
         note(f"{connection.server} took event {event_id}")

@@ -15,9 +15,10 @@ from oneseek_sandbox.cli.failure import CommandLineError
 from oneseek_sandbox.cli.terminal import transfer_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from oneseek_sandbox.cli.connection import Connection
+    from oneseek_sandbox.client.uploads import LocalFile
 
 __all__ = ["print_file", "receive_file", "send_file"]
 
@@ -36,18 +37,13 @@ def send_file(
         if local == _STANDARD:
             raise CommandLineError("standard input has no name: give the whole remote path", 2)
         remote += Path(local).name
-    fields: dict[str, str | None] = {**reference, "path": remote}
-    if sync:
-        fields["sync"] = "true"
+    fields: dict[str, object] = {**reference, "path": remote, "sync": sync or None}
     if local == _STANDARD:
-        return connection.upload(fields, _with_progress(sys.stdin.buffer, remote, None), None)
-    with _reading(Path(local)) as source:
-        status = os.fstat(source.fileno())
-        # Pipes and devices have a size of 0 and more to give.
-        size = status.st_size if stat.S_ISREG(status.st_mode) else None
-        if size is not None:
-            fields["mode"] = f"{stat.S_IMODE(status.st_mode) & 0o777:04o}"
-        return connection.upload(fields, _with_progress(source, remote, size), size)
+        pieces = iter(lambda: sys.stdin.buffer.read(_CHUNK_BYTES), b"")
+        return connection.upload(fields, _with_progress(pieces, remote, None), None)
+    with _reading(Path(local)) as file:
+        content = _with_progress(file, remote, file.size)
+        return connection.upload({**fields, "mode": file.mode}, content, file.size)
 
 
 def receive_file(
@@ -73,8 +69,8 @@ def receive_file(
 
 def print_file(connection: Connection, reference: dict[str, str], remote: str) -> None:
     """Write a file of the sandbox to stdout, byte by byte as it is."""
-    with connection.download({**reference, "path": remote}) as response:
-        for chunk in response.iter_bytes():
+    with connection.download({**reference, "path": remote}) as file:
+        for chunk in file.chunks:
             sys.stdout.buffer.write(chunk)
     sys.stdout.buffer.flush()
 
@@ -83,44 +79,35 @@ def _download(
     connection: Connection, fields: dict[str, str], output: BinaryIO, description: str
 ) -> None:
     digest = hashlib.sha256()
-    with connection.download(fields) as response, transfer_progress() as progress:
-        size = response.headers.get("x-sandbox-size")
-        task = progress.add_task(description, total=int(size) if size else None)
-        for chunk in response.iter_bytes():
+    with connection.download(fields) as file, transfer_progress() as progress:
+        task = progress.add_task(description, total=file.size)
+        for chunk in file.chunks:
             output.write(chunk)
             digest.update(chunk)
             progress.advance(task, len(chunk))
-        announced = response.headers.get("x-sandbox-sha256")
-    if announced and announced != digest.hexdigest():
+    if file.sha256 not in (None, digest.hexdigest()):
         raise CommandLineError(
             f"{description} changed while it was read, or was cut short; nothing was written here"
         )
 
 
-def _with_progress(source: BinaryIO, description: str, size: int | None) -> Iterator[bytes]:
-    left = size
+def _with_progress(chunks: Iterable[bytes], description: str, size: int | None) -> Iterator[bytes]:
     with transfer_progress() as progress:
         task = progress.add_task(description, total=size)
-        # No more than was announced, should the file grow meanwhile.
-        while left is None or left > 0:
-            chunk = source.read(_CHUNK_BYTES if left is None else min(_CHUNK_BYTES, left))
-            if not chunk:
-                break
-            left = None if left is None else left - len(chunk)
+        for chunk in chunks:
             yield chunk
             progress.advance(task, len(chunk))
-    if left:
-        raise CommandLineError(f"{description}: the local file shrank while it was sent")
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[BinaryIO]:
+def _reading(path: Path) -> Iterator[LocalFile]:
+    from oneseek_sandbox.client.uploads import LocalFile
+
     try:
-        source = path.open("rb")
+        with path.open("rb") as source:
+            yield LocalFile(source, str(path))
     except OSError as error:
-        raise CommandLineError(f"cannot read {path}: {error.strerror}") from None
-    with source:
-        yield source
+        raise CommandLineError(f"cannot read {path}: {error.strerror or error}") from None
 
 
 @contextmanager

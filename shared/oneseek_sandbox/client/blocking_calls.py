@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 
     from oneseek_sandbox import models
     from oneseek_sandbox.client import fields as f
-    from oneseek_sandbox.client.loop_thread import BlockingDownload, LoopThread
-    from oneseek_sandbox.client.sandboxes import Output, Sandboxes
+    from oneseek_sandbox.client.loop_thread import LoopThread
+    from oneseek_sandbox.client.sandboxes import Sandboxes
+    from oneseek_sandbox.client.streams import BlockingDownload, Gap, Output
     from oneseek_sandbox.client.thread import ThreadSandbox
     from oneseek_sandbox.client.uploads import Content
 
@@ -38,7 +39,7 @@ class SandboxesCalls:
 
     def stream(
         self, command: str | Sequence[str], **fields: Unpack[f.ExecuteFields]
-    ) -> Generator[Output | models.ExecuteAnswer, None, None]:
+    ) -> Generator[Output | Gap | models.ExecuteAnswer, None, None]:
         """Run a command; yields its output as it comes and the answer last.
 
         A caller that takes it slowly slows the command; one that takes nothing for 30 s counts as
@@ -120,7 +121,7 @@ class ThreadSandboxCalls:
 
     def stream(
         self, command: str | Sequence[str], **options: Unpack[f.ExecuteOptions]
-    ) -> Generator[Output | models.ExecuteAnswer, None, None]:
+    ) -> Generator[Output | Gap | models.ExecuteAnswer, None, None]:
         """Run a command; yields its output as it comes and the answer last."""
         return self._loop.iterate(self._wrapped.stream(command, **options))
 

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from oneseek_sandbox import models
 from oneseek_sandbox.auth import Caller
-from oneseek_sandbox.client.sandboxes import AnswerT, Download, Output, Sandboxes
+from oneseek_sandbox.client.sandboxes import AnswerT, Sandboxes
+from oneseek_sandbox.client.streams import Download, Gap, Output
 from oneseek_sandbox.control.assembly import open_provisioner
 from oneseek_sandbox.control.cleanup import clean_up_every
 from oneseek_sandbox.errors import ConfigurationError
 from oneseek_sandbox.output import OutputDecoder
-from oneseek_sandbox.workers.execution import Gap, Piece, Started
+from oneseek_sandbox.workers import execution
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator
@@ -87,7 +88,7 @@ class EmbeddedSandboxes(Sandboxes):
 
     async def _stream(
         self, request: models.ExecuteRequest
-    ) -> AsyncGenerator[Output | models.ExecuteAnswer, None]:
+    ) -> AsyncGenerator[Output | Gap | models.ExecuteAnswer, None]:
         decoder = OutputDecoder(request.encoding)
         running = self._opened().execute(request, self._caller, stream=True)
         async with aclosing(running) as events:
@@ -116,14 +117,15 @@ class EmbeddedSandboxes(Sandboxes):
 
 
 def _events_of(
-    event: Started | Piece | Gap | models.ExecuteAnswer, decoder: OutputDecoder
-) -> Iterator[Output | models.ExecuteAnswer]:
+    event: execution.Started | execution.Piece | execution.Gap | models.ExecuteAnswer,
+    decoder: OutputDecoder,
+) -> Iterator[Output | Gap | models.ExecuteAnswer]:
     match event:
-        case Piece(stream, data):
+        case execution.Piece(stream, data):
             yield from (Output(*decoded) for decoded in decoder.feed(stream, data))
-        case Gap(stream, count):
+        case execution.Gap(stream, count):
             yield from (Output(*decoded) for decoded in decoder.break_off(stream))
-            yield Output(stream, "", count)
+            yield Gap(stream, count)
         case models.ExecuteAnswer():
             yield from (Output(*decoded) for decoded in decoder.end())
             yield event

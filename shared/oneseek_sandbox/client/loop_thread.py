@@ -8,32 +8,22 @@ import os
 import threading
 from collections.abc import AsyncGenerator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
+
+from oneseek_sandbox.client.streams import BlockingDownload
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Generator, Iterator
     from contextlib import AbstractAsyncContextManager
 
-    from oneseek_sandbox.client.sandboxes import Download
+    from oneseek_sandbox.client.streams import Download
 
-__all__ = ["BlockingDownload", "LoopThread"]
+__all__ = ["LoopThread"]
 
 ResultT = TypeVar("ResultT")
 ItemT = TypeVar("ItemT")
 
 _END_SECONDS: Final = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class BlockingDownload:
-    """A file being read: as `Download`, with chunks that are waited for."""
-
-    size: int
-    sha256: str | None
-    total_lines: int | None
-    truncated: bool
-    chunks: Iterator[bytes]
 
 
 class LoopThread:

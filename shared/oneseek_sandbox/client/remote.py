@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
 
 from oneseek_sandbox import models
-from oneseek_sandbox.client.failures import broken, not_ours, refusal
+from oneseek_sandbox.client.answers import not_ours
 from oneseek_sandbox.client.retries import Retries, is_repeatable
-from oneseek_sandbox.client.sandboxes import AnswerT, Download, Output, Sandboxes
+from oneseek_sandbox.client.sandboxes import AnswerT, Sandboxes
+from oneseek_sandbox.client.server import Server
+from oneseek_sandbox.client.streams import Download, Ended, Gap, Output
 from oneseek_sandbox.client.uploads import LocalFile
-from oneseek_sandbox.client.wire import Wire, fields
+from oneseek_sandbox.client.wire import Wire
 from oneseek_sandbox.errors import SandboxError
-from oneseek_sandbox.server_events import server_events
+from oneseek_sandbox.telemetry.spans import current_span
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
@@ -21,14 +23,10 @@ if TYPE_CHECKING:
     import httpx
     from pydantic import BaseModel
 
-    from oneseek_sandbox.output import StreamName
-
 __all__ = ["RemoteSandboxes"]
 
-_BINARY: Final = "application/octet-stream"
+_OK: Final = 200
 _ANSWER_SECONDS: Final = 60.0
-# A new sandbox may wait for a cluster to pull its image.
-_ACQUIRE_SECONDS: Final = 180.0
 _RETRY_SECONDS: Final = 10.0
 
 
@@ -53,7 +51,8 @@ class RemoteSandboxes(Sandboxes):
         retry_seconds: float = _RETRY_SECONDS,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._wire = Wire(url, api_key, transport)
+        self._server = Server(url, api_key)
+        self._wire = Wire(self._server, answer_seconds=_ANSWER_SECONDS, transport=transport)
         self._retry_seconds = retry_seconds
 
     async def open(self) -> None:
@@ -65,58 +64,36 @@ class RemoteSandboxes(Sandboxes):
 
     async def list_sandboxes(self) -> models.ListSandboxesAnswer:
         """Return the live sandboxes of all scopes."""
-        request = self._wire.request("GET", "/v1/sandbox", seconds=_ANSWER_SECONDS, headers={})
-        return await self._wire.answer(request, models.ListSandboxesAnswer)
+        request = self._wire.request("GET", "/v1/sandbox", headers=_trace())
+        return self._read(models.ListSandboxesAnswer, await self._wire.answer(request))
 
     async def _call(self, verb: str, request: BaseModel, answer: type[AnswerT]) -> AnswerT:
         async def send() -> AnswerT:
-            return await self._wire.answer(self._post(verb, request), answer)
+            return self._read(answer, await self._wire.answer(self._request(verb, request)))
 
         return await self._tried(send, repeatable=is_repeatable(request))
 
     async def _stream(
         self, request: models.ExecuteRequest
-    ) -> AsyncGenerator[Output | models.ExecuteAnswer, None]:
-        ended = False
-        sent = self._post("execute", request, accept="text/event-stream")
-        async with self._wire.open(sent) as response:
-            try:
-                async for name, data in server_events(self._wire.chunks(response)):
-                    if name == "error":
-                        raise refusal(data["error"], response.headers)
-                    if name == "exit":
-                        ended = True
-                        yield models.ExecuteAnswer.model_validate(data)
-                    elif name in ("stdout", "stderr"):
-                        yield Output(_stream_name(name), str(data["text"]))
-                    elif name == "gap":
-                        yield Output(_stream_name(data["stream"]), "", int(data["bytes"]))
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-                raise not_ours(self._wire.url, response.status_code) from None
-        if not ended:
-            raise broken(self._wire.url, "ended its answer before it said how the command ended")
+    ) -> AsyncGenerator[Output | Gap | models.ExecuteAnswer, None]:
+        sent = self._request("execute", request, accept="text/event-stream")
+        async with aclosing(self._wire.events(sent)) as events:
+            async for event in events:
+                if isinstance(event, Ended):
+                    yield self._checked(models.ExecuteAnswer.model_validate, event.answer)
+                else:
+                    yield event
 
     async def _upload(
         self, target: models.WriteFileTarget, content: bytes | LocalFile | AsyncIterable[bytes]
     ) -> models.WriteFileAnswer:
-        query = {
-            name: str(value).lower() if isinstance(value, bool) else value
-            for name, value in fields(target).items()
-        }
-
         size = content.size if isinstance(content, LocalFile) else None
 
         async def send() -> models.WriteFileAnswer:
-            request = self._wire.request(
-                "POST",
-                "/v1/sandbox/write_file",
-                seconds=_ANSWER_SECONDS,
-                headers={"content-type": _BINARY}
-                | ({} if size is None else {"content-length": str(size)}),
-                params=query,
-                content=aiter(content) if isinstance(content, LocalFile) else content,
-            )
-            return await self._wire.answer(request, models.WriteFileAnswer)
+            # Of what is iterable both ways, httpx takes the one that is not async.
+            body = aiter(content) if isinstance(content, LocalFile) else content
+            written = await self._wire.upload(_fields(target), body, _trace(), size=size)
+            return self._read(models.WriteFileAnswer, written)
 
         if size is None and not isinstance(content, bytes):
             return await send()  # a stream can be read only once
@@ -124,33 +101,23 @@ class RemoteSandboxes(Sandboxes):
 
     @asynccontextmanager
     async def _download(self, request: models.ReadFileRequest) -> AsyncIterator[Download]:
-        async with self._wire.open(self._post("read_file", request, accept=_BINARY)) as response:
-            yield self._opened_file(response)
+        sent = self._request("read_file", request, accept="application/octet-stream")
+        async with self._wire.download(sent) as file:
+            yield file
 
-    def _opened_file(self, response: httpx.Response) -> Download:
-        known = response.headers
-        lines = known.get("x-sandbox-total-lines")
-        try:
-            return Download(
-                size=int(known["x-sandbox-size"]),
-                sha256=known.get("x-sandbox-sha256"),
-                total_lines=None if lines is None else int(lines),
-                truncated=known["x-sandbox-truncated"] == "true",
-                chunks=self._wire.chunks(response),
-            )
-        except (KeyError, ValueError):
-            raise not_ours(self._wire.url, response.status_code) from None
-
-    def _post(
+    def _request(
         self, verb: str, request: BaseModel, *, accept: str = "application/json"
     ) -> httpx.Request:
-        return self._wire.request(
-            "POST",
-            f"/v1/sandbox/{verb}",
-            seconds=_seconds(verb, request),
-            headers={"accept": accept},
-            json=fields(request),
-        )
+        return self._wire.verb(verb, _fields(request), _trace(), accept=accept)
+
+    def _read(self, answer: type[AnswerT], content: bytes) -> AnswerT:
+        return self._checked(answer.model_validate_json, content)
+
+    def _checked(self, read: Callable[[Any], AnswerT], content: object) -> AnswerT:
+        try:
+            return read(content)
+        except ValueError:
+            raise not_ours(self._server, _OK) from None
 
     async def _tried(self, send: Callable[[], Awaitable[AnswerT]], *, repeatable: bool) -> AnswerT:
         clock = asyncio.get_running_loop().time
@@ -170,12 +137,11 @@ class RemoteSandboxes(Sandboxes):
             await asyncio.sleep(pause)
 
 
-def _stream_name(name: object) -> StreamName:
-    return "stderr" if name == "stderr" else "stdout"
+def _fields(request: BaseModel) -> dict[str, Any]:
+    """Return what was set, as JSON has it."""
+    return request.model_dump(exclude_unset=True, exclude_none=True)
 
 
-def _seconds(verb: str, request: BaseModel) -> float:
-    """Return how long an answer may keep us waiting: the call's own limit and some more."""
-    if isinstance(request, models.ExecuteRequest):
-        return request.timeout_seconds + _ANSWER_SECONDS
-    return _ACQUIRE_SECONDS if verb == "acquire" else _ANSWER_SECONDS
+def _trace() -> dict[str, str]:
+    traceparent = current_span().traceparent
+    return {"traceparent": traceparent} if traceparent else {}

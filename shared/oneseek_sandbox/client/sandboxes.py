@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel
 
@@ -24,50 +23,18 @@ from oneseek_sandbox.telemetry.operations import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from typing import Self, Unpack
 
     from oneseek_sandbox.client import fields as f
+    from oneseek_sandbox.client.streams import Download, Gap, Output
     from oneseek_sandbox.client.uploads import Content, LocalFile
 
-__all__ = ["Download", "Output", "Sandboxes"]
+__all__ = ["Sandboxes"]
 
 RequestT = TypeVar("RequestT", bound=BaseModel)
 AnswerT = TypeVar("AnswerT", bound=BaseModel)
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """Some output of a running command, as it was printed, in the encoding that was asked for.
-
-    Attributes:
-        left_out: How many bytes are missing here; `text` is then empty, and what follows is the end
-            of the output.
-    """
-
-    stream: Literal["stdout", "stderr"]
-    text: str
-    left_out: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Download:
-    """A file being read.
-
-    Attributes:
-        size: Bytes of the whole file.
-        sha256: Of the whole file; None when it has more than 64 MiB.
-        total_lines: Of the whole file; None as `sha256`.
-        truncated: There is more in the range that was asked for than the chunks hold.
-        chunks: The bytes, as they come.
-    """
-
-    size: int
-    sha256: str | None
-    total_lines: int | None
-    truncated: bool
-    chunks: AsyncIterator[bytes]
 
 
 class Sandboxes(ABC):
@@ -106,7 +73,7 @@ class Sandboxes(ABC):
 
     def stream(
         self, command: str | Sequence[str], **fields: Unpack[f.ExecuteFields]
-    ) -> AsyncGenerator[Output | models.ExecuteAnswer, None]:
+    ) -> AsyncGenerator[Output | Gap | models.ExecuteAnswer, None]:
         """Run a command; yields its output as it comes and the answer last.
 
         A caller that takes it slowly slows the command; one that takes nothing for 30 s counts as
@@ -208,7 +175,7 @@ class Sandboxes(ABC):
     @abstractmethod
     def _stream(
         self, request: models.ExecuteRequest
-    ) -> AsyncGenerator[Output | models.ExecuteAnswer, None]:
+    ) -> AsyncGenerator[Output | Gap | models.ExecuteAnswer, None]:
         """Run a command, with its output as it comes."""
 
     @abstractmethod

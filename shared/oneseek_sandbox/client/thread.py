@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from oneseek_sandbox import models
     from oneseek_sandbox.client import fields as f
-    from oneseek_sandbox.client.sandboxes import Download, Output, Sandboxes
+    from oneseek_sandbox.client.sandboxes import Sandboxes
+    from oneseek_sandbox.client.streams import Download, Gap, Output
     from oneseek_sandbox.client.uploads import Content
 
 __all__ = ["ThreadSandbox"]
@@ -87,7 +88,7 @@ class ThreadSandbox:
 
     async def stream(
         self, command: str | Sequence[str], **options: Unpack[f.ExecuteOptions]
-    ) -> AsyncGenerator[Output | models.ExecuteAnswer, None]:
+    ) -> AsyncGenerator[Output | Gap | models.ExecuteAnswer, None]:
         """Run a command; yields its output as it comes and the answer last."""
         async with (
             self._presence() as sandbox_id,

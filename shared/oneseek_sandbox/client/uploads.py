@@ -52,7 +52,7 @@ class LocalFile:
             left = None if left is None else left - len(chunk)
             yield chunk
         if left:
-            raise OSError(f"{self._name}: the local file shrank while it was sent")
+            raise OSError(f"{self._name} shrank while it was sent")
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async for chunk in _in_threads(self):

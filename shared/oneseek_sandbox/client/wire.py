@@ -1,4 +1,7 @@
-"""The way to one server: its address, the key, and answers that are read with suspicion."""
+"""The way to one server over HTTP; answers are read with suspicion.
+
+`blocking_wire.py` is written from this module by tools/blocking_client.py.
+"""
 
 from __future__ import annotations
 
@@ -7,59 +10,46 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
-from oneseek_sandbox.auth import is_sendable
-from oneseek_sandbox.client.failures import broken, failures, not_ours, refusal_of_answer
-from oneseek_sandbox.errors import ConfigurationError
-from oneseek_sandbox.telemetry.spans import current_span
+from oneseek_sandbox.client.answers import broken, events_of, file_facts, refusal_of_answer
+from oneseek_sandbox.client.failures import failures
+from oneseek_sandbox.client.streams import Download, Ended
+from oneseek_sandbox.server_events import EventParser
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
 
-    from pydantic import BaseModel
+    from oneseek_sandbox.client.server import Server
+    from oneseek_sandbox.client.streams import Event
 
-    from oneseek_sandbox.client.sandboxes import AnswerT
+__all__ = ["Wire"]
 
-__all__ = ["Wire", "fields"]
-
-_LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+_BINARY: Final = "application/octet-stream"
 _CONNECT_SECONDS: Final = 5.0
+# A new sandbox may wait for a cluster to pull its image.
+_ACQUIRE_SECONDS: Final = 180.0
+_COMMAND_SECONDS: Final = 30.0
 _LONGEST_ANSWER: Final = 512 * 1024 * 1024
 """No server of ours sends so much at once, whatever its settings are."""
 
 
 class Wire:
-    """Sends requests to the provisioner at `url`.
+    """Sends requests to a server.
 
-    Follows no redirect, so that the key goes nowhere else.
-
-    Raises:
-        ConfigurationError: `url` is no http or https URL or holds a password, or no header can
-            carry the key.
+    Args:
+        answer_seconds: How long it may be silent, beside what the call itself takes.
+        transport: Another way to the server than the network, for tests.
     """
 
     def __init__(
-        self, url: str, api_key: str, transport: httpx.AsyncBaseTransport | None = None
+        self,
+        server: Server,
+        *,
+        answer_seconds: float,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        base = _base_url(url)
-        self.url = str(base)
-        # What is decompressed has no length that could be bounded beforehand.
-        headers = {"accept-encoding": "identity"}
-        if api_key:
-            if not is_sendable(api_key):
-                raise ConfigurationError(
-                    "sandbox_provisioner_api_key begins or ends with a blank or a newline, or has "
-                    "characters beyond printable ASCII; no header can carry it."
-                )
-            headers["authorization"] = f"Bearer {api_key}"
-        self._http = httpx.AsyncClient(
-            base_url=base,
-            headers=headers,
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
-            follow_redirects=False,
-            # A proxy from the environment cannot reach this machine's loopback.
-            trust_env=base.host not in _LOOPBACK,
-            transport=transport,
-        )
+        self.server = server
+        self._seconds = answer_seconds
+        self._http = httpx.AsyncClient(**server.client_options(), transport=transport)
 
     async def close(self) -> None:
         """Close the pooled connections."""
@@ -70,77 +60,127 @@ class Wire:
         method: str,
         path: str,
         *,
-        seconds: float,
-        headers: dict[str, str],
+        headers: Mapping[str, str],
+        seconds: float | None = None,
         **body: Any,  # noqa: ANN401 - httpx's own arguments
     ) -> httpx.Request:
         """Build a request; `body` as httpx takes it, `seconds` the longest silence."""
-        return self._http.build_request(
-            method,
-            path,
-            headers=headers | _trace(),
-            timeout=httpx.Timeout(seconds, connect=_CONNECT_SECONDS),
-            **body,
+        silence = seconds or self._seconds
+        timeout = httpx.Timeout(silence, connect=min(silence, _CONNECT_SECONDS))
+        return self._http.build_request(method, path, headers=headers, timeout=timeout, **body)
+
+    def verb(
+        self,
+        verb: str,
+        fields: Mapping[str, Any],
+        headers: Mapping[str, str] | None = None,
+        *,
+        accept: str = "application/json",
+    ) -> httpx.Request:
+        """Build the request of a verb from the fields of its body."""
+        seconds = self._seconds
+        if verb == "acquire":
+            seconds = max(seconds, _ACQUIRE_SECONDS)
+        elif verb == "execute":
+            seconds += fields.get("timeout_seconds") or _COMMAND_SECONDS
+        return self.request(
+            "POST",
+            f"/v1/sandbox/{verb}",
+            headers={"accept": accept, **(headers or {})},
+            seconds=seconds,
+            json=fields,
         )
 
+    async def exchange(
+        self, request: httpx.Request, *, longest: int = _LONGEST_ANSWER
+    ) -> tuple[int, bytes]:
+        """Send a request and return the status and the body of its answer, whatever they are.
+
+        Args:
+            longest: The most bytes that the body may have.
+        """
+        with failures(self.server):
+            response = await self._http.send(request, stream=True)
+        try:
+            return response.status_code, await self._read(response, longest)
+        finally:
+            await response.aclose()
+
+    async def answer(self, request: httpx.Request) -> bytes:
+        """Send a request and return the body of its answer."""
+        async with self._open(request) as response:
+            return await self._read(response)
+
+    async def events(self, request: httpx.Request) -> AsyncGenerator[Event, None]:
+        """Send a request and yield the events of its answer, the last of which is `Ended`.
+
+        Closing the generator early drops the connection.
+        """
+        ended = False
+        parser = EventParser()
+        async with self._open(request) as response:
+            async for chunk in self._chunks(response):
+                for event in events_of(self.server, parser, chunk, response.headers):
+                    ended = ended or isinstance(event, Ended)
+                    yield event
+        if not ended:
+            raise broken(self.server, "ended its answer before it said how the command ended")
+
     @asynccontextmanager
-    async def open(self, request: httpx.Request) -> AsyncIterator[httpx.Response]:
+    async def download(self, request: httpx.Request) -> AsyncIterator[Download]:
+        """Send a request for a file's bytes; they come while the context lasts."""
+        async with self._open(request) as response:
+            facts = file_facts(self.server, response.headers)
+            yield Download(**facts, chunks=self._chunks(response))
+
+    async def upload(
+        self,
+        fields: Mapping[str, Any],
+        content: bytes | AsyncIterable[bytes],
+        headers: Mapping[str, str] | None = None,
+        *,
+        size: int | None = None,
+    ) -> bytes:
+        """Write a file from bytes and return the body of the answer.
+
+        Args:
+            fields: Those of a `write_file` but its content.
+            size: Of the content in bytes, where that is known.
+        """
+        known = {} if size is None else {"content-length": str(size)}
+        request = self.request(
+            "POST",
+            "/v1/sandbox/write_file",
+            headers={"content-type": _BINARY, **known, **(headers or {})},
+            params=fields,
+            content=content,
+        )
+        return await self.answer(request)
+
+    @asynccontextmanager
+    async def _open(self, request: httpx.Request) -> AsyncIterator[httpx.Response]:
         """Send a request; inside, the answer's status is 200 and its body not read yet."""
-        with failures(self.url):
+        with failures(self.server):
             response = await self._http.send(request, stream=True)
         try:
             if response.status_code != httpx.codes.OK:
-                raise refusal_of_answer(self.url, response, await self._read(response))
+                content = await self._read(response)
+                raise refusal_of_answer(
+                    self.server, response.status_code, response.headers, content
+                )
             yield response
         finally:
             await response.aclose()
 
-    async def answer(self, request: httpx.Request, answer: type[AnswerT]) -> AnswerT:
-        """Send a request and return its whole answer."""
-        async with self.open(request) as response:
-            content = await self._read(response)
-        try:
-            return answer.model_validate_json(content)
-        except ValueError:
-            raise not_ours(self.url, response.status_code) from None
-
-    async def chunks(self, response: httpx.Response) -> AsyncIterator[bytes]:
-        """Yield the bytes of an answer as they come."""
-        with failures(self.url):
+    async def _chunks(self, response: httpx.Response) -> AsyncIterator[bytes]:
+        with failures(self.server):
             async for chunk in response.aiter_bytes():
                 yield chunk
 
-    async def _read(self, response: httpx.Response) -> bytes:
+    async def _read(self, response: httpx.Response, longest: int = _LONGEST_ANSWER) -> bytes:
         received = bytearray()
-        async for chunk in self.chunks(response):
+        async for chunk in self._chunks(response):
             received += chunk
-            if len(received) > _LONGEST_ANSWER:
-                raise broken(self.url, f"answered more than {_LONGEST_ANSWER} bytes")
+            if len(received) > longest:
+                raise broken(self.server, f"answered more than {longest} bytes")
         return bytes(received)
-
-
-def fields(request: BaseModel) -> dict[str, Any]:
-    """Return what was set, as JSON has it."""
-    return request.model_dump(exclude_unset=True, exclude_none=True)
-
-
-def _trace() -> dict[str, str]:
-    traceparent = current_span().traceparent
-    return {"traceparent": traceparent} if traceparent else {}
-
-
-def _base_url(url: str) -> httpx.URL:
-    try:
-        base = httpx.URL(url)
-    except httpx.InvalidURL:
-        base = httpx.URL("")
-    if base.userinfo:
-        raise ConfigurationError(
-            "sandbox_provisioner_url holds a user name or a password; give the key by "
-            "sandbox_provisioner_api_key."
-        )
-    if base.scheme not in {"http", "https"} or not base.host:
-        raise ConfigurationError(
-            f"{url!r} is not a provisioner URL; give one like http://127.0.0.1:8002."
-        )
-    return base

@@ -14,6 +14,9 @@ class SandboxError(Exception):
         message: What happened, to what, and what to do next.
         retry_after_seconds: When the same call is worth another try; sent as `Retry-After`.
         may_have_run: Whether a command of this call may have started before it failed.
+
+    Attributes:
+        trace_id: Of the call in a server's log, when a server told of the error.
     """
 
     code: ClassVar[str] = "sandbox_error"
@@ -34,3 +37,4 @@ class SandboxError(Exception):
             self.default_retry_after_seconds if retry_after_seconds is None else retry_after_seconds
         )
         self.may_have_run = may_have_run
+        self.trace_id: str | None = None

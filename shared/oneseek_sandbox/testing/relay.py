@@ -7,16 +7,16 @@ import base64
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import uvicorn
 
-from oneseek_sandbox.client.sandboxes import Output
+from oneseek_sandbox.client.streams import Gap, Output
 from oneseek_sandbox.gateway.app import create_app
 from oneseek_sandbox.http.service import Service
 from oneseek_sandbox.settings import Settings
+from oneseek_sandbox.workers import execution
 from oneseek_sandbox.workers.client import OpenFile
-from oneseek_sandbox.workers.execution import Gap, Piece, Started
 from oneseek_sandbox.workers.replies import ReadMeta
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from oneseek_sandbox import models
     from oneseek_sandbox.client.sandboxes import Sandboxes
     from oneseek_sandbox.control.provisioner import Provisioner
+
+    _Event: TypeAlias = execution.Started | execution.Piece | execution.Gap | models.ExecuteAnswer
 
 __all__ = ["relayed"]
 
@@ -81,7 +83,7 @@ class _Relay:
 
     async def execute(
         self, request: models.ExecuteRequest, caller: object, *, stream: bool = False
-    ) -> AsyncGenerator[Started | Piece | Gap | models.ExecuteAnswer, None]:
+    ) -> AsyncGenerator[_Event, None]:
         del caller
         if not stream:
             yield await self._sandboxes.execute(**_fields(request))
@@ -90,14 +92,14 @@ class _Relay:
         async with aclosing(self._sandboxes.stream(**_fields(request))) as events:
             async for event in events:
                 if not started:
-                    yield Started()
+                    yield execution.Started()
                     started = True
-                if isinstance(event, Output) and event.left_out:
-                    yield Gap(event.stream, event.left_out)
+                if isinstance(event, Gap):
+                    yield execution.Gap(event.stream, event.bytes)
                 elif isinstance(event, Output):
                     is_text = request.encoding == "utf-8"
                     data = event.text.encode() if is_text else base64.b64decode(event.text)
-                    yield Piece(event.stream, data)
+                    yield execution.Piece(event.stream, data)
                 else:
                     yield event
 

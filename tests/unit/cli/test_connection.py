@@ -9,8 +9,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from oneseek_sandbox.cli.connection import Connection, server_sent_events
+from oneseek_sandbox.cli.connection import Connection
 from oneseek_sandbox.cli.failure import CommandLineError
+from oneseek_sandbox.client.streams import Ended, Gap, Output
 
 
 @contextmanager
@@ -91,31 +92,57 @@ def test_a_connection_that_breaks_off_says_that_the_outcome_is_not_known():
 
 @pytest.mark.parametrize("server", ["", "127.0.0.1:8002", "ftp://host", "http://", "http://[::"])
 def test_an_address_that_is_no_url_is_wrong_usage(server):
-    with pytest.raises(CommandLineError, match="is not a URL") as caught:
+    with pytest.raises(CommandLineError, match="is not a provisioner URL") as caught:
         Connection(server, "")
     assert caught.value.exit_status == 2
 
 
-@pytest.mark.parametrize("key", ["two words", "schlüssel", "line\nbreak"])
+@pytest.mark.parametrize("key", [" blank-first", "schlüssel", "line\nbreak"])
 def test_a_key_that_no_header_carries_is_refused_without_being_shown(key):
     with pytest.raises(CommandLineError) as caught:
         Connection("http://127.0.0.1", key)
     assert key not in caught.value.message
 
 
-@pytest.mark.parametrize("size", [1, 2, 7, 1000])
-def test_events_are_whole_however_the_bytes_arrive(size):
+def test_an_error_of_a_later_version_keeps_its_code():
+    body = {"code": "of_later_days", "message": "Wait.", "retryable": True}
+    with serving(http_answer("503 Later", json.dumps({"error": body}).encode())) as server:
+        error = failure(server)
+    assert "of_later_days: Wait." in error.message
+
+
+def events(body):
+    with serving(http_answer("200 OK", body, "text/event-stream")) as server:
+        yield from Connection(server, "").events({"thread_id": "t", "command": "true"})
+
+
+def test_events_are_given_as_what_they_are_and_unknown_ones_are_not():
     stream = (
-        b'event: stdout\ndata: {"text": "a\\n\xc2\xa0\xe2\x80\xa8b"}\n\n'
-        b": keep-alive\n\n"
-        b'event: exit\r\ndata: {"exit_code":\r\ndata:  3}\r\n\r\n'
+        b'event: stdout\ndata: {"text": "a"}\n\n'
+        b"event: of_later_days\ndata: {}\n\n"
+        b'event: gap\ndata: {"stream": "stderr", "bytes": 7}\n\n'
+        b'event: exit\ndata: {"exit_code": 3, "of_later_days": 1}\n\n'
     )
-    chunks = [stream[at : at + size] for at in range(0, len(stream), size)]
-    assert list(server_sent_events(chunks)) == [
-        ("stdout", {"text": "a\n\u00a0\u2028b"}),
-        ("exit", {"exit_code": 3}),
+    assert list(events(stream)) == [
+        Output("stdout", "a"),
+        Gap("stderr", 7),
+        Ended({"exit_code": 3, "of_later_days": 1}),
     ]
 
 
-def test_an_event_that_never_ended_is_not_given():
-    assert list(server_sent_events([b'event: exit\ndata: {"exit_code": 0}\n'])) == []
+def test_an_error_amid_a_stream_comes_after_the_output_before_it():
+    stream = (
+        b'event: stdout\ndata: {"text": "a"}\n\n'
+        b'event: error\ndata: {"error": {"code": "sandbox_lost", "message": "Gone."}}\n\n'
+    )
+    seen = []
+    with pytest.raises(CommandLineError, match=r"^sandbox_lost: Gone\.$"):
+        for event in events(stream):
+            seen.append(event)  # noqa: PERF402 - what came before the error
+    assert seen == [Output("stdout", "a")]
+
+
+def test_a_stream_without_an_end_says_that_the_outcome_is_not_known():
+    with pytest.raises(CommandLineError, match=r"how the command ended.*not known") as caught:
+        list(events(b'event: stdout\ndata: {"text": "a"}\n\n'))
+    assert caught.value.exit_status == 69

@@ -23,7 +23,8 @@ HASH = hashlib.sha256(CONTENT).hexdigest()
 @pytest.fixture
 def server():
     """A server whose file answers have the headers and the length that a test wants."""
-    wanted = SimpleNamespace(headers={}, length=len(CONTENT), bodies=[])
+    facts = {"x-sandbox-size": str(len(CONTENT)), "x-sandbox-truncated": "false"}
+    wanted = SimpleNamespace(headers=facts, length=len(CONTENT), bodies=[])
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
