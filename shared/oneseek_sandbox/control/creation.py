@@ -134,9 +134,7 @@ class Creator:
                 else:
                     break
             else:
-                raise SandboxStartError(
-                    "Every new sandbox was claimed by another server. Try again."
-                )
+                raise SandboxStartError("Another server claimed every new sandbox. Try again.")
             await self._runtime.mark_claimed(taken.sandbox)
         except (CreationLostError, asyncio.CancelledError):
             await self._let_go(taken)
