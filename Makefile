@@ -8,13 +8,14 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check lint types imports bench faults soak e2e e2e-faults docker image deploy undeploy lock clean
+.PHONY: help run test check lint types imports bench faults soak e2e e2e-faults docker image release deploy undeploy lock clean
 
 help:  ## list the targets
 	@echo "make TARGET, where TARGET is one of"
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
 
-run: $(VENV)/run.stamp  ## serve at 127.0.0.1:8002 (PORT, PROVISIONER_API_KEY, PROVISIONER_HOME)
+run: $(VENV)/run.stamp  ## serve at 127.0.0.1:8002 (PORT, PROVISIONER_API_KEY, PROVISIONER_HOME; EXTRAS="mcp docker" installs these first)
+	@$(if $(EXTRAS),$(INSTALL_EXTRAS))
 	@exec $(PY) -m oneseek_sandbox.cli serve
 
 test: $(VENV)/dev.stamp  ## run the tests (ARGS="-k acquire" for some of them; WORKERS=2: two files at a time)
@@ -54,6 +55,9 @@ docker: $(VENV)/dev.stamp  ## run the tests that need a Docker engine (DOCKER_HO
 image:  ## build the functions' image (IMAGE=name:tag) with docker, podman or buildah
 	@tools/build-image $(IMAGE)
 
+release: $(VENV)/dev.stamp  ## build the wheel, the image (IMAGE=name:tag), what they hold, and hashes, in dist/
+	@PYTHON=$(PY) tools/release $(IMAGE)
+
 deploy:  ## deploy to the cluster of KUBECONFIG (OVERLAY=local, CONTEXT, IMAGE; see tools/deploy)
 	@tools/deploy $(or $(OVERLAY),local)
 
@@ -77,6 +81,12 @@ LOCK := uv pip compile pyproject.toml --quiet --upgrade --universal --python-ver
 # The lists are complete, so nothing is resolved. Bytecode of all of it takes half of the time, and most
 # is never used: Python writes what it needs at the first import, unless it is told not to.
 INSTALL := $(PY) -m pip install --quiet --require-hashes --no-deps $(if $(PYTHONDONTWRITEBYTECODE),,--no-compile)
+
+# What an extra names in pyproject.toml, at the locked versions; never the package itself, which
+# would hide this checkout.
+INSTALL_EXTRAS = parts=$$($(PY) -c "$$NAME_EXTRAS" $(EXTRAS)) && \
+	sed 's/\[[^]]*\]//; s/ *\\$$//; /^ *--hash/d' requirements/dev.txt >$(VENV)/constraints.txt && \
+	printf '%s\n' "$$parts" | $(PY) -m pip install --quiet --constraint $(VENV)/constraints.txt -r /dev/stdin
 
 # A stamp is younger than the requirements that are installed. dev holds all that run holds.
 $(VENV)/dev.stamp: requirements/dev.txt $(VENV)/python.stamp
@@ -125,6 +135,16 @@ echo "$$python cannot make an environment: it has neither ensurepip nor pip." >&
 echo "Run this once, then make again:  sudo apt-get install -y python3-venv" >&2; \
 exit 1
 endef
+
+define NAME_EXTRAS
+import sys, tomllib
+extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]
+unknown = set(sys.argv[1:]) - set(extras)
+if unknown:
+    sys.exit(f"No such extra: {', '.join(sorted(unknown))}. There are: {', '.join(sorted(extras))}")
+print("\n".join(part for name in sys.argv[1:] for part in extras[name]))
+endef
+export NAME_EXTRAS
 
 # Relative to site-packages, so that the checkout may be moved; no build tools are needed.
 define LINK_PACKAGE

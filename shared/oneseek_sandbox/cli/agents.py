@@ -154,7 +154,8 @@ def _refusals() -> Iterator[None]:
         if (error.name or "").partition(".")[0] not in {"mcp", "mcp_types"}:
             raise
         raise CommandLineError(
-            "the MCP server needs more packages: pip install 'oneseek-sandbox[mcp]'"
+            "the MCP server needs more packages: pip install 'oneseek-sandbox[mcp]' "
+            "(in a checkout: make run EXTRAS=mcp)"
         ) from None
     except SandboxError as error:
         raise CommandLineError(f"{error.code}: {error.message}") from None

@@ -247,7 +247,7 @@ def _package() -> Any:  # noqa: ANN401 - it has no types
     except ImportError:
         raise ConfigurationError(
             "PROVISIONER_RUNTIME is docker, and that needs the package `docker`, which is not "
-            "installed: pip install 'oneseek-sandbox[docker]'"
+            "installed: pip install 'oneseek-sandbox[docker]' (in a checkout: make run EXTRAS=docker)"
         ) from None
     return docker
 
