@@ -48,6 +48,7 @@ def measure(checkouts: list[Path], rounds: int, environment: dict[str, str]) -> 
                 if number >= 0:  # the first compiles
                     took[checkout].append(times)
         for checkout in checkouts:
+            label = "here" if checkout == HERE else checkout.name
             wall, used = (
                 1000 * statistics.median(kind) for kind in zip(*took[checkout], strict=True)
             )
@@ -56,7 +57,7 @@ def measure(checkouts: list[Path], rounds: int, environment: dict[str, str]) -> 
                 for mine, first in zip(took[checkout], took[checkouts[0]], strict=True)
             ]
             print(
-                f"{name:10} {checkout.name:14} {wall:6.0f} ms, {used:4.0f} ms of a processor, "
+                f"{name:10} {label:8} {wall:6.0f} ms, {used:4.0f} ms of a processor, "
                 f"{statistics.median(ratios):.2f} ×"
             )
 
