@@ -47,12 +47,12 @@ class SandboxesCalls:
         """
         return self._loop.iterate(self._wrapped.stream(command, **fields))
 
-    def cancel(self, request_id: str, **name: Unpack[f.Name]) -> bool:
+    def cancel(self, request_id: str, **reference: Unpack[f.Reference]) -> bool:
         """End the running command of `request_id`; False when it had ended.
 
         `*` ends every process of the sandbox and keeps its files; False when there was none.
         """
-        return self._loop.run(self._wrapped.cancel(request_id, **name))
+        return self._loop.run(self._wrapped.cancel(request_id, **reference))
 
     def ls(self, path: str | None = None, **fields: Unpack[f.LsFields]) -> models.LsAnswer:
         """List a directory; the workspace when no path is given."""
@@ -89,9 +89,9 @@ class SandboxesCalls:
         """Replace exact text in a file; not found and not unique are errors."""
         return self._loop.run(self._wrapped.replace(path, old, new, **fields))
 
-    def release(self, **name: Unpack[f.Name]) -> models.ReleaseAnswer:
+    def release(self, **reference: Unpack[f.Reference]) -> models.ReleaseAnswer:
         """End a sandbox and everything in it; a repeat is no error."""
-        return self._loop.run(self._wrapped.release(**name))
+        return self._loop.run(self._wrapped.release(**reference))
 
     def cleanup_idle(self) -> models.CleanupIdleAnswer:
         """End idle sandboxes now, and settle what crashes left behind."""

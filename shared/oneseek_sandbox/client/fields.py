@@ -1,4 +1,4 @@
-"""The keywords of calls, said once for `Sandboxes` (with a name) and `ThreadSandbox` (without).
+"""The keywords of calls, said once for `Sandboxes` (with a reference to a sandbox) and `ThreadSandbox` (without).
 
 `oneseek_sandbox.models` says what each means, with units and ranges.
 """
@@ -18,9 +18,9 @@ __all__ = [
     "ExecuteOptions",
     "LsFields",
     "LsOptions",
-    "Name",
     "ReadFields",
     "ReadOptions",
+    "Reference",
     "ReplaceFields",
     "ReplaceOptions",
     "UploadFields",
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 
-class Name(TypedDict, total=False):
+class Reference(TypedDict, total=False):
     """Which sandbox: by `sandbox_id`, or by `thread_id` with an optional `scope`."""
 
     sandbox_id: str | None
@@ -105,29 +105,29 @@ class ReplaceOptions(TypedDict, total=False):
     if_sha256: str | None
 
 
-class ExecuteFields(ExecuteOptions, Name, total=False):
+class ExecuteFields(ExecuteOptions, Reference, total=False):
     """With a name."""
 
 
-class LsFields(LsOptions, Name, total=False):
+class LsFields(LsOptions, Reference, total=False):
     """With a name."""
 
 
-class DownloadFields(DownloadOptions, Name, total=False):
+class DownloadFields(DownloadOptions, Reference, total=False):
     """With a name."""
 
 
-class ReadFields(ReadOptions, Name, total=False):
+class ReadFields(ReadOptions, Reference, total=False):
     """With a name."""
 
 
-class UploadFields(UploadOptions, Name, total=False):
+class UploadFields(UploadOptions, Reference, total=False):
     """With a name."""
 
 
-class WriteFields(WriteOptions, Name, total=False):
+class WriteFields(WriteOptions, Reference, total=False):
     """With a name."""
 
 
-class ReplaceFields(ReplaceOptions, Name, total=False):
+class ReplaceFields(ReplaceOptions, Reference, total=False):
     """With a name."""

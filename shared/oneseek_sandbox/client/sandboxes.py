@@ -83,12 +83,12 @@ class Sandboxes(ABC):
         begin = functools.partial(self._operation, "execute", request)
         return observed_stream(begin, self._stream(request), models.ExecuteAnswer)
 
-    async def cancel(self, request_id: str, **name: Unpack[f.Name]) -> bool:
+    async def cancel(self, request_id: str, **reference: Unpack[f.Reference]) -> bool:
         """End the running command of `request_id`; False when it had ended.
 
         `*` ends every process of the sandbox and keeps its files; False when there was none.
         """
-        request = _request(models.ExecuteRequest, name, cancel=request_id)
+        request = _request(models.ExecuteRequest, reference, cancel=request_id)
         return (await self._done("execute", request, models.CancelAnswer)).cancelled
 
     async def ls(self, path: str | None = None, **fields: Unpack[f.LsFields]) -> models.LsAnswer:
@@ -135,9 +135,9 @@ class Sandboxes(ABC):
         request = _request(models.ReplaceRequest, fields, path=path, old=old, new=new)
         return await self._done("replace", request, models.ReplaceAnswer)
 
-    async def release(self, **name: Unpack[f.Name]) -> models.ReleaseAnswer:
+    async def release(self, **reference: Unpack[f.Reference]) -> models.ReleaseAnswer:
         """End a sandbox and everything in it; a repeat is no error."""
-        request = _request(models.ReleaseRequest, name)
+        request = _request(models.ReleaseRequest, reference)
         return await self._done("release", request, models.ReleaseAnswer)
 
     async def cleanup_idle(self) -> models.CleanupIdleAnswer:

@@ -151,11 +151,11 @@ class ThreadSandbox:
         async with self._acquiring:
             acquired, self._acquired = self._acquired, None
             self._releases += 1
-            name: f.Name = {"thread_id": self.thread_id, "scope": self.scope}
+            reference: f.Reference = {"thread_id": self.thread_id, "scope": self.scope}
             if acquired is not None:
-                name = {"sandbox_id": acquired.sandbox_id}
+                reference = {"sandbox_id": acquired.sandbox_id}
             try:
-                return (await self.sandboxes.release(**name)).released
+                return (await self.sandboxes.release(**reference)).released
             except _GONE:
                 return False
 
