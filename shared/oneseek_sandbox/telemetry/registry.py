@@ -9,6 +9,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import threading
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -24,7 +25,7 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _Labels = tuple[str, ...]
 
 
-class _Instrument:
+class _Instrument(ABC):
     """What all kinds have: a name, and a value for each set of labels."""
 
     kind: Literal["counter", "gauge", "histogram"]
@@ -36,12 +37,13 @@ class _Instrument:
         self._lock = threading.Lock()
         self._made: Any = None
 
+    @abstractmethod
     def samples(self) -> Iterator[str]:
         """Yield the lines of its values."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _make(self, meter: Any) -> Any:  # noqa: ANN401 - one of OpenTelemetry's
-        raise NotImplementedError
+        """Return OpenTelemetry's instrument of the same name."""
 
     def _there(self) -> Any:  # noqa: ANN401
         """Return OpenTelemetry's instrument of the same name; None while that is not loaded."""
