@@ -14,9 +14,10 @@ from oneseek_sandbox.agent_tools import ToolsOfThreads
 from oneseek_sandbox.auth import Keys
 from oneseek_sandbox.client import connect
 from oneseek_sandbox.errors import ConfigurationError, SandboxError
-from oneseek_sandbox.gateway.guard import Guard, is_loopback
+from oneseek_sandbox.gateway.guard import Guard
 from oneseek_sandbox.gateway.serve import listen
 from oneseek_sandbox.http.answering import error_response
+from oneseek_sandbox.loopback import is_loopback
 from oneseek_sandbox.settings import Settings
 from oneseek_sandbox.tracing import start_trace
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import httpx
 
 from oneseek_sandbox.bearer import is_sendable
 from oneseek_sandbox.errors import ConfigurationError
+from oneseek_sandbox.loopback import LOOPBACK_NAMES
 
 __all__ = ["Server"]
-
-_LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 
 class Server:
@@ -63,7 +62,7 @@ class Server:
             "limits": httpx.Limits(max_connections=None, max_keepalive_connections=64),
             "follow_redirects": False,
             # A proxy from the environment cannot reach this machine's loopback.
-            "trust_env": self._base.host not in _LOOPBACK,
+            "trust_env": self._base.host not in LOOPBACK_NAMES,
             # Reading the certificates takes longer than a call, and nobody shows one here.
             "verify": self._base.scheme == "https",
         }

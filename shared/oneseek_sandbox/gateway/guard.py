@@ -6,28 +6,18 @@ answers. Their requests carry an Origin, or a Host that is not ours.
 
 from __future__ import annotations
 
-import ipaddress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from oneseek_sandbox.errors import ForbiddenError
+from oneseek_sandbox.loopback import LOOPBACK_NAMES
 
 if TYPE_CHECKING:
     from starlette.datastructures import Headers
 
     from oneseek_sandbox.settings import Settings
 
-__all__ = ["Guard", "is_loopback"]
-
-_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a host name can only be this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host in _LOOPBACK
+__all__ = ["Guard"]
 
 
 class Guard:
@@ -40,7 +30,7 @@ class Guard:
 
     def __init__(self, settings: Settings, *, any_host: bool) -> None:
         listed = {name.strip().lower() for name in settings.allowed_hosts.split(",")} - {""}
-        self._hosts = listed | _LOOPBACK | {settings.host.lower()}
+        self._hosts = listed | LOOPBACK_NAMES | {settings.host.lower()}
         self._any_host = any_host and not listed
 
     def check(self, headers: Headers) -> None:

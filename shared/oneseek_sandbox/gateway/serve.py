@@ -16,9 +16,9 @@ from oneseek_sandbox.control.assembly import put_servers_first
 from oneseek_sandbox.errors import ConfigurationError
 from oneseek_sandbox.gateway.app import create_app
 from oneseek_sandbox.gateway.deadline import StopDeadline
-from oneseek_sandbox.gateway.guard import is_loopback
 from oneseek_sandbox.gateway.memory import allocate_in_one_arena
 from oneseek_sandbox.log_lines import configure_logging
+from oneseek_sandbox.loopback import is_loopback
 from oneseek_sandbox.telemetry.providers import set_up
 
 if TYPE_CHECKING:
