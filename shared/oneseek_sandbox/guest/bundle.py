@@ -2,8 +2,8 @@
 
 A module goes into the file without comments, docstrings, and what stands above and in its `__all__`;
 the imports of the standard library are put together at the top. So names are unique among a
-program's modules, and nothing is imported `as` something else. On top stands a table, MODULE_LINES: the line of the file where
-each module begins, which line of the module that is, and its name.
+program's modules, and nothing is imported `as` something else. On top stands a table, MODULE_LINES:
+the line of the file where each module begins, which line of the module that is, and its name.
 
 The same modules make the same bytes everywhere: their hash names a ConfigMap and an image layer.
 """
