@@ -139,6 +139,22 @@ async def test_stop_ends_a_sandbox_whose_monitor_is_dead(home, runtime, sandbox)
     assert left_behind(home) == []
 
 
+async def test_an_ending_looks_at_a_strangers_process_once(runtime, sandbox):
+    looks = []
+    stranger = f"/proc/{os.getpid()}/"
+
+    def note(event, arguments):
+        if event == "open" and str(arguments[0]).startswith(stranger) and looks is not None:
+            looks.append(arguments[0])
+
+    sys.addaudithook(note)
+    try:
+        assert await runtime.stop(sandbox.uid, sandbox.name)
+        assert len(looks) <= 1, looks
+    finally:
+        looks = None
+
+
 async def test_a_sandbox_whose_socket_was_swept_away_is_started_again(
     runtime, sandbox, labels, run
 ):

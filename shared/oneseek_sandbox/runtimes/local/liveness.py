@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 _END_SECONDS = 10.0
+_SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.002, 0.05
 _STATUS_BYTES = 65_536
 _LOG_BYTES = 4096
 
@@ -97,16 +98,24 @@ def end_processes(record: Record, folder: Path) -> bool:
     groups = [Path(group) for group in record.groups]
     status = folder / "status"
     deadline = time.monotonic() + _END_SECONDS
+    pause = _SHORTEST_PAUSE_SECONDS
     while True:
-        _kill_once(record, status, groups)
-        if not is_alive(status) and not _left(record, status, groups):
+        _kill_named(status)
+        cgroups.kill_all(groups)
+        held = is_alive(status)
+        left = _left(record, status, groups, held=held)
+        if not left and not held:
             return True
+        for pid in left:
+            processes.kill_if(pid, lambda pid: _belongs(pid, record))
         if time.monotonic() > deadline:
             return False
-        time.sleep(0.002)
+        time.sleep(pause)
+        pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
 
 
-def _kill_once(record: Record, status: Path, groups: list[Path]) -> None:
+def _kill_named(status: Path) -> None:
+    """Kill the processes that the status file names."""
     values = read_status(status)
     monitor, started = values.get("monitor-pid"), values.get("monitor-started")
     if isinstance(monitor, int):
@@ -118,9 +127,6 @@ def _kill_once(record: Record, status: Path, groups: list[Path]) -> None:
     pasta, pasta_started = values.get("pasta-pid"), values.get("pasta-started")
     if isinstance(pasta, int):
         processes.kill_if(pasta, lambda pid: processes.start_time(pid) == pasta_started)
-    cgroups.kill_all(groups)
-    for pid in _left(record, status, groups):
-        processes.kill_if(pid, lambda pid: _belongs(pid, record))
 
 
 def _belongs(pid: int, record: Record) -> bool:
@@ -129,11 +135,18 @@ def _belongs(pid: int, record: Record) -> bool:
     return processes.shows_workspace(pid, record.name) or processes.in_group(pid, record.name)
 
 
-def _left(record: Record, status: Path, groups: list[Path]) -> set[int]:
-    """Return living processes that belong to the sandbox, by what identifies them here."""
+def _left(record: Record, status: Path, groups: list[Path], *, held: bool) -> set[int]:
+    """Return living processes that belong to the sandbox, by what identifies them here.
+
+    PID 1 dies last of its namespace, so every process of the machine is looked at, which is dear,
+    only once nothing that is named lives, or when the lock is `held` by a process that is not.
+    """
     found = {pid for pid in cgroups.members(groups) if processes.start_time(pid) is not None}
     child = first_process(status)
-    # Looking at every process is dear, so without a private user it is done only for cause.
-    if record.host_user is not None or (child and processes.shows_workspace(child, record.name)):
-        found |= {pid for pid in processes.all_processes() if _belongs(pid, record)}
-    return found
+    if child and _belongs(child, record):
+        found.add(child)
+    if found:
+        return found
+    if held:
+        return {pid for pid in processes.all_processes() if _belongs(pid, record)}
+    return set() if record.host_user is None else processes.of_user(record.host_user)

@@ -16,6 +16,7 @@ __all__ = [
     "command_name",
     "in_group",
     "kill_if",
+    "of_user",
     "parent",
     "real_user",
     "shows_workspace",
@@ -57,14 +58,18 @@ def command_name(pid: int) -> str | None:
 
 def real_user(pid: int) -> int | None:
     """Return the real uid of a living process as this machine numbers it."""
-    if _stat(pid) is None:
-        return None
     try:
         status = (_PROC / str(pid) / "status").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    line = next(line for line in status.splitlines() if line.startswith("Uid:"))
-    return int(line.split()[1])
+    # The kernel escapes line ends in a process's name, so no process can forge a field.
+    fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+    return None if fields["State"].split()[0] in "ZX" else int(fields["Uid"].split()[0])
+
+
+def of_user(user: int) -> set[int]:
+    """Return the living processes whose real uid is `user`, by one read each."""
+    return {pid for pid in all_processes() if real_user(pid) == user}
 
 
 def shows_workspace(pid: int, name: str) -> bool:
