@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import hypothesis.strategies as st
-from tests.worker.client import TOKEN
+from tests.guest.client import TOKEN
 
 __all__ = ["GENERATION", "Delivery", "deliveries"]
 

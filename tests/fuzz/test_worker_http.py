@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tests.fuzz.answers import deliver, replies
 from tests.fuzz.budget import TIMES, tries
 from tests.fuzz.requests import GENERATION, deliveries
-from tests.worker.client import TOKEN, WorkerProcess, wait_until, worker_process
-from tests.worker.conftest import UNUSED_UID, as_first_process, python_for
+from tests.guest.client import TOKEN, WorkerProcess, wait_until, worker_process
+from tests.guest.conftest import UNUSED_UID, as_first_process, python_for
 
 pytestmark = pytest.mark.faults
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.fuzz import trees
 from tests.fuzz.budget import TIMES, tries
-from tests.worker.client import Refused, WorkerProcess, parse_exit, read_response
-from tests.worker.conftest import start_in_mode
+from tests.guest.client import Refused, WorkerProcess, parse_exit, read_response
+from tests.guest.conftest import start_in_mode
 
 from oneseek_sandbox.guest.worker.base import STATUS
 

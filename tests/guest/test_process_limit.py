@@ -6,14 +6,14 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.worker.client import Client, Refused, parse_exit, read_response, wait_until
-from tests.worker.conftest import few_processes_worker, start_in_mode
-from tests.worker.test_limits import HOG
+from tests.guest.client import Client, Refused, parse_exit, read_response, wait_until
+from tests.guest.conftest import few_processes_worker, start_in_mode
+from tests.guest.test_limits import HOG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.worker.client import WorkerProcess
+    from tests.guest.client import WorkerProcess
 
 FILLING = {
     "a fork bomb": ":(){ :|:& };:",

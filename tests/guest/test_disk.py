@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 import pytest
-from tests.worker.client import Refused, wait_until, worker_process
-from tests.worker.conftest import UNUSED_UID, as_first_process, python_for
+from tests.guest.client import Refused, wait_until, worker_process
+from tests.guest.conftest import UNUSED_UID, as_first_process, python_for
 
 pytestmark = pytest.mark.finding(12)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.worker.client import Client, Refused, WorkerProcess, below, wait_until
+from tests.guest.client import Client, Refused, WorkerProcess, below, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

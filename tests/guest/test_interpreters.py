@@ -13,7 +13,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from tests.worker.client import parse_exit, read_response, wait_until, worker_process
+from tests.guest.client import parse_exit, read_response, wait_until, worker_process
 
 import oneseek_sandbox.guest
 from oneseek_sandbox.adapters.search import SearchRequest

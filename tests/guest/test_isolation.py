@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.worker.client import TOKEN, Client, WorkerProcess, below, wait_until, worker_process
-from tests.worker.conftest import MODES, UNUSED_UID, python_for
+from tests.guest.client import TOKEN, Client, WorkerProcess, below, wait_until, worker_process
+from tests.guest.conftest import MODES, UNUSED_UID, python_for
 
 PROBE = r"""
 import ctypes, os, resource, sys

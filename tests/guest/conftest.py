@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.bubblewrap import bubblewrap
-from tests.worker.client import Client, WorkerProcess, worker_process
+from tests.guest.client import Client, WorkerProcess, worker_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.worker.client import TOKEN, Client, Refused, WorkerProcess, worker_process
-from tests.worker.conftest import start_in_mode
+from tests.guest.client import TOKEN, Client, Refused, WorkerProcess, worker_process
+from tests.guest.conftest import start_in_mode
 
 from oneseek_sandbox.errors import SandboxTooOldError
 from oneseek_sandbox.leases.store import Lease, Placement, Thread

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.worker.client import TOKEN, Client, Refused, WorkerProcess, wait_until
+from tests.guest.client import TOKEN, Client, Refused, WorkerProcess, wait_until
 
 from oneseek_sandbox.errors import SandboxUnavailableError
 from oneseek_sandbox.leases.store import Lease, Placement, Thread

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.worker.client import (
+from tests.guest.client import (
     Client,
     Refused,
     WorkerProcess,

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.worker.client import Client, Refused, WorkerProcess, wait_until
+from tests.guest.client import Client, Refused, WorkerProcess, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.worker.client import Client, Refused
+from tests.guest.client import Client, Refused
 
 if TYPE_CHECKING:
     from pathlib import Path

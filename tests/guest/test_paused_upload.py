@@ -8,7 +8,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.worker.client import TOKEN
+from tests.guest.client import TOKEN
 
 from oneseek_sandbox.leases.store import Lease, Placement, Thread
 from oneseek_sandbox.testing.server import free_port
@@ -17,7 +17,7 @@ from oneseek_sandbox.workers.client import WorkerClient, WorkerNotReadyError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from tests.worker.client import WorkerProcess
+    from tests.guest.client import WorkerProcess
 
 PIECE = 1 << 20
 PIECES = 24  # more than the kernels on both sides hold

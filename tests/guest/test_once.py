@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.worker.client import (
+from tests.guest.client import (
     Client,
     Refused,
     WorkerProcess,

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.worker.client import TOKEN, Client, Refused, WorkerProcess, read_response, wait_until
+from tests.guest.client import TOKEN, Client, Refused, WorkerProcess, read_response, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

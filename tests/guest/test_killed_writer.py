@@ -8,7 +8,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.worker.client import WorkerProcess, wait_until, worker_process
+from tests.guest.client import WorkerProcess, wait_until, worker_process
 
 if TYPE_CHECKING:
     from pathlib import Path

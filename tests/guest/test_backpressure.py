@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.worker.client import (
+from tests.guest.client import (
     Client,
     parse_exit,
     read_response,

@@ -8,7 +8,7 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.worker.client import (
+from tests.guest.client import (
     Client,
     Refused,
     WorkerProcess,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.worker.client import Client, Refused
+from tests.guest.client import Client, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
