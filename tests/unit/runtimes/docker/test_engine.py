@@ -76,3 +76,31 @@ def test_a_volume_that_another_makes_at_the_same_moment_is_found():
     engine = Engine()
     engine._client = Volumes(raced={"Labels": {"first": "maker"}})
     assert engine.create_volume("raced", {"second": "maker"}) == {"first": "maker"}
+
+
+class Vanishing:
+    """Answers as Podman 4.3.1 does for a container that is removed while it is looked at."""
+
+    def __init__(self, message):
+        self._message = message
+
+    def inspect_container(self, name):
+        raise refusal(500, self._message)
+
+    def remove_container(self, name, force, v):
+        raise refusal(500, self._message)
+
+
+def test_a_container_that_is_removed_while_it_is_looked_at_is_missing():
+    engine = Engine()
+    engine._client = Vanishing("container 4f1e does not exist in database: no such container")
+    assert engine.container("4f1e") is None
+    engine.remove_container("4f1e")
+
+
+@pytest.mark.parametrize("message", ["no such file or directory", "database is locked"])
+def test_an_engines_own_error_is_not_taken_for_a_missing_container(message):
+    engine = Engine()
+    engine._client = Vanishing(message)
+    with pytest.raises(EngineRefusalError, match=message):
+        engine.container("4f1e")
