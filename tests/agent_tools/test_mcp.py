@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ from mcp.client.streamable_http import streamable_http_client
 from tests.agent_tools.conftest import KEY
 
 from oneseek_sandbox.agent_tools import TOOLS
+from oneseek_sandbox.client import ThreadSandbox
 from oneseek_sandbox.client.remote import RemoteSandboxes
 from oneseek_sandbox.testing.scripted_model import GREEN, play
 from oneseek_sandbox.testing.server import free_port
@@ -135,6 +137,46 @@ async def test_clients_see_the_tools_with_their_schemas(server, mode):
         assert listed[name].annotations.read_only_hint == (
             name in {"sandbox_ls", "sandbox_read_file"}
         )
+
+
+async def test_a_server_for_readers_offers_no_more(server):
+    async with Client(stdio(server, "--read-only")) as client:
+        listed = [tool.name for tool in (await client.list_tools()).tools]
+        assert listed == ["sandbox_ls", "sandbox_read_file"]
+        result = await client.call_tool("sandbox_execute", {"command": "true"})
+        assert result.is_error
+        assert result.content[0].text.startswith("Error (unknown_tool)")
+
+
+async def test_a_server_over_http_offers_what_it_was_told(server, tmp_path):
+    with http_server(server, tmp_path, "--tool", "sandbox_execute") as started:
+        async with connected(started) as client:
+            listed = [tool.name for tool in (await client.list_tools()).tools]
+    assert listed == ["sandbox_execute"]
+
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_answers_come_as_data_too(server, mode):
+    async with Client(stdio(server, "--release"), mode=mode) as client:
+        ran = await client.call_tool("sandbox_execute", {"command": "echo out; exit 3"})
+        assert ran.structured_content["exit_code"] == 3
+        assert ran.structured_content["stdout"] == "out\n"
+        missing = await client.call_tool("sandbox_read_file", {"path": "/workspace/none"})
+        assert (missing.is_error, missing.structured_content) == (True, None)
+        released = await client.call_tool("sandbox_release", {})
+        assert released.structured_content["released"]
+        # The client checks each against the schema that the list gives.
+        assert all(tool.output_schema for tool in (await client.list_tools()).tools)
+
+
+async def test_an_image_is_shown_to_the_model(server, sandboxes, thread):
+    data = b"GIF89a" + bytes(range(256)) * 100
+    await ThreadSandbox(sandboxes, thread).upload("/workspace/small.gif", data)
+    async with Client(stdio(server, "--thread", thread)) as client:
+        result = await client.call_tool("sandbox_read_file", {"path": "/workspace/small.gif"})
+    text, image = result.content
+    assert text.text == f"[/workspace/small.gif is an image: image/gif, {len(data)} bytes.]"
+    assert (image.mime_type, base64.b64decode(image.data)) == ("image/gif", data)
 
 
 async def test_a_wrong_call_is_told_to_the_model(server):

@@ -6,9 +6,19 @@ import json
 
 import httpx
 import pytest
+from tests.agent_tools.conftest import SMALL
 
 from oneseek_sandbox import errors
-from oneseek_sandbox.agent_tools import SandboxTools, ToolError, ToolsOfThreads
+from oneseek_sandbox.agent_tools import (
+    READ_ONLY_TOOLS,
+    Image,
+    SandboxTools,
+    ToolError,
+    ToolsOfThreads,
+    choose_tools,
+    function_schemas,
+)
+from oneseek_sandbox.agent_tools.images import LARGEST_IMAGE_BYTES
 from oneseek_sandbox.client import BackendSettings, ThreadSandbox
 from oneseek_sandbox.client.remote import RemoteSandboxes
 from oneseek_sandbox.testing.scripted_model import GREEN, play
@@ -232,3 +242,51 @@ async def test_each_thread_has_its_own_tools_and_keeps_them(sandboxes):
     assert tools.of("a") is not tools.of("b")
     assert tools.of("a") is not tools.of("a", scope="tenant")
     assert tools.of("a", scope="tenant").sandbox.scope == "tenant"
+
+
+async def test_a_tool_that_is_not_offered_cannot_be_called(sandbox):
+    tools = SandboxTools(sandbox, tools=READ_ONLY_TOOLS)
+    said = await tools.call("sandbox_execute", {"command": "true"})
+    assert said.endswith("There are: sandbox_ls, sandbox_read_file.")
+    assert sandbox.acquired is None
+    assert await tools.call("sandbox_ls") == "(empty)"
+
+
+def test_tools_are_offered_in_their_usual_order():
+    chosen = ["sandbox_release", "sandbox_ls"]
+    assert list(choose_tools(chosen)) == ["sandbox_ls", "sandbox_release"]
+    names = [schema["function"]["name"] for schema in function_schemas(chosen)]
+    assert names == ["sandbox_ls", "sandbox_release"]
+
+
+@pytest.mark.parametrize("names", [["sandbox_rm"], "sandbox_rm", []])
+def test_a_choice_of_no_tool_is_refused_with_the_names_there_are(names):
+    with pytest.raises(errors.InvalidRequestError, match="sandbox_execute, sandbox_ls"):
+        choose_tools(names)
+
+
+PIXEL = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c49444154789c63f8ff"
+    "ff3f0005fe02fe0def46b80000000049454e44ae426082"
+)
+
+
+@pytest.mark.parametrize("more", [0, 100_000])
+async def test_an_image_is_read_whole_where_images_are_asked_for(sandbox, more):
+    data = PIXEL + bytes(more)
+    await sandbox.upload(F, data)
+    result = await SandboxTools(sandbox, SMALL, images=True).run("sandbox_read_file", {"path": F})
+    assert result.image == Image(data, "image/png")
+    assert result.text == f"[/workspace/f is an image: image/png, {len(data)} bytes.]"
+    plain = await SandboxTools(sandbox, SMALL).run("sandbox_read_file", {"path": F})
+    assert plain.image is None
+    assert "is not text" in plain.text
+
+
+async def test_an_image_that_no_model_takes_is_named_only(sandbox):
+    await sandbox.upload(F, PIXEL)
+    grow = f"truncate -s {LARGEST_IMAGE_BYTES + 1} {F}"
+    assert (await sandbox.execute(grow)).exit_code == 0
+    result = await SandboxTools(sandbox, images=True).run("sandbox_read_file", {"path": F})
+    assert result.image is None
+    assert f"is not text: {LARGEST_IMAGE_BYTES + 1} bytes" in result.text

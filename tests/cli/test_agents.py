@@ -7,7 +7,9 @@ import os
 import subprocess
 import sys
 
-from oneseek_sandbox.agent_tools import TOOLS, function_schemas
+import pytest
+
+from oneseek_sandbox.agent_tools import READ_ONLY_TOOLS, TOOLS, function_schemas
 
 WITHOUT_EXTRAS = """
 import sys
@@ -39,6 +41,22 @@ def test_they_are_printed_without_openais_wrapping_too():
     printed = json.loads(run("tools", "--format", "json").stdout)
     assert [tool["name"] for tool in printed] == list(TOOLS)
     assert printed == [schema["function"] for schema in function_schemas()]
+
+
+def test_tools_can_be_chosen():
+    chosen = run("tools", "--tool", "sandbox_release", "--tool", "sandbox_ls")
+    assert json.loads(chosen.stdout) == function_schemas(["sandbox_ls", "sandbox_release"])
+    assert json.loads(run("tools", "--read-only").stdout) == function_schemas(READ_ONLY_TOOLS)
+
+
+@pytest.mark.parametrize("verb", ["tools", "mcp"])
+@pytest.mark.parametrize(
+    "options", [("--tool", "sandbox_rm"), ("--read-only", "--tool", "sandbox_ls")]
+)
+def test_a_choice_that_cannot_be_is_refused(verb, options):
+    ran = run(verb, *options)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "sandbox_rm" in ran.stderr or "either --tool or --read-only" in ran.stderr
 
 
 def test_strict_is_openais_word():

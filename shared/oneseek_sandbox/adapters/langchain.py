@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 from langchain_core.runnables import RunnableConfig  # noqa: TC002 - LangChain reads the annotation
 from langchain_core.tools import StructuredTool, ToolException
 
-from oneseek_sandbox.agent_tools import TOOLS, SandboxTools, ToolsOfThreads
+from oneseek_sandbox.agent_tools import TOOLS, SandboxTools, ToolsOfThreads, choose_tools
 from oneseek_sandbox.client import BlockingSandboxes, ThreadSandbox
 from oneseek_sandbox.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from oneseek_sandbox.agent_tools import Tool, ToolResult
     from oneseek_sandbox.client import BackendSettings, Sandboxes
@@ -33,8 +33,9 @@ def langchain_tools(
     *,
     scope: str | Callable[[RunnableConfig], str | None] | None = None,
     raise_errors: bool = False,
+    tools: Iterable[str] | None = None,
 ) -> list[StructuredTool]:
-    """Return the six tools.
+    """Return the tools.
 
     The content of a tool's message is the text for the model; its artifact the service's answer, as
     plain data. An error makes a message with status `error`.
@@ -45,9 +46,11 @@ def langchain_tools(
         scope: Tenant or user of the threads, or how to find it in the run's config. Not for a
             `ThreadSandbox`, which has its own.
         raise_errors: Let errors end the run as `ToolException` instead of telling the model.
+        tools: Names of the tools to offer; all by default.
     """
     source = _Source(sandboxes, settings, scope)
-    return [_tool(tool, source, raise_errors=raise_errors) for tool in TOOLS.values()]
+    offered = choose_tools(tools).values()
+    return [_tool(tool, source, raise_errors=raise_errors) for tool in offered]
 
 
 class _Source:

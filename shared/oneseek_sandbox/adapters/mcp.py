@@ -7,6 +7,7 @@ started with; else the one that the client's HTTP header names; else one for eac
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import secrets
 from typing import TYPE_CHECKING, Any, Final
@@ -18,23 +19,22 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from oneseek_sandbox import __version__
 from oneseek_sandbox.adapters.mcp_lines import AnsweredLines
-from oneseek_sandbox.agent_tools import TOOLS, ToolsOfThreads
+from oneseek_sandbox.agent_tools import ToolsOfThreads
 from oneseek_sandbox.client import connect
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mcp.server.context import ServerRequestContext
 
-    from oneseek_sandbox.agent_tools import Tool
+    from oneseek_sandbox.agent_tools import Tool, ToolResult
     from oneseek_sandbox.client import BackendSettings
 
 __all__ = ["THREAD_HEADER", "mcp_server", "serve_stdio"]
 
 THREAD_HEADER: Final = "x-sandbox-thread"
 _SESSION_HEADER: Final = "mcp-session-id"
-_INSTRUCTIONS: Final = (
-    "An isolated Linux sandbox of this conversation's own: run commands and edit files in "
-    "/workspace. It is made at the first call and ends by itself when it is not used."
-)
+_INSTRUCTIONS: Final = "An isolated Linux sandbox of this conversation's own, with its files in /workspace. It is made at the first call and ends by itself when it is not used."
 _NO_THREAD: Final = (
     "Error (no_thread): This MCP client opens no session and names no thread, so there is no "
     f"sandbox for it. Its configuration must send the header {THREAD_HEADER} with a name of its "
@@ -45,7 +45,7 @@ _NO_THREAD: Final = (
 def mcp_server(
     tools: ToolsOfThreads, *, thread_id: str | None = None, scope: str | None = None
 ) -> Server[Any]:
-    """Return a server of the six tools, for any transport of the SDK.
+    """Return a server of the tools that are offered, for any transport of the SDK.
 
     Args:
         thread_id: The thread of all its clients; left out, see this module.
@@ -56,7 +56,7 @@ def mcp_server(
         "oneseek-sandbox",
         version=__version__,
         instructions=_INSTRUCTIONS,
-        on_list_tools=_list_tools,
+        on_list_tools=threads.list_tools,
         on_call_tool=threads.call_tool,
     )
     _advertise_sessions(server, threads)
@@ -69,6 +69,7 @@ async def serve_stdio(
     thread_id: str | None = None,
     scope: str | None = None,
     release: bool = False,
+    offered: Iterable[str] | None = None,
     stop: asyncio.Event | None = None,
 ) -> None:
     """Serve one client on standard input and output until it closes them.
@@ -76,10 +77,11 @@ async def serve_stdio(
     Args:
         thread_id: Left out, a new one: the client's sandbox is found by nobody afterwards.
         release: End the sandbox at the end; else it ends when it was idle for long enough.
+        offered: Names of the tools to offer; all by default.
         stop: Ends it earlier. The thread that waits for input stays, and keeps the process.
     """
     async with connect(settings) as sandboxes:
-        tools = ToolsOfThreads(sandboxes, settings)
+        tools = ToolsOfThreads(sandboxes, settings, tools=offered, images=True)
         server = mcp_server(
             tools, thread_id=thread_id or f"mcp-{secrets.token_hex(16)}", scope=scope
         )
@@ -117,16 +119,16 @@ class _Threads:
         """Call one; every error is the result's text."""
         thread = self.thread(context)
         if thread is None:
-            return _result(_NO_THREAD, is_error=True)
+            return types.CallToolResult(content=[_text(_NO_THREAD)], is_error=True)
         tools = self._tools.of(thread, self._scope)
-        result = await tools.run(params.name, params.arguments)
-        return _result(result.text, is_error=result.is_error)
+        return _result(await tools.run(params.name, params.arguments))
 
-
-async def _list_tools(
-    _: ServerRequestContext[Any], __: types.PaginatedRequestParams | None
-) -> types.ListToolsResult:
-    return types.ListToolsResult(tools=[_described(tool) for tool in TOOLS.values()])
+    async def list_tools(
+        self, _: ServerRequestContext[Any], __: types.PaginatedRequestParams | None
+    ) -> types.ListToolsResult:
+        """List those that are offered."""
+        tools = [_described(tool) for tool in self._tools.offered.values()]
+        return types.ListToolsResult(tools=tools)
 
 
 def _advertise_sessions(server: Server[Any], threads: _Threads) -> None:
@@ -152,6 +154,7 @@ def _described(tool: Tool) -> types.Tool:
         name=tool.name,
         description=tool.description,
         input_schema=tool.schema(),
+        output_schema=tool.answer.model_json_schema(mode="serialization"),
         annotations=types.ToolAnnotations(
             read_only_hint=tool.reads_only, destructive_hint=not tool.reads_only
         ),
@@ -172,7 +175,19 @@ def _thread_of_client(context: ServerRequestContext[Any]) -> str | None:
     return f"mcp-{hashlib.sha256(session.encode()).hexdigest()[:32]}"
 
 
-def _result(text: str, *, is_error: bool) -> types.CallToolResult:
+def _result(result: ToolResult) -> types.CallToolResult:
+    """Say it as text for the model, and as data for the program that hosts it."""
+    content: list[types.ContentBlock] = [_text(result.text)]
+    if result.image is not None:
+        data = base64.b64encode(result.image.data).decode("ascii")
+        image = types.ImageContent(type="image", data=data, mime_type=result.image.media_type)
+        content.append(image)
     return types.CallToolResult(
-        content=[types.TextContent(type="text", text=text)], is_error=is_error
+        content=content,
+        structured_content=result.answer and result.answer.model_dump(mode="json"),
+        is_error=result.is_error,
     )
+
+
+def _text(text: str) -> types.TextContent:
+    return types.TextContent(type="text", text=text)

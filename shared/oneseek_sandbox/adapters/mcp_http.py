@@ -23,7 +23,7 @@ from oneseek_sandbox.tracing import start_trace
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from mcp.server.lowlevel import Server
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -66,6 +66,7 @@ async def serve_http(
     thread_id: str | None = None,
     scope: str | None = None,
     release: bool = False,
+    offered: Iterable[str] | None = None,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT.
@@ -73,6 +74,7 @@ async def serve_http(
     Args:
         thread_id: The thread of all clients; left out, each session or header has its own.
         release: End the sandboxes that were used at the end.
+        offered: Names of the tools to offer; all by default.
         on_ready: Called with the URL once calls are answered.
 
     Raises:
@@ -85,7 +87,7 @@ async def serve_http(
             "ONESEEK_SANDBOX_MCP_KEY."
         )
     async with connect(settings) as sandboxes:
-        tools = ToolsOfThreads(sandboxes, settings)
+        tools = ToolsOfThreads(sandboxes, settings, tools=offered, images=True)
         app = mcp_app(mcp_server(tools, thread_id=thread_id, scope=scope), key=key, host=host)
         with listen(host, port) as listener:
             server = _Server(app)

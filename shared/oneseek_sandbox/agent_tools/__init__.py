@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from oneseek_sandbox.agent_tools.definitions import TOOLS, Tool, function_schemas
+from oneseek_sandbox.agent_tools.definitions import (
+    READ_ONLY_TOOLS,
+    TOOLS,
+    Tool,
+    choose_tools,
+    function_schemas,
+)
+from oneseek_sandbox.agent_tools.images import Image
 from oneseek_sandbox.agent_tools.threads import ToolsOfThreads
 from oneseek_sandbox.agent_tools.tools import SandboxTools, ToolError, ToolResult
 
 __all__ = [
+    "READ_ONLY_TOOLS",
     "TOOLS",
+    "Image",
     "SandboxTools",
     "Tool",
     "ToolError",
     "ToolResult",
     "ToolsOfThreads",
+    "choose_tools",
     "function_schemas",
 ]

@@ -6,14 +6,17 @@ import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from oneseek_sandbox import models
 from oneseek_sandbox.agent_tools import arguments
+from oneseek_sandbox.errors import InvalidRequestError
+from oneseek_sandbox.models.checking import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from pydantic import BaseModel
 
-__all__ = ["TOOLS", "Tool", "function_schemas"]
+__all__ = ["READ_ONLY_TOOLS", "TOOLS", "Tool", "choose_tools", "function_schemas"]
 
 # Strict mode refuses a schema that has them; calls are checked here anyway.
 _NOT_STRICT: Final = ("default", "minLength", "maxLength")
@@ -26,12 +29,14 @@ class Tool:
     Attributes:
         description: For a model: what it does, its limits, and what to do about errors.
         arguments: What it takes.
+        answer: What programs get.
         reads_only: It changes nothing in the sandbox.
     """
 
     name: str
     description: str
     arguments: type[BaseModel]
+    answer: type[BaseModel]
     reads_only: bool = False
 
     def schema(self) -> dict[str, Any]:
@@ -57,6 +62,7 @@ _EXECUTE: Final = Tool(
     "killed with its child processes: set timeout_seconds, or start it in the background with "
     "'command > log 2>&1 &' and look at the log. There may be no network.",
     arguments.ExecuteArguments,
+    models.ExecuteAnswer,
 )
 _LS: Final = Tool(
     "sandbox_ls",
@@ -64,6 +70,7 @@ _LS: Final = Tool(
     "size in bytes after files. A long list is cut and says how to continue. '(empty)' means that "
     "it has no entries.",
     arguments.LsArguments,
+    models.LsAnswer,
     reads_only=True,
 )
 _READ_FILE: Final = Tool(
@@ -71,6 +78,7 @@ _READ_FILE: Final = Tool(
     "Read a text file of the sandbox, all of it or from start_line to end_line. A long file is cut "
     "and says with which start_line to continue. Binary files are named, but not shown.",
     arguments.ReadFileArguments,
+    models.ReadFileAnswer,
     reads_only=True,
 )
 _WRITE_FILE: Final = Tool(
@@ -78,6 +86,7 @@ _WRITE_FILE: Final = Tool(
     "Write a text file in the sandbox. The whole file is replaced, or created with its "
     "directories; with append, the text is added to the end. To change a part of a file use sandbox_replace.",
     arguments.WriteFileArguments,
+    models.WriteFileAnswer,
 )
 _REPLACE: Final = Tool(
     "sandbox_replace",
@@ -85,6 +94,7 @@ _REPLACE: Final = Tool(
     "once without replace_all, it is an error and nothing is changed: read the file and give the "
     "exact text with some surrounding lines.",
     arguments.ReplaceArguments,
+    models.ReplaceAnswer,
 )
 _RELEASE: Final = Tool(
     "sandbox_release",
@@ -92,6 +102,7 @@ _RELEASE: Final = Tool(
     "when the work is done and its results have been given to the user, or to begin again from "
     "nothing. The next call of any sandbox tool gets a new, empty one.",
     arguments.ReleaseArguments,
+    models.ReleaseAnswer,
 )
 
 TOOLS: Final[Mapping[str, Tool]] = {
@@ -99,10 +110,35 @@ TOOLS: Final[Mapping[str, Tool]] = {
 }
 
 
-def function_schemas(*, strict: bool = False) -> list[dict[str, Any]]:
+READ_ONLY_TOOLS: Final = tuple(tool.name for tool in TOOLS.values() if tool.reads_only)
+"""Names of the tools that change nothing."""
+
+
+def choose_tools(names: Iterable[str] | None) -> dict[str, Tool]:
+    """Return the tools to offer, by name and in their usual order; None means all of them.
+
+    Raises:
+        InvalidRequestError: There is no tool of a name, or none is named.
+    """
+    if names is None:
+        return dict(TOOLS)
+    wanted = {names} if isinstance(names, str) else set(names)
+    if unknown := sorted(wanted - TOOLS.keys()):
+        raise InvalidRequestError(
+            f"tools: there is no tool {shown(unknown[0])!r}. There are: {', '.join(TOOLS)}."
+        )
+    if not wanted:
+        raise InvalidRequestError(f"tools: name at least one of {', '.join(TOOLS)}.")
+    return {name: tool for name, tool in TOOLS.items() if name in wanted}
+
+
+def function_schemas(
+    tools: Iterable[str] | None = None, *, strict: bool = False
+) -> list[dict[str, Any]]:
     """Return the tools as OpenAI's function schemas, for any model that takes those.
 
     Args:
+        tools: Names of the tools to offer; all by default.
         strict: For `"strict": true`: all fields are required, and what may be left out may be null.
     """
     return [
@@ -115,7 +151,7 @@ def function_schemas(*, strict: bool = False) -> list[dict[str, Any]]:
                 **({"strict": True} if strict else {}),
             },
         }
-        for tool in TOOLS.values()
+        for tool in choose_tools(tools).values()
     ]
 
 

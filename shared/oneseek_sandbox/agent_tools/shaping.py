@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         WriteFileAnswer,
     )
 
-__all__ = ["directory", "executed", "fitting_entries", "read", "replaced", "written"]
+__all__ = ["directory", "executed", "fitting_entries", "image", "read", "replaced", "written"]
 
 _LINES: Final = re.compile(r"[^\n]*\n|[^\n]+")
 _STDERR: Final = "--- stderr ---"
@@ -105,6 +105,11 @@ def read(answer: ReadFileAnswer, wanted: ReadFileArguments, most: int) -> str:
     elif total is None or first > 1 or last < total:
         remark = f"[Lines {first} to {last}{_of(answer)}.]"
     return text + ("\n" if remark and not text.endswith("\n") else "") + remark
+
+
+def image(answer: ReadFileAnswer, media_type: str) -> str:
+    """Name an image that is shown beside this text."""
+    return f"[{printable(answer.path)} is an image: {media_type}, {answer.size} bytes.]"
 
 
 def written(answer: WriteFileAnswer, *, append: bool) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from oneseek_sandbox.agent_tools.definitions import choose_tools
 from oneseek_sandbox.agent_tools.tools import SandboxTools
 from oneseek_sandbox.client.settings import BackendSettings
 from oneseek_sandbox.client.thread import ThreadSandbox
@@ -12,6 +13,8 @@ from oneseek_sandbox.errors import SandboxError
 from oneseek_sandbox.recent import Recent
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from oneseek_sandbox.client.sandboxes import Sandboxes
 
 __all__ = ["ToolsOfThreads"]
@@ -29,9 +32,23 @@ class ToolsOfThreads:
 
     Args:
         settings: For all of them.
+        tools: Names of the tools to offer; all by default.
+        images: Images that are read are in `ToolResult.image`, for models that can look at them.
+
+    Attributes:
+        offered: The tools by name.
     """
 
-    def __init__(self, sandboxes: Sandboxes, settings: BackendSettings | None = None) -> None:
+    def __init__(
+        self,
+        sandboxes: Sandboxes,
+        settings: BackendSettings | None = None,
+        *,
+        tools: Iterable[str] | None = None,
+        images: bool = False,
+    ) -> None:
+        self.offered = choose_tools(tools)
+        self._images = images
         self._sandboxes = sandboxes
         self._settings = settings or BackendSettings()
         self._tools: Recent[tuple[str, str | None], SandboxTools] = Recent(_KEPT_THREADS)
@@ -45,7 +62,9 @@ class ToolsOfThreads:
             sandbox = ThreadSandbox(
                 self._sandboxes, thread_id, scope=scope, idle_timeout_seconds=idle
             )
-            tools = self._tools[name] = SandboxTools(sandbox, self._settings)
+            tools = self._tools[name] = SandboxTools(
+                sandbox, self._settings, tools=self.offered, images=self._images
+            )
         return tools
 
     async def release_all(self) -> None:

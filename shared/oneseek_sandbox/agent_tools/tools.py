@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -9,17 +10,21 @@ from typing import TYPE_CHECKING, Any, cast
 from oneseek_sandbox.agent_tools import arguments as a
 from oneseek_sandbox.agent_tools import shaping
 from oneseek_sandbox.agent_tools.advice import error_text
-from oneseek_sandbox.agent_tools.definitions import TOOLS, Tool
+from oneseek_sandbox.agent_tools.definitions import choose_tools
+from oneseek_sandbox.agent_tools.images import LARGEST_IMAGE_BYTES, Image, image_type
 from oneseek_sandbox.client.settings import BackendSettings
 from oneseek_sandbox.errors import InvalidRequestError, SandboxError
+from oneseek_sandbox.models import ReleaseAnswer
 from oneseek_sandbox.models.checking import check, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from pydantic import BaseModel
 
+    from oneseek_sandbox.agent_tools.definitions import Tool
     from oneseek_sandbox.client.thread import ThreadSandbox
+    from oneseek_sandbox.models import ReadFileAnswer
 
 __all__ = ["SandboxTools", "ToolError", "ToolResult"]
 
@@ -31,14 +36,16 @@ class ToolResult:
     Attributes:
         text: For the model.
         is_error: The call was not done. A command that failed was done.
-        answer: The service's answer; None for errors, and for a release.
+        answer: The service's answer; None for errors.
         error: Of an error that is the sandbox's; None when the model named no tool.
+        image: The image that was read, where images were asked for.
     """
 
     text: str
     is_error: bool = False
     answer: BaseModel | None = None
     error: SandboxError | None = None
+    image: Image | None = None
 
 
 class ToolError(Exception):
@@ -62,6 +69,8 @@ class SandboxTools:
         sandbox: Whose sandbox it is, once for all; no argument of a call changes it.
         settings: For the default time limit and the size of texts.
         raise_errors: Raise `ToolError` instead of returning an error's text.
+        tools: Names of the tools to offer; a call of another is an error. All by default.
+        images: Images that are read are in `ToolResult.image`, for models that can look at them.
     """
 
     def __init__(
@@ -70,10 +79,14 @@ class SandboxTools:
         settings: BackendSettings | None = None,
         *,
         raise_errors: bool = False,
+        tools: Iterable[str] | None = None,
+        images: bool = False,
     ) -> None:
         self.sandbox = sandbox
         self._settings = settings or BackendSettings()
         self._raise_errors = raise_errors
+        self._offered = choose_tools(tools)
+        self._images = images
         self._calls: dict[str, Callable[[Any], Awaitable[ToolResult]]] = {
             "sandbox_execute": self._execute,
             "sandbox_ls": self._ls,
@@ -109,9 +122,9 @@ class SandboxTools:
         return result
 
     async def _run(self, name: str, arguments: Mapping[str, Any] | str | None) -> ToolResult:
-        tool = TOOLS.get(name)
+        tool = self._offered.get(name)
         if tool is None:
-            known = ", ".join(TOOLS)
+            known = ", ".join(self._offered)
             text = f"Error (unknown_tool): There is no tool {shown(name)!r}. There are: {known}."
             return ToolResult(text, is_error=True)
         try:
@@ -147,7 +160,22 @@ class SandboxTools:
         answer = await self.sandbox.read_file(
             given.path, start_line=given.start_line, end_line=given.end_line, limit=most
         )
+        image = await self._image(answer) if self._images else None
+        if image is not None:
+            return ToolResult(shaping.image(answer, image.media_type), answer=answer, image=image)
         return ToolResult(shaping.read(answer, given, most), answer=answer)
+
+    async def _image(self, answer: ReadFileAnswer) -> Image | None:
+        """Return the image that was read, all of it; None if it is none, or too large to show."""
+        if answer.encoding != "base64" or answer.size > LARGEST_IMAGE_BYTES:
+            return None
+        data = base64.b64decode(answer.content)
+        if image_type(data) is not None and answer.truncated:
+            async with self.sandbox.download(answer.path) as file:
+                data = b"".join([piece async for piece in file.chunks])
+        # Another file may be there by now.
+        media_type = image_type(data)
+        return Image(data, media_type) if media_type and len(data) <= LARGEST_IMAGE_BYTES else None
 
     async def _write_file(self, given: a.WriteFileArguments) -> ToolResult:
         answer = await self.sandbox.write_file(given.path, given.content, append=given.append)
@@ -160,9 +188,11 @@ class SandboxTools:
         return ToolResult(shaping.replaced(answer), answer=answer)
 
     async def _release(self, _: a.ReleaseArguments) -> ToolResult:
-        if await self.sandbox.release():
-            return ToolResult("Released: its files and processes are gone.")
-        return ToolResult("There was no sandbox; nothing was released.")
+        released = await self.sandbox.release()
+        answer = ReleaseAnswer(released=released, already_released=False)
+        if released:
+            return ToolResult("Released: its files and processes are gone.", answer=answer)
+        return ToolResult("There was no sandbox; nothing was released.", answer=answer)
 
 
 def _checked(tool: Tool, arguments: Mapping[str, Any] | str | None) -> BaseModel:

@@ -16,7 +16,7 @@ from oneseek_sandbox.cli.terminal import note, print_line
 from oneseek_sandbox.errors import SandboxError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from oneseek_sandbox.client import BackendSettings
 
@@ -39,6 +39,15 @@ _McpKey = Annotated[
         show_default=False,
         help="With http: what clients send as Bearer; or @FILE. Not the key of the sandboxes.",
     ),
+]
+_Tools = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tool", metavar="NAME", help="Offer this tool only; may be repeated (default: all)."
+    ),
+]
+_ReadOnly = Annotated[
+    bool, typer.Option("--read-only", help="Offer only the tools that change nothing.")
 ]
 
 
@@ -64,21 +73,24 @@ def tools(
     strict: Annotated[
         bool, typer.Option("--strict", help="With openai: schemas for its strict mode.")
     ] = False,
+    names: _Tools = None,
+    read_only: _ReadOnly = False,
 ) -> None:
     """Print the tools that models get, as JSON."""
     import json
 
-    from oneseek_sandbox.agent_tools.definitions import TOOLS, function_schemas
+    from oneseek_sandbox.agent_tools.definitions import choose_tools, function_schemas
 
     data: list[dict[str, Any]]
+    offered = _offered(names, read_only=read_only)
     if form is Format.OPENAI:
-        data = function_schemas(strict=strict)
+        data = function_schemas(offered, strict=strict)
     elif strict:
         raise typer.BadParameter("--strict goes with --format openai")
     else:
         data = [
             {"name": tool.name, "description": tool.description, "parameters": tool.schema()}
-            for tool in TOOLS.values()
+            for tool in choose_tools(offered).values()
         ]
     print_line(json.dumps(data, indent=2))
 
@@ -96,6 +108,8 @@ def mcp(
     host: Annotated[str, typer.Option(help="With http: where to listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="With http.")] = 8003,
     key: _McpKey = "",
+    names: _Tools = None,
+    read_only: _ReadOnly = False,
 ) -> None:
     """Serve the tools to MCP clients.
 
@@ -107,10 +121,11 @@ def mcp(
     from oneseek_sandbox.log_lines import configure_logging
 
     configure_logging("warning")
+    offered = _offered(names, read_only=read_only)
     with _refusals():
         settings = BackendSettings.from_environment()
         if transport is Transport.STDIO:
-            asyncio.run(_serve_stdio(settings, thread, scope, release=release))
+            asyncio.run(_serve_stdio(settings, thread, scope, release=release, offered=offered))
             return
         from oneseek_sandbox.adapters.mcp_http import serve_http
 
@@ -122,6 +137,7 @@ def mcp(
             thread_id=thread,
             scope=scope,
             release=release,
+            offered=offered,
             on_ready=lambda url: note(f"serves MCP at {url}"),
         )
         # Uvicorn raises the signal that stopped it once more, when there is still work to do.
@@ -131,7 +147,12 @@ def mcp(
 
 
 async def _serve_stdio(
-    settings: BackendSettings, thread: str | None, scope: str | None, *, release: bool
+    settings: BackendSettings,
+    thread: str | None,
+    scope: str | None,
+    *,
+    release: bool,
+    offered: Iterable[str] | None,
 ) -> None:
     import asyncio
 
@@ -140,10 +161,23 @@ async def _serve_stdio(
     stop = asyncio.Event()
     for number in _STOPS:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await serve_stdio(settings, thread_id=thread, scope=scope, release=release, stop=stop)
+    await serve_stdio(
+        settings, thread_id=thread, scope=scope, release=release, offered=offered, stop=stop
+    )
     if stop.is_set():
         # A thread still waits for standard input, and an ordinary exit would wait for the thread.
         os._exit(0)
+
+
+def _offered(names: list[str] | None, *, read_only: bool) -> Iterable[str] | None:
+    from oneseek_sandbox.agent_tools.definitions import READ_ONLY_TOOLS, choose_tools
+
+    if read_only and names:
+        raise typer.BadParameter("give either --tool or --read-only")
+    try:
+        return choose_tools(READ_ONLY_TOOLS if read_only else names or None)
+    except SandboxError as error:
+        raise typer.BadParameter(error.message.removeprefix("tools: ")) from None
 
 
 @contextmanager
