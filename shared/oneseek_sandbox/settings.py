@@ -69,6 +69,7 @@ class Settings(BaseModel):
     # Sandboxes
     runtime: Literal["auto", "local", "docker", "kubernetes"] = "auto"
     workspace_dir: Annotated[str, Field(pattern=r"^/[^/\x00]+(/[^/\x00]+)*$")] = "/workspace"
+    file_scope: Literal["workspace", "sandbox"] = "workspace"
     idle_timeout_seconds: Annotated[int, Field(ge=1, le=86_400)] = 900
     max_lifetime_seconds: Annotated[int, Field(ge=0)] = 0
     max_sandboxes: Annotated[int, Field(ge=0)] = 0
@@ -141,6 +142,17 @@ class Settings(BaseModel):
         """What a worker that shares its disk with others is told about it."""
         limit, floor = self.disk_limit_mb * 1024**2, self.min_free_disk_mb * 1024**2
         return ("--disk-limit", str(limit), "--disk-floor", str(floor))
+
+    def scope_options(self, *private: str) -> tuple[str, ...]:
+        """What a worker is told about the paths that it serves.
+
+        Args:
+            private: What the worker itself lives on, inside; nobody reads or writes that by a verb.
+        """
+        if self.file_scope == "workspace":
+            return ()
+        hidden = (option for path in private for option in ("--private", path))
+        return ("--file-scope", self.file_scope, *hidden)
 
     @property
     def pod_cidrs(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""A command on its way to a worker. Pure."""
+"""A command, or a path, on its way to a worker. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from oneseek_sandbox.models import ExecuteRequest
     from oneseek_sandbox.settings import Settings
 
-__all__ = ["worker_command"]
+__all__ = ["directory_path", "file_path", "worker_command"]
 
 _KILL_GRACE_MS: Final = 2000
 """Between TERM and KILL at a command's limit."""
@@ -22,7 +22,8 @@ def worker_command(request: ExecuteRequest, settings: Settings, *, stream: bool)
     """Check a command against this server's limits and write it in the worker's words.
 
     Raises:
-        InvalidRequestError: It is over a limit, or `cwd` is not in the workspace.
+        InvalidRequestError: It is over a limit.
+        PathOutsideWorkspaceError: `cwd` is not where this server lets commands start.
     """
     cwd = request.cwd
     if request.timeout_seconds > settings.max_timeout_seconds:
@@ -38,7 +39,7 @@ def worker_command(request: ExecuteRequest, settings: Settings, *, stream: bool)
         )
     return {
         "command": request.command,
-        "cwd": None if cwd is None else paths.in_workspace(cwd, settings.workspace_dir),
+        "cwd": None if cwd is None else directory_path(cwd, settings),
         "env": request.env,
         **stdin_fields(request),
         "timeout_ms": round(1000 * request.timeout_seconds),
@@ -47,3 +48,26 @@ def worker_command(request: ExecuteRequest, settings: Settings, *, stream: bool)
         "request_id": request.request_id,
         "stream": stream,
     }
+
+
+def directory_path(path: str, settings: Settings) -> str:
+    """Return the path of a directory as the worker takes it.
+
+    Raises:
+        PathOutsideWorkspaceError: It is not where this server's files are.
+    """
+    return paths.in_sandbox(path, settings.workspace_dir, anywhere=_anywhere(settings))
+
+
+def file_path(path: str, settings: Settings) -> str:
+    """Return the path of a file as the worker takes it.
+
+    Raises:
+        IsADirectoryInWorkspaceError: It ends with a slash.
+        PathOutsideWorkspaceError: As of `directory_path`.
+    """
+    return paths.of_file(path, settings.workspace_dir, anywhere=_anywhere(settings))
+
+
+def _anywhere(settings: Settings) -> bool:
+    return settings.file_scope == "sandbox"

@@ -11,10 +11,9 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from oneseek_sandbox import paths
 from oneseek_sandbox.control import translation as answers
 from oneseek_sandbox.control.cleanup import Cleanup
-from oneseek_sandbox.control.commands import worker_command
+from oneseek_sandbox.control.commands import directory_path, file_path, worker_command
 from oneseek_sandbox.errors import (
     ConfigurationError,
     InvalidRequestError,
@@ -207,10 +206,11 @@ class Provisioner:
         return CancelAnswer(cancelled=cancelled.cancelled)
 
     async def ls(self, request: models.LsRequest, caller: Caller) -> models.LsAnswer:
-        """List a directory of the workspace."""
+        """List a directory."""
         wanted = request.model_dump(include={"depth", "limit", "cursor"})
         named = "path" in request.model_fields_set
-        wanted["path"] = self._path(request.path if named else self._settings.workspace_dir)
+        path = request.path if named else self._settings.workspace_dir
+        wanted["path"] = directory_path(path, self._settings)
         async with self._pins.hold(request, caller, _FILE_OPERATION_MS) as lease:
             return answers.directory(await self._workers.ls(lease, wanted))
 
@@ -220,7 +220,7 @@ class Provisioner:
     ) -> AsyncIterator[OpenFile]:
         """Open a file for reading as a stream of bytes, of any size."""
         wanted = request.model_dump(include={"start_line", "end_line", "offset", "limit"})
-        wanted["path"] = self._file(request.path)
+        wanted["path"] = file_path(request.path, self._settings)
         async with (
             self._pins.hold(request, caller, limit_ms) as lease,
             self._workers.read(lease, wanted) as file,
@@ -268,7 +268,7 @@ class Provisioner:
         meta = target.model_dump(
             include={"append", "create_only", "if_sha256", "mode", "sync"}, exclude_defaults=True
         )
-        meta["path"] = self._file(target.path)
+        meta["path"] = file_path(target.path, self._settings)
         async with self._pins.hold(target, caller, limit_ms) as lease:
             written = await self._workers.write(lease, meta, content)
         return WriteFileAnswer(
@@ -278,7 +278,7 @@ class Provisioner:
     async def replace(self, request: models.ReplaceRequest, caller: Caller) -> models.ReplaceAnswer:
         """Replace exact text in a file."""
         wanted = request.model_dump(include={"old", "new", "replace_all", "if_sha256"})
-        wanted["path"] = self._file(request.path)
+        wanted["path"] = file_path(request.path, self._settings)
         async with self._pins.hold(request, caller, _FILE_OPERATION_MS) as lease:
             replaced = await self._workers.replace(lease, wanted)
         return ReplaceAnswer(
@@ -289,9 +289,3 @@ class Provisioner:
         if self._acquisition is None:
             raise ConfigurationError("This process serves data verbs only.")
         return self._acquisition
-
-    def _file(self, path: str) -> str:
-        return paths.of_file(path, self._settings.workspace_dir)
-
-    def _path(self, path: str) -> str:
-        return paths.in_workspace(path, self._settings.workspace_dir)

@@ -76,7 +76,8 @@ class ExecuteRequest(SandboxReference):
 
     Attributes:
         command: A shell command line, or a list of arguments to run without a shell.
-        cwd: Working directory, an absolute path in the workspace. Default: the workspace.
+        cwd: Working directory, an absolute path in the workspace, or with PROVISIONER_FILE_SCOPE
+            `sandbox` anywhere. Default: the workspace.
         env: Environment variables, added to the sandbox's own.
         stdin: The command's standard input. Default: empty.
         stdin_encoding: Encoding of `stdin`: `utf-8` for text, `base64` for binary.
@@ -119,7 +120,7 @@ class LsRequest(SandboxReference):
     """List a directory.
 
     Attributes:
-        path: Absolute. Default: the workspace.
+        path: Absolute; where, PROVISIONER_FILE_SCOPE says. Default: the workspace.
         depth: 1 (the directory itself) to 32.
         limit: Entries per response, 1 to 10000.
         cursor: From the previous response, if it was `truncated`.

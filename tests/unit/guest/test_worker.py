@@ -24,6 +24,7 @@ from oneseek_sandbox.guest.worker.once import OnceTable
 from oneseek_sandbox.guest.worker.output import Capture
 from oneseek_sandbox.guest.worker.paths import Workspace, decode_path, encode_path
 from oneseek_sandbox.guest.worker.processes import Process, descendants
+from oneseek_sandbox.guest.worker.reach import kernel_devices
 from oneseek_sandbox.guest.worker.replacement import Replacement
 from oneseek_sandbox.guest.worker.scheduler import Condition, Locks, Scheduler, sleep, turn
 from oneseek_sandbox.guest.worker.survey import Survey
@@ -335,3 +336,13 @@ def test_a_lock_is_held_by_one_task_at_a_time(monkeypatch: pytest.MonkeyPatch) -
         scheduler.spawn(task(number))
     run(scheduler, monkeypatch, done, 10)
     assert sorted(done) == list(range(10))
+
+
+def test_the_devices_of_devtmpfs_are_found_among_the_mounts() -> None:
+    mounts = (
+        "24 27 0:6 / /dev rw,relatime - devtmpfs devtmpfs rw,mode=755\n"
+        "31 27 8:1 / / rw,relatime shared:1 master:2 - ext4 /dev/root rw\n"
+        "32 24 0:21 / /dev/shm rw shared:7 - tmpfs tmpfs rw\n"
+        "33 24 0:6 /null /dev/a\\040name rw - devtmpfs dev - rw\n"
+    )
+    assert kernel_devices(mounts) == {os.makedev(0, 6)}

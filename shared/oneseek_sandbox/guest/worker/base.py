@@ -59,6 +59,7 @@ ERRNO_CODES = {
     errno.EACCES: "permission_denied",
     errno.EPERM: "permission_denied",
     errno.EROFS: "permission_denied",
+    errno.EBUSY: "permission_denied",  # a file that is mounted by itself cannot be replaced
     errno.ETXTBSY: "permission_denied",
     errno.ENOSPC: "disk_full",
     errno.EDQUOT: "disk_full",
@@ -98,9 +99,8 @@ class NotStartedError(WorkerError):
 def from_os_error(error: OSError, subject: str) -> WorkerError:
     """Say what the operating system refused, and about which path."""
     code = ERRNO_CODES.get(error.errno or 0, "internal")
-    advice = (
-        " A command can change the mode: chmod -R u+rwX." if code == "permission_denied" else ""
-    )
+    of_mode = error.errno in (errno.EACCES, errno.EPERM)
+    advice = " A command can change the mode: chmod -R u+rwX." if of_mode else ""
     return WorkerError(code, f"{subject}: {os.strerror(error.errno or 0)}.{advice}")
 
 

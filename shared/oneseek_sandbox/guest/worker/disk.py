@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from oneseek_sandbox.guest.worker.base import WorkerError
-from oneseek_sandbox.guest.worker.paths import OPEN_DIRECTORY
+from oneseek_sandbox.guest.worker.paths import OPEN_DIRECTORY, TEMPORARY
 from oneseek_sandbox.guest.worker.processes import read_processes
 from oneseek_sandbox.guest.worker.scheduler import Condition, sleep
 
@@ -133,9 +133,11 @@ class Disk:
     def take(self, size: int, expected: int = 0) -> None:
         """Note that a caller writes so many bytes, or refuse."""
         if self._limit and self._used + size + expected > self._limit:
+            is_tmp = self._root == TEMPORARY
+            name = os.fsdecode(TEMPORARY) if is_tmp else "The workspace"
             raise WorkerError(
                 "disk_full",
-                f"The workspace takes {self._used // 1024**2} MB and may take "
+                f"{name} takes {self._used // 1024**2} MB and may take "
                 f"{self._limit // 1024**2} MB. Delete files (rm, in a command) and try again.",
             )
         self._used += size

@@ -14,7 +14,7 @@ from oneseek_sandbox.guest.worker.connection import ConnectionLost
 from oneseek_sandbox.guest.worker.drafts import Draft, Sync, is_draft, write_all
 from oneseek_sandbox.guest.worker.fields import utf8
 from oneseek_sandbox.guest.worker.listing import list_directory
-from oneseek_sandbox.guest.worker.paths import MAX_PATH, OPEN_FILE, check_regular
+from oneseek_sandbox.guest.worker.paths import MAX_PATH, OPEN_FILE
 from oneseek_sandbox.guest.worker.replacement import Replacement
 from oneseek_sandbox.guest.worker.scheduler import Locks, turn
 from oneseek_sandbox.guest.worker.survey import Source, Survey
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from oneseek_sandbox.guest.worker.connection import Connection
+    from oneseek_sandbox.guest.worker.disks import Disks
     from oneseek_sandbox.guest.worker.http import Request
-    from oneseek_sandbox.guest.worker.paths import Place, Workspace
+    from oneseek_sandbox.guest.worker.paths import Workspace
+    from oneseek_sandbox.guest.worker.place import Place
     from oneseek_sandbox.guest.worker.scheduler import Scheduler
 
 __all__ = ["MAX_REPLACE_BYTES", "MAX_SURVEYED_BYTES", "SURVEY_SECONDS", "Files"]
@@ -43,18 +45,18 @@ class Files:
         self,
         scheduler: Scheduler,
         workspace: Workspace,
-        meter: Callable[[int], None],
+        disks: Disks,
         to_disk: Callable[[list[int]], Awaitable[None]],
     ) -> None:
         self._workspace = workspace
         self._locks = Locks(scheduler)
-        self._meter = meter
+        self._disks = disks
         self._to_disk = to_disk
         self._drafts: set[bytes] = set()
 
     async def sweep(self) -> None:
         """Delete the drafts of an earlier worker on these files: it was killed while it wrote."""
-        waiting = [self._workspace.root]
+        waiting = list(self._workspace.swept)
         while waiting:
             folder = waiting.pop()
             with contextlib.suppress(OSError), os.scandir(folder) as entries:
@@ -108,6 +110,7 @@ class Files:
         order = WriteOrder(path, fields)
         with self._workspace.resolve(path, make_parents=True) as place:
             order.check(place)
+            request.body.meter = await self._disks.meter(place, request.body.announced)
             action = self._append if order.append else self._write_whole
             await request.answer(await action(request, place, order))
 
@@ -144,7 +147,7 @@ class Files:
                     "most; change it with a command, for example sed -i.",
                 )
             with Draft(place.directory, self._drafts) as draft:
-                draft.meter = self._meter
+                draft.meter = await self._disks.meter(place, 0)
                 survey = Survey()
                 for chunk in Source(fd).chunks():
                     survey.feed(chunk)
@@ -209,7 +212,7 @@ class Files:
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | OPEN_FILE
             fd = os.open(place.name, flags, 0o644, dir_fd=place.directory)
             try:
-                check_regular(os.fstat(fd), order.path)
+                self._workspace.check_file(fd, order.path)
                 await self._append_chunks(fd, chunks, place, order, sync)
                 size = os.fstat(fd).st_size
                 survey = Survey(whole=size <= MAX_SURVEYED_BYTES)

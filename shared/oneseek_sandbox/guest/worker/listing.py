@@ -23,8 +23,9 @@ __all__ = ["Listing", "list_directory"]
 class Listing:
     """Collects directory entries in order, at most one more than the limit."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, workspace: Workspace) -> None:
         self._wanted = limit + 1
+        self._workspace = workspace
         self.entries: list[dict[str, Any]] = []
 
     async def walk(self, fd: int, prefix: bytes, depth: int, after: list[bytes]) -> None:
@@ -52,6 +53,11 @@ class Listing:
         try:
             below = os.open(name, flags, dir_fd=fd)
         except OSError:
+            return
+        try:
+            self._workspace.check_open(below, "")
+        except WorkerError:
+            os.close(below)
             return
         await self.walk(below, prefix, depth, after)
 
@@ -100,8 +106,8 @@ async def list_directory(request: Request, workspace: Workspace) -> None:
     after = [] if cursor is None else workspace.split(cursor)
     if after and (after[: len(base)] != base or len(after) == len(base)):
         raise WorkerError("invalid_request", "cursor is not below path.")
-    prefix = b"/".join([workspace.root.rstrip(b"/"), *base])
-    listing = Listing(limit)
+    prefix = b"/".join([workspace.top.rstrip(b"/"), *base])
+    listing = Listing(limit, workspace)
     fd = workspace.open_directory(path)
     await listing.walk(fd, prefix, depth, after[len(base) :])
     entries = listing.entries[:limit]

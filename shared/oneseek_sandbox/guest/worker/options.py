@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from oneseek_sandbox.guest.worker.kernel import OutOfMemoryScore
 
-__all__ = ["DISK_OPTIONS", "Options"]
+__all__ = ["DISK_OPTIONS", "FILE_SCOPES", "Options"]
 
+FILE_SCOPES = ("workspace", "sandbox")
 DISK_OPTIONS = ("--disk-limit", "--disk-floor", "--tmp-limit")
 
 
@@ -22,6 +23,8 @@ class Options:
         self.listen_fd: int | None = None
         self.listen: str | None = None
         self.workspace = "/workspace"
+        self.file_scope = "workspace"
+        self.private: list[str] = []
         self.marker: str | None = None
         self.uid: str | None = None
         self.memory_events: str | None = None
@@ -46,7 +49,11 @@ class Options:
     def _take(self, option: str, value: str | None) -> None:
         if value is None:
             raise SystemExit(f"worker.py: {option} needs a value")
-        if option in ("--listen", "--workspace", "--marker", "--uid", "--memory-events"):
+        if option == "--private":
+            self.private.append(value)
+        elif option == "--file-scope" and value in FILE_SCOPES:
+            self.file_scope = value
+        elif option in ("--listen", "--workspace", "--marker", "--uid", "--memory-events"):
             setattr(self, option[2:].replace("-", "_"), value)
         elif (
             option in ("--listen-fd", "--max-commands", "--max-processes", *DISK_OPTIONS)

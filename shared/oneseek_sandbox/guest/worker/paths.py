@@ -9,6 +9,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from oneseek_sandbox.guest.worker.base import WorkerError
+from oneseek_sandbox.guest.worker.place import Place, check_regular, path_changed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -20,17 +21,16 @@ __all__ = [
     "OPEN_DIRECTORY",
     "OPEN_FILE",
     "READ_DIRECTORY",
-    "Place",
+    "TEMPORARY",
     "Workspace",
-    "check_regular",
     "decode_path",
     "encode_path",
-    "path_changed",
 ]
 
 MAX_PATH = 16 * 1024  # characters; a base64 name takes more than its 4096 bytes
 MAX_SYNCED_AT_ONCE = 64  # directories, each held open
 MAX_RESTARTED_WALKS = 200
+TEMPORARY = b"/tmp"
 OPEN_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 READ_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 OPEN_FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -59,58 +59,19 @@ def encode_path(path: bytes) -> str:
         return "base64:" + binascii.b2a_base64(path, newline=False).decode("ascii")
 
 
-class Place:
-    """Where a path leads: a directory held open, and a name in it that is not a symlink."""
-
-    def __init__(self, directory: int, name: bytes, info: os.stat_result | None) -> None:
-        self.directory = directory
-        self.name = name
-        self.info = info
-
-    def __enter__(self) -> Place:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self.directory)
-
-    def key(self) -> tuple[int, int, bytes]:
-        """Return what two requests for the same file have in common."""
-        directory = os.fstat(self.directory)
-        return directory.st_dev, directory.st_ino, self.name
-
-    def refresh(self, path: str) -> os.stat_result | None:
-        """Look again at what is there; None when nothing is."""
-        try:
-            self.info = os.stat(self.name, dir_fd=self.directory, follow_symlinks=False)
-        except FileNotFoundError:
-            self.info = None
-        if self.info is not None and stat.S_ISLNK(self.info.st_mode):
-            raise path_changed(path)
-        return self.info
-
-
-def check_regular(info: os.stat_result, path: str) -> None:
-    """Refuse everything that is not a regular file: reading a FIFO could block for ever."""
-    if stat.S_ISDIR(info.st_mode):
-        raise WorkerError("is_a_directory", f"{path} is a directory, not a file.")
-    if not stat.S_ISREG(info.st_mode):
-        raise WorkerError("not_a_regular_file", f"{path} is not a regular file.")
-
-
-def path_changed(path: str) -> WorkerError:
-    """Say that a path was changed while it was walked, by whatever runs inside."""
-    return WorkerError(
-        "path_changed",
-        f"{path[:200]} changed while it was looked at: something in the sandbox replaces its links "
-        "or directories. Try again.",
-    )
-
-
 class Workspace:
-    """Paths in the workspace, each walked name by name so that no symlink leads out of it."""
+    """Paths in the workspace, each walked name by name so that no symlink leads out of it.
+
+    Attributes:
+        root: The workspace.
+        top: Where walks begin, and what they do not leave.
+        swept: The folders where an earlier worker may have left drafts.
+    """
 
     def __init__(self, root: str) -> None:
         self.root = os.fsencode(root.rstrip("/") or "/")
+        self.top = self.root
+        self.swept = [self.root]
 
     def is_empty(self) -> bool:
         """Return whether nothing is in it, as far as that can be seen."""
@@ -125,10 +86,10 @@ class Workspace:
         path = decode_path(text)
         names = self._names_below(path)
         if names is None or b".." in names:
-            root = os.fsdecode(self.root)
+            top = os.fsdecode(self.top)
             raise WorkerError(
                 "path_outside_workspace",
-                f"{text[:200]} is not an absolute path in {root} (without '..').",
+                f"{text[:200]} is not an absolute path in {top} (without '..').",
             )
         return names
 
@@ -138,6 +99,11 @@ class Workspace:
         for _ in range(MAX_RESTARTED_WALKS):
             found = self._walk(names, text, make_parents)
             if isinstance(found, Place):
+                try:
+                    self.check_place(found, text)
+                except BaseException:
+                    os.close(found.directory)
+                    raise
                 return found
             names = found
         raise WorkerError("path_outside_workspace", f"{text}: too many levels of symlinks.")
@@ -168,16 +134,22 @@ class Workspace:
             if place.info is not None and not stat.S_ISDIR(place.info.st_mode):
                 raise WorkerError("not_a_directory", f"{text} is not a directory.")
             mode = flags | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-            return os.open(place.name, mode, dir_fd=place.directory)
+            fd = os.open(place.name, mode, dir_fd=place.directory)
+        try:
+            self.check_open(fd, text)
+        except WorkerError:
+            os.close(fd)
+            raise
+        return fd
 
     async def sync_names_above(
         self, directory: int, to_disk: Callable[[list[int]], Awaitable[None]]
     ) -> None:
         """Put the names from the workspace to this directory on the disk, but none that is in it."""
-        root = os.stat(self.root)
+        top = os.stat(self.top)
         fds = [os.open(b".", READ_DIRECTORY, dir_fd=directory)]
         try:
-            while not os.path.samestat(here := os.fstat(fds[-1]), root):
+            while not os.path.samestat(here := os.fstat(fds[-1]), top):
                 fds.append(os.open(b"..", READ_DIRECTORY, dir_fd=fds[-1]))
                 if os.path.samestat(here, os.fstat(fds[-1])):
                     return  # it was moved out of the workspace meanwhile
@@ -195,28 +167,42 @@ class Workspace:
         with self.resolve_existing(text) as place:
             return self.open_place(place, text)
 
-    @staticmethod
-    def open_place(place: Place, text: str) -> int:
+    def open_place(self, place: Place, text: str) -> int:
         """Open the regular file at a place for reading."""
         if place.info is not None:
             check_regular(place.info, text)
         fd = os.open(place.name, os.O_RDONLY | OPEN_FILE, dir_fd=place.directory)
         try:
-            check_regular(os.fstat(fd), text)
+            self.check_file(fd, text)
         except WorkerError:
             os.close(fd)
             raise
         return fd
 
+    def check_file(self, fd: int, text: str) -> None:
+        """Refuse what was opened when it is no regular file, or is nobody's business."""
+        check_regular(os.fstat(fd), text)
+        self.check_open(fd, text)
+
+    def check_open(self, fd: int, text: str, *, passing: bool = False) -> None:
+        """Refuse what was opened when it is nobody's business: in the workspace nothing is.
+
+        Args:
+            passing: It is a directory on the way to somewhere else.
+        """
+
+    def check_place(self, place: Place, text: str) -> None:
+        """Refuse a place before it is opened; in the workspace every place is as good as another."""
+
     def _names_below(self, path: bytes) -> list[bytes] | None:
-        prefix = self.root if self.root == b"/" else self.root + b"/"
-        if path != self.root and not path.startswith(prefix):
+        prefix = self.top if self.top == b"/" else self.top + b"/"
+        if path != self.top and not path.startswith(prefix):
             return None
         return [name for name in path[len(prefix) :].split(b"/") if name not in (b"", b".")]
 
     def _walk(self, names: list[bytes], text: str, make_parents: bool) -> list[bytes] | Place:
         """Return the place, or the names to start again with after a symlink or a `..`."""
-        directory = self.open_root()
+        directory = self._open_top()
         try:
             for index, name in enumerate(names[:-1]):
                 info = self._look(directory, name, make=make_parents)
@@ -226,14 +212,14 @@ class Workspace:
                     return again
                 directory = self._enter(directory, name, info, text)
             if not names:
-                return Place(directory, b".", os.fstat(directory))
+                return Place(directory, b".", os.fstat(directory), names)
             info = self._look(directory, names[-1], make=False)
             again = self._redirect(directory, names, len(names) - 1, info, text)
         except BaseException:
             os.close(directory)
             raise
         if again is None:
-            return Place(directory, names[-1], info)
+            return Place(directory, names[-1], info, names)
         os.close(directory)
         return again
 
@@ -251,8 +237,7 @@ class Workspace:
             return self._follow(names, index, target, text)
         return None
 
-    @staticmethod
-    def _enter(directory: int, name: bytes, info: os.stat_result | None, text: str) -> int:
+    def _enter(self, directory: int, name: bytes, info: os.stat_result | None, text: str) -> int:
         if info is None:
             raise WorkerError("file_not_found", f"{text} does not exist.")
         try:
@@ -260,6 +245,11 @@ class Workspace:
         except (FileNotFoundError, NotADirectoryError):
             if stat.S_ISDIR(info.st_mode):
                 raise path_changed(text) from None
+            raise
+        try:
+            self.check_open(below, text, passing=True)
+        except WorkerError:
+            os.close(below)
             raise
         os.close(directory)
         return below
@@ -275,12 +265,16 @@ class Workspace:
             os.mkdir(name, 0o755, dir_fd=directory)
         return os.stat(name, dir_fd=directory, follow_symlinks=False)
 
-    @staticmethod
-    def _go_up(names: list[bytes], index: int, text: str) -> list[bytes]:
+    def _open_top(self) -> int:
+        return self.open_root()
+
+    def _go_up(self, names: list[bytes], index: int, text: str) -> list[bytes]:
         # What stands before was just walked and holds no symlink, so `..` may go by name.
-        if index == 0:
-            raise WorkerError("path_outside_workspace", f"{text} leads out of the workspace.")
-        return names[: index - 1] + names[index + 1 :]
+        if index:
+            return names[: index - 1] + names[index + 1 :]
+        if self.top == b"/":
+            return names[1:]
+        raise WorkerError("path_outside_workspace", f"{text} leads out of the workspace.")
 
     def _follow(self, names: list[bytes], index: int, target: bytes, text: str) -> list[bytes]:
         if not target.startswith(b"/"):

@@ -11,9 +11,11 @@ from oneseek_sandbox.guest.worker.claim import Claim
 from oneseek_sandbox.guest.worker.command_spec import CommandSpec
 from oneseek_sandbox.guest.worker.commands import Commands
 from oneseek_sandbox.guest.worker.disk import Disk
+from oneseek_sandbox.guest.worker.disks import Disks
 from oneseek_sandbox.guest.worker.files import Files
 from oneseek_sandbox.guest.worker.once import OnceTable
-from oneseek_sandbox.guest.worker.paths import Workspace
+from oneseek_sandbox.guest.worker.paths import TEMPORARY, Workspace
+from oneseek_sandbox.guest.worker.reach import Everywhere
 from oneseek_sandbox.guest.worker.relay import STREAM_HEADERS, Relay
 from oneseek_sandbox.guest.worker.scheduler import Scheduler, sleep, turn
 from oneseek_sandbox.guest.worker.server import Server
@@ -54,14 +56,19 @@ class Worker:
         self._server = Server(self.scheduler, listener, self._dispatch)
         self._unclaimed_exit = options.unclaimed_exit
         self._claim = Claim(options.marker, options.uid)
-        self._workspace = Workspace(options.workspace)
+        self._workspace = (
+            Everywhere(options.workspace, options.private)
+            if options.file_scope == "sandbox"
+            else Workspace(options.workspace)
+        )
         self._commands = Commands(self.scheduler, self._workspace, options)
         limit, floor = options.disk_limit, options.disk_floor
         self._disk = Disk(self.scheduler, self._workspace.root, limit, floor)
+        self._tmp = Disk(self.scheduler, TEMPORARY, options.tmp_limit)
+        self._disks = Disks(self._workspace, self._disk, self._tmp)
         self._files = Files(
-            self.scheduler, self._workspace, self._disk.take, self._commands.children.sync
+            self.scheduler, self._workspace, self._disks, self._commands.children.sync
         )
-        self._tmp = Disk(self.scheduler, b"/tmp", options.tmp_limit)
         self._once = OnceTable()
         self._last_contact = time.monotonic()
         self._routes: dict[tuple[str, str], Callable[[Request], Awaitable[None]]] = {
@@ -139,12 +146,11 @@ class Worker:
             await request.answer({"cancelled": False})
 
     async def _write(self, request: Request) -> None:
-        await self._disk.check(request.body.announced)
-        request.body.meter = self._disk.take
+        await self._disks.check(request.body.announced)
         await self._files.write(request)
 
     async def _replace(self, request: Request) -> None:
-        await self._disk.check(0)
+        await self._disks.check(0)
         await self._files.replace(request)
 
     async def _execute(self, request: Request) -> None:

@@ -6,11 +6,11 @@ import os
 from typing import TYPE_CHECKING
 
 from oneseek_sandbox.guest.worker.base import WorkerError
-from oneseek_sandbox.guest.worker.paths import check_regular, path_changed
+from oneseek_sandbox.guest.worker.place import check_regular, path_changed
 
 if TYPE_CHECKING:
     from oneseek_sandbox.guest.worker.fields import Fields
-    from oneseek_sandbox.guest.worker.paths import Place
+    from oneseek_sandbox.guest.worker.place import Place
 
 __all__ = ["WriteOrder", "check_hash", "check_writable"]
 

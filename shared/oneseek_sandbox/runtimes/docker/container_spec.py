@@ -96,6 +96,7 @@ def sandbox_config(
             "--max-commands",
             str(settings.max_commands),
             *settings.disk_options,
+            *settings.scope_options(CODE, SOCKET_FOLDER),
             "--unclaimed-exit",
         ],
         "Cmd": [],

@@ -160,6 +160,7 @@ def _container(settings: Settings) -> Resource:
             str(min(settings.process_limit, _MAX_PROCESSES)),
             "--end-excess",
             *_disk_options(settings),
+            *settings.scope_options(_CODE, _STATE),
         ],
         "workingDir": settings.workspace_dir,
         "env": [

@@ -204,7 +204,8 @@ class Starter:
         where = ("--listen-fd", str(listener), "--workspace", settings.workspace_dir)
         commands = ("--max-commands", str(settings.max_commands), *settings.disk_options)
         processes = ("--max-processes", str(settings.process_limit))
-        return (*where, *commands, *processes, *events, "--unclaimed-exit")
+        scope = settings.scope_options(WORKER, MEMORY_EVENTS)
+        return (*where, *commands, *processes, *events, *scope, "--unclaimed-exit")
 
     def _has_memory_limit(self) -> bool:
         return "memory" in self.controllers

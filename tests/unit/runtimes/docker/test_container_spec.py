@@ -47,6 +47,14 @@ def test_the_worker_is_told_what_its_volume_may_take():
         assert program[program.index(option) + 1] == str(megabytes * 1024**2)
 
 
+def test_the_worker_is_told_that_all_paths_are_open_but_those_it_lives_on():
+    program = sandbox_config(Settings(file_scope="sandbox"), "a-sandbox", "image", {})["Entrypoint"]
+    private = ["--private", "/opt/oneseek-sandbox", "--private", "/run/oneseek-sandbox"]
+    first = program.index("--file-scope")
+    assert program[first : first + 6] == ["--file-scope", "sandbox", *private]
+    assert "--file-scope" not in SANDBOX["Entrypoint"]
+
+
 def test_a_sandbox_mounts_volumes_and_nothing_of_the_host():
     mounts = {mount["Target"]: mount for mount in SANDBOX["HostConfig"]["Mounts"]}
     assert set(mounts) == {"/workspace", "/run/oneseek-sandbox"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from oneseek_sandbox.errors import ConfigurationError
@@ -94,6 +96,16 @@ def test_a_worker_stops_what_writes_before_the_volume_is_full(limit, most):
     assert command[command.index("--disk-limit") + 1] == str(most)
     assert command[command.index("--tmp-limit") + 1] == str(90 * 1024**2)
     assert "--disk-floor" not in command
+
+
+def test_the_worker_is_told_that_all_paths_are_open_but_those_it_lives_on():
+    container = _spec(file_scope="sandbox")["containers"][0]
+    command = container["command"]
+    assert command[command.index("--file-scope") + 1] == "sandbox"
+    private = {value for key, value in pairwise(command) if key == "--private"}
+    mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
+    assert private == mounts - {"/workspace", "/tmp"}
+    assert "--file-scope" not in _spec()["containers"][0]["command"]
 
 
 def test_the_worker_programs_name_follows_from_its_content():
