@@ -107,6 +107,7 @@ class _Driver:
             entry.headers,
             prefix=deployment.prefix,
             hang_seconds=_HANG_SECONDS,
+            on_given=lambda sandbox_id: self._log.begin(sandbox_id),
         )
         self._calm = Calm(self._calls, _CALM_SECONDS)
         self._log = RunLog(deployment)

@@ -15,7 +15,7 @@ from tests.faults.live.outside import LOG
 
 from oneseek_sandbox.errors import UnavailableError
 from oneseek_sandbox.runtimes.kubernetes.api import ApiRefusalError, KubernetesApi
-from oneseek_sandbox.runtimes.kubernetes.pod_metadata import APP, PREFIX, WARM_APP, WORKER_APP
+from oneseek_sandbox.runtimes.kubernetes.pod_metadata import APP, PREFIX, WORKER_APP
 
 __all__ = ["REDIS", "WORKER", "Deployment", "RunLog", "processes_of", "signal_all"]
 
@@ -57,12 +57,6 @@ class Deployment:
         path = f"/api/v1/namespaces/{cluster.SANDBOXES}/pods"
         pods = await self._api.items(path, labelSelector=f"{APP}={WORKER_APP}")
         return [pod for pod in pods if thread_of(pod).startswith(self.prefix + thread)]
-
-    async def workspaces(self) -> list[Pod]:
-        """Return the pods of this run's threads, and those that wait for a thread."""
-        path = f"/api/v1/namespaces/{cluster.SANDBOXES}/pods"
-        pods = await self._api.items(path, labelSelector=f"{APP} in ({WORKER_APP},{WARM_APP})")
-        return [pod for pod in pods if thread_of(pod).startswith(self.prefix) or not thread_of(pod)]
 
     async def functions(self, verb: str) -> list[Pod]:
         """Return the pods of a function that are not ending."""
@@ -118,7 +112,16 @@ class Deployment:
 
 def thread_of(pod: Pod) -> str:
     """Return a pod's thread, or nothing."""
-    return str(pod["metadata"].get("annotations", {}).get(PREFIX + "thread-id", ""))
+    return _annotation(pod, "thread-id")
+
+
+def sandbox_id_of(pod: Pod) -> str:
+    """Return the id of the sandbox that a pod is, or nothing."""
+    return _annotation(pod, "sandbox-id")
+
+
+def _annotation(pod: Pod, name: str) -> str:
+    return str(pod["metadata"].get("annotations", {}).get(PREFIX + name, ""))
 
 
 def is_ending(pod: Pod) -> bool:
@@ -154,13 +157,19 @@ def signal_all(pids: list[int], number: signal.Signals) -> None:
 class RunLog(OpenLogs):
     """Counts what commands wrote about themselves, also of sandboxes whose files are gone since.
 
-    The file of each workspace is held open from before its sandbox is given out, which only root
-    on the pods' node can do.
+    The file of each workspace is held open from when somebody was given its sandbox, or a command
+    began it, which only root on the pods' node can do. Before that nothing may be put there: whoever
+    takes a sandbox over tells by its empty workspace that nobody was given it yet.
     """
 
     def __init__(self, deployment: Deployment) -> None:
         super().__init__()
         self._deployment = deployment
+        self._given: set[str] = set()
+
+    def begin(self, sandbox_id: str) -> None:
+        """Let the log of a sandbox begin that somebody was given just now, or before."""
+        self._given.add(sandbox_id)
 
     async def watch(self) -> None:
         """Open the log of every pod that is new, for ever."""
@@ -170,20 +179,22 @@ class RunLog(OpenLogs):
             await asyncio.sleep(0.1)
 
     async def look(self) -> None:
-        """Open the log of every pod that is new and runs."""
-        for pod in await self._deployment.workspaces():
+        """Open the logs that began, of the pods that run."""
+        for pod in await self._deployment.sandboxes():
             uid = pod["metadata"]["uid"]
             if uid not in self._open and pod["status"].get("phase") == "Running":
-                with contextlib.suppress(OSError):
-                    self._open[uid] = await asyncio.to_thread(_open_log, pod)
+                create = os.O_CREAT if sandbox_id_of(pod) in self._given else 0
+                with contextlib.suppress(OSError):  # not begun, or gone
+                    self._open[uid] = await asyncio.to_thread(_open_log, pod, create)
 
 
-def _open_log(pod: Pod) -> int:
+def _open_log(pod: Pod, create: int) -> int:
     pids = processes_of(pod, WORKER)
     if not pids:
         raise FileNotFoundError("It has not started yet, or does not run here.")
     path = Path("/proc", str(min(pids)), "root").joinpath("workspace", LOG)
-    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+    flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | create
     descriptor = os.open(path, flags, 0o644)
-    os.fchown(descriptor, _USER, _USER)
+    if create:
+        os.fchown(descriptor, _USER, _USER)
     return descriptor
