@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tests import published_suites
 
 from oneseek_sandbox.testing.server import live_servers
 
@@ -15,10 +16,22 @@ def new_server(tmp_path_factory):
 
 def pytest_collection_modifyitems(config, items):
     """Of classes with `only_essential`, run the marked part of the contract they inherit."""
+    published_suites.expect(items)
     left_out = [item for item in items if _is_proved_elsewhere(item)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    report = yield
+    published_suites.note(item, report)
+    return report
+
+
+def pytest_terminal_summary(terminalreporter):
+    published_suites.summarize(terminalreporter)
 
 
 def _is_proved_elsewhere(item):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import uuid
 from pathlib import Path
@@ -40,3 +41,13 @@ def new_thread(sandboxes):
     yield new
     for thread in threads:
         thread.release()
+
+
+@pytest.fixture
+def loop_of_run_sync():
+    """The loop that Pydantic AI takes for agents that are not async, and would leave open."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    asyncio.set_event_loop(None)
+    loop.close()

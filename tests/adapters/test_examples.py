@@ -22,7 +22,7 @@ def settings(server, monkeypatch):
     monkeypatch.setenv("SANDBOX_PROVISIONER_API_KEY", KEY)
 
 
-@pytest.mark.parametrize("name", ["deepagents_agent", "deerflow_sandbox"])
+@pytest.mark.parametrize("name", ["deepagents_agent", "deerflow_sandbox", "pydantic_ai_agent"])
 def test_an_example_is_short_and_in_the_documentation(name):
     text = (ROOT / "examples" / f"{name}.py").read_text()
     code = text.partition('"""\n\n')[2]
@@ -48,3 +48,9 @@ def test_the_deerflow_sandbox_runs(settings, capsys):
     printed = capsys.readouterr().out
     assert printed.startswith("hello\n")
     assert "/mnt/user-data/workspace/hello.py" in printed
+
+
+def test_the_agent_of_pydantic_ai_runs(settings, monkeypatch, capsys, loop_of_run_sync):
+    monkeypatch.setenv("MODEL", "test")  # its own one, which calls each tool once
+    runpy.run_path(str(ROOT / "examples" / "pydantic_ai_agent.py"))
+    assert "not found[exit code 127]" in capsys.readouterr().out.replace("\\n", "")

@@ -8,7 +8,7 @@ import sys
 PROGRAM = """
 import sys
 import oneseek_sandbox.client, oneseek_sandbox.adapters, oneseek_sandbox.cli
-print([name for name in ("deepagents", "langchain", "langchain_core", "deerflow") if name in sys.modules])
+print([name for name in ("deepagents", "langchain_core", "deerflow", "pydantic_ai", "inspect_ai") if name in sys.modules])
 """
 
 

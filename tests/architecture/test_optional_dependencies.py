@@ -9,7 +9,7 @@ import tomllib
 
 import pytest
 
-FRAMEWORKS = {"langchain_core", "langsmith", "mcp", "mcp_types"}
+FRAMEWORKS = {"langchain_core", "langsmith", "mcp", "mcp_types", "pydantic_ai", "inspect_ai"}
 NAMES = re.compile(r"^[A-Za-z0-9-]+")
 
 
@@ -39,6 +39,7 @@ def test_no_framework_is_loaded_before_its_adapter_is(module):
         ("langchain", {"langchain_core", "langsmith"}),
         ("mcp", {"mcp", "mcp_types"}),
         ("mcp_http", {"mcp", "mcp_types"}),
+        ("pydantic_ai", {"pydantic_ai"}),
     ],
 )
 def test_an_adapter_loads_its_own_framework_and_no_other(adapter, its_own):

@@ -24,7 +24,7 @@ from deepagents.backends.protocol import (
 )
 
 from oneseek_sandbox.adapters.deepagents_operations import Conventions, Operations
-from oneseek_sandbox.adapters.home import Home
+from oneseek_sandbox.adapters.home import HomeOfThread
 
 if TYPE_CHECKING:
     from oneseek_sandbox.client.blocking import BlockingThreadSandbox
@@ -62,7 +62,7 @@ class DeepAgentsSandbox(SandboxBackendProtocol):
         env: dict[str, str] | None = None,
         workspace: str = "/workspace",
     ) -> None:
-        self._home = Home(thread)
+        self._home = HomeOfThread(thread)
         self._operations = Operations(
             self._home.thread,
             conventions=conventions,

@@ -20,7 +20,7 @@ from deerflow.sandbox.sandbox_provider import SandboxProvider
 
 from oneseek_sandbox import errors
 from oneseek_sandbox.adapters.deerflow_operations import Operations, translated
-from oneseek_sandbox.adapters.home import Home
+from oneseek_sandbox.adapters.home import HomeOfThread
 from oneseek_sandbox.adapters.search import SearchRequest
 from oneseek_sandbox.client.blocking import BlockingSandboxes
 from oneseek_sandbox.client.opening import connect
@@ -61,7 +61,7 @@ class DeerFlowSandbox(Sandbox):
         timeout_seconds: float = 600,
     ) -> None:
         super().__init__(id)
-        self._home = Home(thread)
+        self._home = HomeOfThread(thread)
         self._operations = Operations(self._home.thread, timeout_seconds)
 
     def prepare(self) -> None:

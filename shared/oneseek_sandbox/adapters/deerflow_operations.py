@@ -13,6 +13,7 @@ from deerflow.sandbox.search import IGNORE_PATTERNS, GrepMatch
 
 from oneseek_sandbox import errors
 from oneseek_sandbox.adapters.deerflow_paths import VirtualPaths
+from oneseek_sandbox.adapters.os_errors import file_errors
 from oneseek_sandbox.adapters.search import SearchRefused, SearchRequest, run_search
 
 if TYPE_CHECKING:
@@ -24,16 +25,6 @@ __all__ = ["Operations", "translated"]
 
 _LARGEST_DOWNLOAD: Final = 100 * 1024 * 1024
 _PAGE: Final = 10_000
-_KINDS: Final[dict[type[errors.SandboxError], tuple[type[OSError], int]]] = {
-    errors.WorkspaceFileNotFoundError: (FileNotFoundError, errno.ENOENT),
-    errors.WorkspacePermissionError: (PermissionError, errno.EACCES),
-    errors.PathOutsideWorkspaceError: (PermissionError, errno.EACCES),
-    errors.IsADirectoryInWorkspaceError: (IsADirectoryError, errno.EISDIR),
-    errors.NotADirectoryInWorkspaceError: (NotADirectoryError, errno.ENOTDIR),
-    errors.NotARegularFileError: (OSError, errno.EINVAL),
-    errors.WorkspaceFullError: (OSError, errno.ENOSPC),
-    errors.FileTooLargeError: (OSError, errno.EFBIG),
-}
 _REASONS: Final[dict[str, tuple[type[OSError], int]]] = {
     "file_not_found": (FileNotFoundError, errno.ENOENT),
     "not_a_directory": (NotADirectoryError, errno.ENOTDIR),
@@ -47,7 +38,8 @@ _REASONS: Final[dict[str, tuple[type[OSError], int]]] = {
 def translated(path: str) -> Iterator[None]:
     """Turn errors into those that DeerFlow's tools know by their class, about `path`."""
     try:
-        yield
+        with file_errors(path):
+            yield
     except errors.NotTextError as error:
         raise UnicodeDecodeError("utf-8", b"", 0, 0, error.message) from error
     except SearchRefused as refused:
@@ -56,10 +48,7 @@ def translated(path: str) -> Iterator[None]:
         kind, number = _REASONS[refused.reason]
         raise kind(number, refused.reason, path) from refused
     except errors.SandboxError as error:
-        if type(error) not in _KINDS:
-            raise SandboxRuntimeError(error.message) from error
-        kind, number = _KINDS[type(error)]
-        raise kind(number, error.message, path) from error
+        raise SandboxRuntimeError(error.message) from error
 
 
 class Operations:

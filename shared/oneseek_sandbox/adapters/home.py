@@ -1,4 +1,4 @@
-"""The event loop a thread's sandbox lives in, and the way there from any thread and any loop."""
+"""The event loop that sandboxes live in, and the way there from any thread and any loop."""
 
 from __future__ import annotations
 
@@ -12,29 +12,21 @@ if TYPE_CHECKING:
 
     from oneseek_sandbox.client.thread import ThreadSandbox
 
-__all__ = ["Home"]
+__all__ = ["Home", "HomeOfThread"]
 
 ResultT = TypeVar("ResultT")
 
 
 class Home:
-    """Runs coroutines where a `ThreadSandbox` has its connections and its lock.
+    """Runs coroutines where `Sandboxes` have their connections and their locks.
 
     Args:
-        thread: A `ThreadSandbox`, whose home is the loop that is running now or that first awaits;
-            or one of `BlockingSandboxes.thread`, which brings its loop.
-
-    Attributes:
-        thread: The `ThreadSandbox` itself.
+        loop: That of `BlockingSandboxes` or one of its threads. None: the loop that is running now,
+            or that first awaits.
     """
 
-    def __init__(self, thread: ThreadSandbox | BlockingThreadSandbox) -> None:
-        self.thread: ThreadSandbox
-        self._loop: asyncio.AbstractEventLoop | None
-        if isinstance(thread, BlockingThreadSandbox):
-            self.thread, self._loop = thread.wrapped, thread.loop
-        else:
-            self.thread, self._loop = thread, _running()
+    def __init__(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        self._loop = loop or _running()
 
     def wait(self, work: Coroutine[None, None, ResultT]) -> ResultT:
         """Return the result of `work`; an interrupt cancels it.
@@ -63,6 +55,23 @@ class Home:
         if self._loop is here:
             return await work
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+
+
+class HomeOfThread(Home):
+    """The home of one thread's sandbox.
+
+    Attributes:
+        thread: The `ThreadSandbox` itself.
+    """
+
+    def __init__(self, thread: ThreadSandbox | BlockingThreadSandbox) -> None:
+        self.thread: ThreadSandbox
+        if isinstance(thread, BlockingThreadSandbox):
+            super().__init__(thread.loop)
+            self.thread = thread.wrapped
+        else:
+            super().__init__(None)
+            self.thread = thread
 
 
 def _running() -> asyncio.AbstractEventLoop | None:
