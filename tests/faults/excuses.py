@@ -49,35 +49,35 @@ FAULTS: Final[dict[str, str]] = {
 
 CANNOT_HOLD: Final[dict[tuple[str, ...], dict[str, str]]] = {
     ("store_away",): {
-        "told": "away for 10 s after news were heard, it cannot be told so",
+        "told": "if away for 10 s after delivery of a notice, it cannot record the delivery",
     },
     ("store_emptied",): {
-        "old_files": "forgets a release whose sandbox was not proved gone yet",
-        "untold": "forgets that nobody was told of a new sandbox",
+        "old_files": "loses a release whose sandbox was not proved gone yet",
+        "untold": "loses the notice that a sandbox is new",
     },
     ("store_emptied", "clock_jumped"): {
-        "generation": "nothing remembers the greater one, unless a sandbox bears it",
+        "generation": "nothing remembers the higher one, unless a sandbox is labelled with it",
     },
     ("store_rolled_back",): {
-        "old_files": "does not know of later releases",
-        "untold": "does not know who was told later",
-        "told": "does not know who was told later",
-        "restart_told": "does not know who was told later",
-        "one_sandbox": "gives out again what was current then",
-        "generation": "gives out again what was current then",
-        "idle": "gives out again what was in use then",
-        "once": "does not know which commands began later",
+        "old_files": "does not know about later releases",
+        "untold": "does not know what was reported later",
+        "told": "does not know what was reported later",
+        "restart_told": "does not know what was reported later",
+        "one_sandbox": "returns again what was current at that time",
+        "generation": "returns again what was current at that time",
+        "idle": "returns again what was in use at that time",
+        "once": "does not know which commands started later",
     },
     ("request_done_twice",): {
-        "untold": "the answer that was thrown away had told",
+        "untold": "the discarded response contained the notice",
     },
     ("request_resent",): {
-        "stale_write": "a write that arrives twice is written twice",
+        "stale_write": "a write that arrives twice is applied twice",
     },
     ("power_cut",): {
         "files": "files are not synced unless a write asks for it",
         "stale_write": "files are not synced unless a write asks for it",
-        "once": "which commands began is not synced",
+        "once": "the record of started commands is not synced",
     },
 }
 """By faults that come together, and check: why it cannot hold there."""
