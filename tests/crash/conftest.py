@@ -7,8 +7,21 @@ import select
 import signal
 
 import pytest
+from tests.crash.trees import EARLIER, LAST_RELEASE, unpack
 
 from oneseek_sandbox.runtimes.local.liveness import first_process
+
+
+@pytest.fixture(scope="session")
+def earlier(tmp_path_factory):
+    """The variables that make a server run the code of an earlier commit."""
+    return {"PYTHONPATH": str(unpack(EARLIER, tmp_path_factory.mktemp("earlier")))}
+
+
+@pytest.fixture(scope="session")
+def last_release(tmp_path_factory):
+    """Where `shared` of the last release is."""
+    return unpack(LAST_RELEASE, tmp_path_factory.mktemp("last release"))
 
 
 @pytest.fixture

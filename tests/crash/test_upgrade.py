@@ -1,8 +1,4 @@
-"""A new server takes over the home, the store and the running sandboxes of an earlier one.
-
-The earlier one is a commit of this repository. Where its history is not at hand, as in a copy of
-the tree, `ONESEEK_EARLIER_TREE` names a tar file that `git archive` made of it.
-"""
+"""A new server takes over the home, the store and the running sandboxes of an earlier one."""
 
 from __future__ import annotations
 
@@ -10,8 +6,6 @@ import asyncio
 import hashlib
 import os
 import signal
-import subprocess
-from pathlib import Path
 
 import pytest
 import redis
@@ -23,26 +17,7 @@ from oneseek_sandbox.runtimes.local.liveness import first_process
 from oneseek_sandbox.testing.server import LiveServer
 from oneseek_sandbox.testing.verbs.calls import Sandbox, call, refused
 
-EARLIER = "264c8147f"
-ROOT = Path(__file__).parents[2]
 KEY = "key-of-the-upgrade"
-
-
-@pytest.fixture(scope="session")
-def earlier(tmp_path_factory):
-    """The variables that make a server run the code of the earlier commit."""
-    if given := os.environ.get("ONESEEK_EARLIER_TREE"):
-        archive = Path(given).read_bytes()
-    else:
-        git = ["git", "-C", str(ROOT), "-c", "safe.directory=*", "archive", EARLIER, "shared"]
-        try:
-            archive = subprocess.run(git, check=True, capture_output=True).stdout
-        except (OSError, subprocess.CalledProcessError):
-            pytest.skip(f"commit {EARLIER} is not at hand, and ONESEEK_EARLIER_TREE not set")
-    folder = tmp_path_factory.mktemp("earlier")
-    # Not tarfile: its filters, without which newer Pythons warn, came with 3.11.4.
-    subprocess.run(["tar", "-x", "-C", str(folder)], input=archive, check=True)
-    return {"PYTHONPATH": str(folder / "shared")}
 
 
 @pytest.fixture(params=["redis", "file"])

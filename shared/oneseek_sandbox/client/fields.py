@@ -52,6 +52,7 @@ class ExecuteOptions(TypedDict, total=False):
     env: dict[str, str] | None
     stdin: str | None
     stdin_encoding: Encoding
+    stdin_path: str | None
     timeout_seconds: float | None
     max_output_bytes: int | None
     stream_all: bool

@@ -69,6 +69,7 @@ class Claims:
             token=token,
             key_id=before.key_id if before else self._token_key.key_id,
             boot_id=claimed.boot_id,
+            features=tuple(claimed.features),
             warm=sandbox.warm,
             # Whoever began this may have died after the start and before the claim.
             restarted=sandbox.restarted

@@ -25,7 +25,7 @@ def worker_command(request: ExecuteRequest, settings: Settings, *, stream: bool)
         InvalidRequestError: It is over a limit.
         PathOutsideWorkspaceError: `cwd` is not where this server lets commands start.
     """
-    cwd = request.cwd
+    cwd, stdin_path = request.cwd, request.stdin_path
     if request.timeout_seconds > settings.max_timeout_seconds:
         raise InvalidRequestError(
             f"timeout_seconds: {request.timeout_seconds:g} is over this server's limit of "
@@ -42,6 +42,7 @@ def worker_command(request: ExecuteRequest, settings: Settings, *, stream: bool)
         "cwd": None if cwd is None else directory_path(cwd, settings),
         "env": request.env,
         **stdin_fields(request),
+        "stdin_path": None if stdin_path is None else file_path(stdin_path, settings),
         "timeout_ms": round(1000 * request.timeout_seconds),
         "grace_ms": _KILL_GRACE_MS,
         "max_output_bytes": output,

@@ -70,6 +70,8 @@ class Placement:
         warm: It came from a pool.
         restarted: Its processes were lost and its files kept, and no acquire has reported it yet.
         fresh: It was made with an empty workspace, and no acquire has reported it yet.
+        features: What its worker knows beyond the protocol's first version, as it said at the
+            claim; empty for one of before it said.
     """
 
     uid: str
@@ -81,6 +83,7 @@ class Placement:
     warm: bool = False
     restarted: bool = False
     fresh: bool = False
+    features: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

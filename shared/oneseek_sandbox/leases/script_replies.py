@@ -160,7 +160,13 @@ def write_placement(placement: Placement) -> list[str]:
     flat: list[str] = []
     for field in fields(placement):
         value = getattr(placement, field.name)
-        flat += [field.name, str(int(value)) if field.name in _FLAGS else value]
+        if field.name in _FLAGS:
+            value = str(int(value))
+        elif field.name == "features":
+            # With the process that has them: a server of before writes the next process over it,
+            # and leaves alone what it does not know.
+            value = " ".join((placement.boot_id, *value))
+        flat += [field.name, value]
     return flat
 
 
@@ -174,8 +180,15 @@ def _read_placement(values: dict[str, str]) -> Placement:
         boot_id=values["boot_id"],
         warm=values["warm"] == "1",
         restarted=values["restarted"] == "1",
-        fresh=values.get("fresh") == "1",  # not written by earlier versions
+        # Not written by earlier versions.
+        fresh=values.get("fresh") == "1",
+        features=_read_features(values),
     )
+
+
+def _read_features(values: dict[str, str]) -> tuple[str, ...]:
+    boot_id, *features = values.get("features", "").split(" ")
+    return tuple(features) if boot_id == values["boot_id"] else ()
 
 
 def _pairs(flat: Sequence[str]) -> dict[str, str]:

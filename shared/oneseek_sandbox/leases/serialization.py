@@ -119,7 +119,7 @@ def _book(content: dict[str, Any], written: dict[str, list[str]], terms: LeaseTe
     records = [_item(LeaseRecord, written, row) for row in content["records"]]
     for record, row in zip(records, content["placements"], strict=True):
         named = None if row is None else dict(zip(written["Placement"], row, strict=True))
-        record.placement = None if named is None else Placement(**named)
+        record.placement = None if named is None else _placement(named)
     last = [_item(End, written, row) for row in content["last"]]
     doomed = [_item(Doomed, written, row) for row in content["doomed"]]
     return LeaseBook(
@@ -134,6 +134,10 @@ def _book(content: dict[str, Any], written: dict[str, list[str]], terms: LeaseTe
         names=content["names"],
         generation=content["generation"],
     )
+
+
+def _placement(named: dict[str, Any]) -> Placement:
+    return Placement(**named | {"features": tuple(named.get("features", ()))})
 
 
 def _rows(items: Iterable[_T]) -> list[tuple[Any, ...]]:

@@ -81,6 +81,7 @@ class ExecuteRequest(SandboxReference):
         env: Environment variables, added to the sandbox's own.
         stdin: The command's standard input. Default: empty.
         stdin_encoding: Encoding of `stdin`: `utf-8` for text, `base64` for binary.
+        stdin_path: Instead of `stdin`: a file in the workspace that the command reads, of any size.
         timeout_seconds: From 0.1 to the server's maximum. Default: 30.
         max_output_bytes: Limit for stdout and for stderr each; head and tail are kept. A stream is
             live up to this limit, followed by a `gap` and the last 64 KiB.
@@ -100,6 +101,7 @@ class ExecuteRequest(SandboxReference):
     env: Annotated[dict[EnvironmentName, str], Field(max_length=1024)] | None = None
     stdin: str | None = None
     stdin_encoding: Encoding = "utf-8"
+    stdin_path: Path | None = None
     timeout_seconds: Annotated[float, Field(ge=0.1, allow_inf_nan=False)] = 30.0
     max_output_bytes: Annotated[int, Field(ge=1)] | None = None
     stream_all: bool = False
@@ -111,6 +113,8 @@ class ExecuteRequest(SandboxReference):
     def _command_or_cancel(self) -> Self:
         if (self.command is None) == (self.cancel is None):
             raise ValueError("give either command or cancel")
+        if self.stdin is not None and self.stdin_path is not None:
+            raise ValueError("give stdin or stdin_path, not both")
         if self.request_id == "*":
             raise ValueError("request_id `*` is reserved for all commands; use another")
         return self

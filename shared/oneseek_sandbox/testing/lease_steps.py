@@ -55,6 +55,7 @@ def placement(uid: str = "", boot_id: str = "boot") -> Placement:
         key_id="key",
         boot_id=boot_id,
         warm=True,
+        features=("stdin_path", "other"),
     )
 
 

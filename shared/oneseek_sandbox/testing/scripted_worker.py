@@ -64,6 +64,7 @@ class ScriptedWorker:
     Attributes:
         uid: The sandbox it says that it was started for; workers of before do not say.
         empty: Whether it says that nothing is in its workspace.
+        features: What it says that it knows; workers of before do not say.
         dropped: Is set when a client closes its connection.
     """
 
@@ -72,6 +73,7 @@ class ScriptedWorker:
     token: str = ""
     uid: str = ""
     empty: bool = False
+    features: list[str] | None = None
     paths: list[str] = field(default_factory=list)
     dropped: asyncio.Event = field(default_factory=asyncio.Event)
     _server: asyncio.Server | None = None
@@ -135,7 +137,8 @@ class ScriptedWorker:
             await call.answer({"protocol": 1, **proved, **named})
         elif call.path == "/claim":
             self.token = call.body["token"]
-            await call.answer({"protocol": 1, "boot_id": self.boot_id, "empty": self.empty})
+            said = {} if self.features is None else {"features": self.features}
+            await call.answer({"protocol": 1, "boot_id": self.boot_id, "empty": self.empty, **said})
         elif call.path == "/execute":
             await call.send(http_answer(exit_line()))
         elif call.path == "/cancel":

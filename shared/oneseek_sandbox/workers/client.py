@@ -26,6 +26,7 @@ from oneseek_sandbox.workers.connection import PROTOCOLS, Peer, ProvedBackend, u
 from oneseek_sandbox.workers.exchange import exchange
 from oneseek_sandbox.workers.execution import Execution, Gap, Piece, Started
 from oneseek_sandbox.workers.failures import broken, failures
+from oneseek_sandbox.workers.features import require_fields
 from oneseek_sandbox.workers.replies import (
     Cancelled,
     Claimed,
@@ -143,6 +144,7 @@ class WorkerClient:
             SandboxUnavailableError: The answer broke off; `may_have_run` says whether the command
                 may have started.
         """
+        require_fields(lease, request)
         execution = Execution(request, live_bytes)
         clock = asyncio.get_running_loop().time
         longest = 0.0

@@ -126,6 +126,9 @@ async def _demand_proof(stream: AsyncNetworkStream, peer: Peer) -> None:
     nonce = secrets.token_hex(16)
     await stream.write(f"GET /proof?nonce={nonce} HTTP/1.1\r\nhost: worker\r\n\r\n".encode())
     answer = _parse_proof(await _read_answer(stream))
+    # First: what the rest of the answer says in another version is not known.
+    if answer.get("protocol") not in PROTOCOLS:
+        raise unknown_protocol(answer.get("protocol"))
     if peer.token is None:
         # Workers of before do not say; what they were asked for the claim decides then.
         if answer.get("uid", peer.uid) != peer.uid:
@@ -136,8 +139,6 @@ async def _demand_proof(stream: AsyncNetworkStream, peer: Peer) -> None:
             "The sandbox was started again by itself, most likely because it ran out of memory: "
             "its processes are gone. Acquire again; files that are there are kept."
         )
-    if answer.get("protocol") not in PROTOCOLS:
-        raise unknown_protocol(answer.get("protocol"))
     if answer.get("boot_id") != peer.boot_id:
         raise SandboxLostError(
             "Another process than the one that was acquired answers at this sandbox's address. "

@@ -13,11 +13,11 @@ from oneseek_sandbox.errors import (
     InvalidRequestError,
     SandboxError,
     SandboxLostError,
-    SandboxTooOldError,
     SandboxUnavailableError,
     WorkspaceError,
     error_for_code,
 )
+from oneseek_sandbox.workers.features import too_old
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +51,10 @@ Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 # A word of ours, or one that only a newer worker knows: it says how a command ended, no more.
 _Reason = Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,31}$")]
 
+_Feature = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,40}$")]
+
 _MAX_ENDED: Final = 32
+_MAX_FEATURES: Final = 128
 
 
 class _Answer(BaseModel):
@@ -64,7 +67,9 @@ class Claimed(_Answer):
 
     protocol: int
     boot_id: Annotated[str, Field(pattern=r"^[0-9a-f]{16,64}$")]
-    empty: bool = False  # workers of before do not say
+    # Workers of before do not say.
+    empty: bool = False
+    features: Annotated[list[_Feature], Field(max_length=_MAX_FEATURES)] = []
 
 
 class Health(_Answer):
@@ -211,11 +216,7 @@ def error_from(status: int, body: bytes) -> SandboxError:
         )
     if code == InvalidRequestError.code and (unknown := _UNKNOWN_FIELD.fullmatch(message)):
         # Callers' own fields are checked before: this one came with a later version.
-        return SandboxTooOldError(
-            f"This sandbox was made by an earlier version and does not know {unknown[1]!r}: nothing "
-            "was done. Call without it, or release the sandbox (its files are deleted) and acquire "
-            "again."
-        )
+        return too_old(unknown[1])
     kind: Callable[[str], SandboxError] | None = error_for_code(code)
     if isinstance(kind, type) and issubclass(
         kind, (WorkspaceError, CommandError, InvalidRequestError)

@@ -14,9 +14,12 @@ from oneseek_sandbox.guest.worker.digest import hmac_sha256
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["MAX_MARKER_BYTES", "PROTOCOL", "Claim", "Marker", "restarted"]
+__all__ = ["FEATURES", "MAX_MARKER_BYTES", "PROTOCOL", "Claim", "Marker", "restarted"]
 
 PROTOCOL = 1
+# What this worker knows beyond version 1 of the protocol: fields and verbs by the words that the
+# documentation of the protocol gives them. A lease keeps them, so that nothing else is asked.
+FEATURES = ("stdin_path",)
 MAX_MARKER_BYTES = 256
 
 
@@ -134,7 +137,7 @@ class Claim:
         self._token, self.generation = taken, generation
         self.restarted = False
         self.idle_seconds = idle_seconds
-        return {"protocol": PROTOCOL, "boot_id": self.boot_id}
+        return {"protocol": PROTOCOL, "boot_id": self.boot_id, "features": list(FEATURES)}
 
     def check(self, headers: dict[str, str]) -> None:
         """Let only requests of the claimant pass."""

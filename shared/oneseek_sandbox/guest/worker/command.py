@@ -62,13 +62,13 @@ class Command:
         """Whether there is an answer, or an error instead of one."""
         return self.answer is not None or self.error is not None
 
-    def start(self, cwd: int, null: int, env: dict[bytes, bytes]) -> None:
+    def start(self, cwd: int, stdin: int, env: dict[bytes, bytes]) -> None:
         """Start it under a monitor; raises WorkerError when there is no process or memory."""
         fds: list[int] = []
         pipes = None
         try:
             pipes = Pipes()
-            job = make_job(self.spec, pipes, cwd, null, env, fds)
+            job = make_job(self.spec, pipes, cwd, stdin, env, fds)
             self.monitor = self._commands.children.start_monitor(job)
         except OSError as error:
             if pipes is not None:

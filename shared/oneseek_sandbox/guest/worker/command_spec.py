@@ -34,6 +34,9 @@ class CommandSpec:
         self.cwd = fields.optional_text("cwd", limit=MAX_PATH)
         self.env = self._env(fields.raw("env"))
         self.stdin = self._stdin(fields)
+        self.stdin_path = fields.optional_text("stdin_path", limit=MAX_PATH)
+        if self.stdin is not None and self.stdin_path is not None:
+            raise WorkerError("invalid_request", "Give stdin or stdin_path, not both.")
         self.timeout_ms = fields.integer("timeout_ms", 1, 86_400_000)
         self.grace_ms = fields.integer("grace_ms", 0, 600_000, 1000)
         self.max_output_bytes = fields.integer("max_output_bytes", 1, MAX_OUTPUT_BYTES)
@@ -49,6 +52,8 @@ class CommandSpec:
         """Return what makes two requests under one id the same."""
         values: list[Any] = [self.command, self.cwd, sorted(self.env.items())]
         values += [self.timeout_ms, self.grace_ms, self.max_output_bytes]
+        if self.stdin_path is not None:
+            values.append(self.stdin_path)
         stdin = b"-" if self.stdin is None else b"+" + self.stdin
         return sha256(encode_json(values) + b"\n" + stdin).digest()
 

@@ -47,15 +47,16 @@ class Commands:
                 "too_many_commands",
                 f"{self._limit} commands run already; wait for one or cancel it.",
             )
+        opened: list[int] = []
         try:
-            cwd = self._open_cwd(spec)
-        except OSError as error:
-            raise from_os_error(error, spec.cwd or "the workspace") from None
-        command = Command(self, spec)
-        try:
-            command.start(cwd, self._null, self._env)
+            opened.append(self._open_cwd(spec))
+            if spec.stdin_path is not None:
+                opened.append(self._open_stdin(spec.stdin_path))
+            command = Command(self, spec)
+            command.start(opened[0], opened[-1] if opened[1:] else self._null, self._env)
         finally:
-            os.close(cwd)
+            for fd in opened:
+                os.close(fd)
         self.running.append(command)
         self.headroom.keep()
         self.children.watch(command)
@@ -122,6 +123,15 @@ class Commands:
             return 0
 
     def _open_cwd(self, spec: CommandSpec) -> int:
-        if spec.cwd is None:
-            return self._workspace.open_root()
-        return self._workspace.open_directory(spec.cwd, os.O_PATH)
+        try:
+            if spec.cwd is None:
+                return self._workspace.open_root()
+            return self._workspace.open_directory(spec.cwd, os.O_PATH)
+        except OSError as error:
+            raise from_os_error(error, spec.cwd or "the workspace") from None
+
+    def _open_stdin(self, path: str) -> int:
+        try:
+            return self._workspace.open_file(path)
+        except OSError as error:
+            raise from_os_error(error, path) from None

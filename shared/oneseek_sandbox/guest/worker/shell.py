@@ -87,11 +87,14 @@ def has_network() -> bool:
 
 
 def make_job(
-    spec: CommandSpec, pipes: Pipes, cwd: int, null: int, env: dict[bytes, bytes], fds: list[int]
+    spec: CommandSpec, pipes: Pipes, cwd: int, stdin: int, env: dict[bytes, bytes], fds: list[int]
 ) -> Job:
-    """Return the job of a command; what it opens for itself is added to `fds`."""
+    """Return the job of a command; what it opens for itself is added to `fds`.
+
+    Args:
+        stdin: What it reads when the request has no bytes for that.
+    """
     env = {**env, **{name.encode(): value.encode() for name, value in spec.env.items()}}
-    stdin = null
     if spec.stdin:
         stdin = memory_file(spec.stdin)
         fds.append(stdin)

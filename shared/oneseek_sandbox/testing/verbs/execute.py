@@ -46,6 +46,29 @@ class ExecuteContract(VerbsFixtures):
         )
         assert answer["stdout"] == "/workspace/a/b\ngrüß dich\nfrom stdin"
 
+    @pytest.mark.new
+    async def test_stdin_comes_from_a_file_of_any_size(self, sandbox: Sandbox) -> None:
+        await sandbox.run("head -c 3000000 /dev/urandom > in; ln -s in link")
+        for path in ("/workspace/in", "/workspace/link"):
+            answer = await sandbox.run("cmp in - && echo same", stdin_path=path)
+            assert (answer["stdout"], answer["exit_code"]) == ("same\n", 0)
+
+    @pytest.mark.new
+    async def test_a_stdin_that_is_no_file_starts_nothing(self, sandbox: Sandbox) -> None:
+        await sandbox.run("mkdir folder; mkfifo pipe; ln -s /etc/passwd out")
+        for path, status, code in (
+            ("/workspace/missing", 404, "file_not_found"),
+            ("/workspace/folder", 409, "is_a_directory"),
+            ("/workspace/pipe", 409, "not_a_regular_file"),
+            ("/workspace/out", 400, "path_outside_workspace"),
+            ("/etc/passwd", 400, "path_outside_workspace"),
+        ):
+            wrong = {"command": "touch ran", "stdin_path": path}
+            await sandbox.refused("execute", status=status, code=code, **wrong)
+        both = {"command": "touch ran", "stdin": "", "stdin_path": "/workspace/in"}
+        await sandbox.refused("execute", status=400, code="invalid_request", **both)
+        assert (await sandbox.run("ls"))["stdout"] == "folder\nout\npipe\n"
+
     async def test_without_stdin_a_reader_ends_at_once(self, sandbox: Sandbox) -> None:
         answer = await sandbox.run("cat; echo done", timeout_seconds=10)
         assert (answer["stdout"], answer["timed_out"]) == ("done\n", False)
