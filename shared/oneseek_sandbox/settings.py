@@ -80,6 +80,7 @@ class Settings(BaseModel):
     # Operations
     max_timeout_seconds: Annotated[int, Field(ge=1, le=86_400)] = 600
     max_output_bytes: Annotated[int, Field(ge=1024, le=67_108_864)] = 1_000_000
+    output_limit_bytes: Annotated[int, Field(ge=1024, le=67_108_864)] = 10_485_760
     max_request_bytes: Annotated[int, Field(ge=65_536, le=1_073_741_824)] = 16_777_216
     max_file_bytes: Annotated[int, Field(ge=65_536)] = 268_435_456
     max_commands: Annotated[int, Field(ge=1, le=1024)] = 64

@@ -228,7 +228,8 @@ async def test_a_refusal_of_the_service_is_told(status, body, told):
 
 
 async def test_a_setting_over_the_servers_limit_is_not_the_models_mistake(new_server):
-    server = new_server(settings={"PROVISIONER_MAX_OUTPUT_BYTES": "5000"})
+    limits = {"PROVISIONER_MAX_OUTPUT_BYTES": "5000", "PROVISIONER_OUTPUT_LIMIT_BYTES": "5000"}
+    server = new_server(settings=limits)
     async with RemoteSandboxes(server.url) as sandboxes:
         tools = SandboxTools(ThreadSandbox(sandboxes, "t"), BackendSettings())
         text = await tools.call("sandbox_execute", {"command": "true"})

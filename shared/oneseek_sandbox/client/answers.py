@@ -138,4 +138,8 @@ def _refusal(error: Mapping[str, Any], headers: Mapping[str, str]) -> SandboxErr
     )
     if isinstance(trace_id := error.get("trace_id"), str):
         refused.trace_id = trace_id
+    if isinstance(details := error.get("details"), dict):
+        refused.details = {
+            str(name): figure for name, figure in details.items() if type(figure) is int
+        }
     return refused

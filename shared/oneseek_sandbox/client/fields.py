@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 if TYPE_CHECKING:
     from oneseek_sandbox.models.fields import Encoding
@@ -55,6 +55,7 @@ class ExecuteOptions(TypedDict, total=False):
     stdin_path: str | None
     timeout_seconds: float | None
     max_output_bytes: int | None
+    overflow: Literal["keep_ends", "error"]
     stream_all: bool
     request_id: str | None
     encoding: Encoding

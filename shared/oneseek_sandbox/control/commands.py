@@ -32,11 +32,14 @@ def worker_command(request: ExecuteRequest, settings: Settings, *, stream: bool)
             f"{settings.max_timeout_seconds}; give less, or run it in the background."
         )
     output = request.max_output_bytes or settings.max_output_bytes
-    if output > settings.max_output_bytes:
+    most = max(settings.max_output_bytes, settings.output_limit_bytes)
+    if output > most:
         raise InvalidRequestError(
-            f"max_output_bytes: {output} is over this server's limit of "
-            f"{settings.max_output_bytes}; write the output to a file and read that."
+            f"max_output_bytes: {output} is over this server's limit of {most}; stream it with "
+            "stream_all, or write the output to a file and read that."
         )
+    if request.overflow == "error" and request.stream_all:
+        raise InvalidRequestError("overflow: a stream of all output cannot be too large.")
     return {
         "command": request.command,
         "cwd": None if cwd is None else directory_path(cwd, settings),

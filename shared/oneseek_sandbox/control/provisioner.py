@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from oneseek_sandbox.control import translation as answers
 from oneseek_sandbox.control.cleanup import Cleanup
 from oneseek_sandbox.control.commands import directory_path, file_path, worker_command
+from oneseek_sandbox.control.in_flight import OutputInFlight
 from oneseek_sandbox.errors import (
     ConfigurationError,
     InvalidRequestError,
@@ -74,6 +75,7 @@ class Provisioner:
         self._pins = pins
         self._clock = clock
         self._acquisition = acquisition
+        self._in_flight = OutputInFlight(settings.max_output_bytes)
 
     async def open(self) -> None:
         """Connect to the store, and let the runtime test that its sandboxes are isolated."""
@@ -186,18 +188,19 @@ class Provisioner:
         live_bytes = ALL_OUTPUT if request.stream_all else None
         command = worker_command(request, self._settings, stream=stream)
         limit_ms = command["timeout_ms"] + command["grace_ms"]
-        async with (
-            self._pins.hold(request, caller, limit_ms, request_id=request.request_id) as lease,
-            aclosing(self._workers.execute(lease, command, live_bytes=live_bytes)) as events,
-        ):
-            async for event in events:
-                if isinstance(event, Exit):
-                    break
-                yield event
-            else:
-                raise AssertionError("the worker's client ends with an Exit or an error")
-        # After the pin is gone: a caller may leave as soon as it has the answer.
-        yield answers.executed(event, request, self._settings)
+        with self._in_flight.room(command["max_output_bytes"]):
+            async with (
+                self._pins.hold(request, caller, limit_ms, request_id=request.request_id) as lease,
+                aclosing(self._workers.execute(lease, command, live_bytes=live_bytes)) as events,
+            ):
+                async for event in events:
+                    if isinstance(event, Exit):
+                        break
+                    yield event
+                else:
+                    raise AssertionError("the worker's client ends with an Exit or an error")
+            # After the pin is gone: a caller may leave as soon as it has the answer.
+            yield answers.executed(event, request, self._settings)
 
     async def cancel(self, request: models.ExecuteRequest, caller: Caller) -> models.CancelAnswer:
         """End the running command that `request.cancel` names."""

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from oneseek_sandbox import output
-from oneseek_sandbox.errors import InvalidRequestError, NotTextError
+from oneseek_sandbox.errors import InvalidRequestError, NotTextError, OutputTooLargeError
 from oneseek_sandbox.models import (
     AcquireAnswer,
     DirectoryEntry,
@@ -73,7 +73,13 @@ def listed(lease: Lease) -> ListedSandbox:
 
 
 def executed(end: Exit, request: ExecuteRequest, settings: Settings) -> ExecuteAnswer:
-    """Answer an execute."""
+    """Answer an execute.
+
+    Raises:
+        OutputTooLargeError: There was more output than asked for, and that is to be an error.
+    """
+    if request.overflow == "error" and not (end.stdout.is_whole and end.stderr.is_whole):
+        raise _too_large(end)
     stdout, stdout_shown = _kept_text(end.stdout, request.encoding)
     stderr, stderr_shown = _kept_text(end.stderr, request.encoding)
     return ExecuteAnswer(
@@ -84,8 +90,8 @@ def executed(end: Exit, request: ExecuteRequest, settings: Settings) -> ExecuteA
         timed_out=end.timed_out,
         killed_by=end.killed_by,
         oom_kills=end.oom_kills,
-        stdout_truncated=end.stdout.bytes > len(end.stdout.head) + len(end.stdout.tail),
-        stderr_truncated=end.stderr.bytes > len(end.stderr.head) + len(end.stderr.tail),
+        stdout_truncated=not end.stdout.is_whole,
+        stderr_truncated=not end.stderr.is_whole,
         stdout_bytes=end.stdout.bytes,
         stderr_bytes=end.stderr.bytes,
         invalid_utf8=stdout_shown or stderr_shown,
@@ -104,6 +110,19 @@ def executed(end: Exit, request: ExecuteRequest, settings: Settings) -> ExecuteA
             process_limit=settings.process_limit,
             ended=end.ended,
         ),
+    )
+
+
+def _too_large(end: Exit) -> OutputTooLargeError:
+    sizes = f"{end.stdout.bytes} bytes to stdout and {end.stderr.bytes} to stderr"
+    error = OutputTooLargeError(
+        f"The command ended with exit code {end.exit_code} and printed {sizes}, which is more than "
+        "max_output_bytes. It has run: do not repeat it for its output, unless that is harmless. "
+        "Ask for more, stream it with stream_all, or let it write to a file and read that.",
+        may_have_run=True,
+    )
+    return error.having(
+        exit_code=end.exit_code, stdout_bytes=end.stdout.bytes, stderr_bytes=end.stderr.bytes
     )
 
 

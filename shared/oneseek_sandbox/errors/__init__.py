@@ -22,10 +22,10 @@ reads it. `docs/errors.md` has a paragraph per code; a test holds it complete.
     ├── CommandError
     │   ├── RequestIdConflictError · AnswerEvictedError · AnswerLostError
     │   ├── RequestIdsExhaustedError · CommandNotFoundError
-    │   └── TooManyCommandsError · CommandNotStartedError · OutputNotTakenError
+    │   └── TooManyCommandsError · CommandNotStartedError · OutputNotTakenError · OutputTooLargeError
     ├── UnavailableError
     │   ├── StoreUnavailableError · RuntimeUnavailableError · SandboxUnavailableError
-    │   ├── SandboxStartError · ShuttingDownError
+    │   ├── SandboxStartError · ShuttingDownError · ServerBusyError
     │   └── ServerUnreachableError (the client's)
     ├── ConfigurationError
     └── InternalError
@@ -44,6 +44,7 @@ from oneseek_sandbox.errors.commands import (
     CommandNotFoundError,
     CommandNotStartedError,
     OutputNotTakenError,
+    OutputTooLargeError,
     RequestIdConflictError,
     RequestIdsExhaustedError,
     TooManyCommandsError,
@@ -75,6 +76,7 @@ from oneseek_sandbox.errors.service import (
     RuntimeUnavailableError,
     SandboxStartError,
     SandboxUnavailableError,
+    ServerBusyError,
     ShuttingDownError,
     StoreUnavailableError,
     UnavailableError,
@@ -119,6 +121,7 @@ __all__ = [
     "NotARegularFileError",
     "NotTextError",
     "OutputNotTakenError",
+    "OutputTooLargeError",
     "PathChangedError",
     "PathOutsideWorkspaceError",
     "RequestError",
@@ -135,6 +138,7 @@ __all__ = [
     "SandboxStartError",
     "SandboxTooOldError",
     "SandboxUnavailableError",
+    "ServerBusyError",
     "ServerUnreachableError",
     "ShuttingDownError",
     "StoreUnavailableError",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 __all__ = ["SandboxError"]
 
@@ -17,6 +17,7 @@ class SandboxError(Exception):
 
     Attributes:
         trace_id: Of the call in a server's log, when a server told of the error.
+        details: Figures that a program goes on with, by name; which ones, the code says.
     """
 
     code: ClassVar[str] = "sandbox_error"
@@ -38,3 +39,9 @@ class SandboxError(Exception):
         )
         self.may_have_run = may_have_run
         self.trace_id: str | None = None
+        self.details: dict[str, int] = {}
+
+    def having(self, **details: int) -> Self:
+        """Return it with details."""
+        self.details |= details
+        return self

@@ -16,6 +16,7 @@ __all__ = [
     "CommandNotFoundError",
     "CommandNotStartedError",
     "OutputNotTakenError",
+    "OutputTooLargeError",
     "RequestIdConflictError",
     "RequestIdsExhaustedError",
     "TooManyCommandsError",
@@ -83,6 +84,16 @@ class OutputNotTakenError(CommandError):
             "with its output in a file.",
             may_have_run=True,
         )
+
+
+class OutputTooLargeError(CommandError):
+    """Raised when a command printed more than was asked for, and `overflow` is `error`; it has ended.
+
+    Its details have `exit_code`, `stdout_bytes` and `stderr_bytes`.
+    """
+
+    code = "output_too_large"
+    status = 422
 
 
 class CommandNotFoundError(CommandError):

@@ -15,6 +15,7 @@ __all__ = [
     "RuntimeUnavailableError",
     "SandboxStartError",
     "SandboxUnavailableError",
+    "ServerBusyError",
     "ShuttingDownError",
     "StoreUnavailableError",
     "UnavailableError",
@@ -70,6 +71,12 @@ class ShuttingDownError(UnavailableError):
     """Raised when this server is shutting down and accepts no new work."""
 
     code = "shutting_down"
+
+
+class ServerBusyError(UnavailableError):
+    """Raised when a server holds as much output of other calls as it may; nothing was started."""
+
+    code = "server_busy"
 
 
 class ConfigurationError(SandboxError):

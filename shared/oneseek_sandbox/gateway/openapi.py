@@ -33,6 +33,7 @@ _ERROR: Final = {
                 "retryable": {"type": "boolean"},
                 "trace_id": {"type": "string"},
                 "may_have_run": {"type": "boolean"},
+                "details": {"type": "object", "additionalProperties": {"type": "integer"}},
             },
             "required": ["code", "message", "retryable", "trace_id"],
         }

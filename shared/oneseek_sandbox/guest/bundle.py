@@ -37,6 +37,7 @@ PROGRAMS = {
         "processes",
         "disk",
         "disks",
+        "spool",
         "output",
         "command_spec",
         "job",

@@ -68,6 +68,8 @@ def error_body(error: SandboxError) -> dict[str, Any]:
     }
     if error.may_have_run is not None:
         body["may_have_run"] = error.may_have_run
+    if error.details:
+        body["details"] = error.details
     return {"error": body}
 
 
@@ -99,6 +101,7 @@ def event_stream(
         events,
         opened,
         running,
+        ping=b": ping\n\n",
         headers={**HEADERS, "x-accel-buffering": "no"},
         media_type="text/event-stream",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -85,6 +85,8 @@ class ExecuteRequest(SandboxReference):
         timeout_seconds: From 0.1 to the server's maximum. Default: 30.
         max_output_bytes: Limit for stdout and for stderr each; head and tail are kept. A stream is
             live up to this limit, followed by a `gap` and the last 64 KiB.
+        overflow: With more output than that, `keep_ends` keeps head and tail, and `error` fails with
+            `output_too_large` once the command has ended.
         stream_all: Stream all output, whatever its size.
         request_id: Runs the command at most once; it then survives a dropped connection.
         cancel: Instead of `command`: the `request_id` of a running command to kill. `*` kills every
@@ -104,6 +106,7 @@ class ExecuteRequest(SandboxReference):
     stdin_path: Path | None = None
     timeout_seconds: Annotated[float, Field(ge=0.1, allow_inf_nan=False)] = 30.0
     max_output_bytes: Annotated[int, Field(ge=1)] | None = None
+    overflow: Literal["keep_ends", "error"] = "keep_ends"
     stream_all: bool = False
     request_id: RequestId | None = None
     cancel: RequestId | None = None

@@ -288,4 +288,6 @@ def _trace(span: Span) -> dict[str, str]:
 
 
 def _json(value: dict[str, Any]) -> bytes:
-    return json.dumps({name: item for name, item in value.items() if item is not None}).encode()
+    given = {name: item for name, item in value.items() if item is not None}
+    # As it is, not in escapes: a body may be as large as the worker takes.
+    return json.dumps(given, ensure_ascii=False).encode()

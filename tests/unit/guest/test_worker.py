@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import gc
 import hashlib
 import hmac
 import os
@@ -10,11 +12,11 @@ import re
 import struct
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from oneseek_sandbox.guest.worker import once
+from oneseek_sandbox.guest.worker import once, output, spool
 from oneseek_sandbox.guest.worker.base import STATUS, WorkerError
 from oneseek_sandbox.guest.worker.command_spec import CommandSpec
 from oneseek_sandbox.guest.worker.digest import hmac_sha256
@@ -27,7 +29,11 @@ from oneseek_sandbox.guest.worker.processes import Process, descendants
 from oneseek_sandbox.guest.worker.reach import kernel_devices
 from oneseek_sandbox.guest.worker.replacement import Replacement
 from oneseek_sandbox.guest.worker.scheduler import Condition, Locks, Scheduler, sleep, turn
+from oneseek_sandbox.guest.worker.spool import Spools
 from oneseek_sandbox.guest.worker.survey import Survey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def pieces(data: bytes, seed: int) -> list[bytes]:
@@ -37,20 +43,73 @@ def pieces(data: bytes, seed: int) -> list[bytes]:
     return [data[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]
 
 
+def kept(capture: Capture, size: int) -> tuple[bytes, bytes]:
+    """Return head and tail of a capture, read in parts of a size."""
+    head = [capture.head(start, size) for start in range(0, capture.head_size, size)]
+    tail = [capture.tail(start, size) for start in range(0, capture.tail_size, size)]
+    return b"".join(head), b"".join(tail)
+
+
+@pytest.fixture(params=["memory", "file"])
+def spools(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Spools]:
+    """Where captures keep their bytes; nothing of it is left when they are gone."""
+    if request.param == "file":
+        monkeypatch.setattr(spool, "MAX_MEMORY_BYTES", 100)
+    spools = Spools((b"/nowhere", os.fsencode(tmp_path)))
+    yield spools
+    gc.collect()
+    assert spools.in_memory == 0
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.parametrize("limit", [1, 2, 3, 10, 101, 1000])
 @pytest.mark.parametrize("seed", range(30))
-def test_capture_keeps_exactly_head_and_tail(limit: int, seed: int) -> None:
+def test_capture_keeps_exactly_head_and_tail(limit: int, seed: int, spools: Spools) -> None:
     data = random.Random(seed).randbytes(random.Random(seed).randrange(2500))
-    capture = Capture(limit)
+    capture = Capture(limit, spools)
     for piece in pieces(data, seed):
         capture.feed(piece)
-    head, tail = map(bytes, capture.parts())
+    head, tail = kept(capture, 1 + seed)
     assert capture.total == len(data)
     if len(data) <= limit:
         assert head + tail == data
     else:
         assert head == data[: (limit + 1) // 2]
         assert tail == (data[-(limit // 2) :] if limit > 1 else b"")
+
+
+@pytest.mark.parametrize("room", [0, 150, 300, 420, 800])
+def test_without_room_on_the_disk_a_capture_keeps_what_it_has_and_a_short_tail(
+    room: int, spools: Spools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(fd: int, data: bytes, position: int) -> int:
+        if position + len(data) > room:
+            raise OSError(errno.ENOSPC, "")
+        return pwrite(fd, data, position)
+
+    pwrite = os.pwrite
+    monkeypatch.setattr(os, "pwrite", full)
+    monkeypatch.setattr(output, "LOW_MEMORY_BYTES", 60)
+    data = random.Random(room).randbytes(2500)
+    capture = Capture(1000, spools)
+    for start in range(0, 2500, 50):
+        capture.feed(data[start : start + 50])
+    head, tail = kept(capture, 7)
+    assert capture.total == 2500
+    assert data.startswith(head)
+    assert data.endswith(tail)
+    if len(head) + len(tail) < 1000:
+        assert (len(head) >= min(room, 100), len(tail)) == (True, 60)
+
+
+def test_many_captures_together_take_little_memory(spools: Spools) -> None:
+    captures = [Capture(1_000_000, spools) for _ in range(100)]
+    for capture in captures:
+        capture.feed(b"x" * 100_000)
+    assert spools.in_memory <= spool.MAX_SHARED_BYTES + 100_000
+    assert all(kept(capture, 50_000)[0] == b"x" * 100_000 for capture in captures)
 
 
 class Written(bytearray):

@@ -46,7 +46,8 @@ class Command:
         self.shared = False
         self.started = False
         self._captures = {
-            name: Capture(spec.max_output_bytes, spec.least_tail) for name in ("stdout", "stderr")
+            name: Capture(spec.max_output_bytes, commands.spools, spec.least_tail)
+            for name in ("stdout", "stderr")
         }
         self._open_streams = 2
         self._messages_open = True

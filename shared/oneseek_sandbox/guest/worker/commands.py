@@ -14,6 +14,7 @@ from oneseek_sandbox.guest.worker.headroom import Headroom
 from oneseek_sandbox.guest.worker.processes import send_signal, stop_everything, thaw
 from oneseek_sandbox.guest.worker.scheduler import sleep
 from oneseek_sandbox.guest.worker.shell import command_environment
+from oneseek_sandbox.guest.worker.spool import Spools
 
 if TYPE_CHECKING:
     from oneseek_sandbox.guest.worker.command_spec import CommandSpec
@@ -32,6 +33,7 @@ class Commands:
     def __init__(self, scheduler: Scheduler, workspace: Workspace, options: Options) -> None:
         self.scheduler = scheduler
         self.running: list[Command] = []
+        self.spools = Spools((workspace.root, b"/tmp"))
         self.children = Children(scheduler, options.score)
         self.headroom = Headroom(scheduler, self.children, self.running, options)
         self._workspace = workspace

@@ -80,6 +80,7 @@ class OnceTable:
             del self._entries[self._key(spec.request_id or "")]
             return
         entry.answer = command.answer
+        entry.answer.pack()
         self._kept.append(entry)
         self._kept_bytes += command.answer.size
         # The newest stays whatever its size: it is the one a broken connection asks for.

@@ -7,6 +7,7 @@ an operator's key. Tests marked `essential` are the ones to run where the rest w
 from oneseek_sandbox.testing.verbs.execute import ExecuteContract
 from oneseek_sandbox.testing.verbs.files import FilesContract
 from oneseek_sandbox.testing.verbs.lifecycle import LifecycleContract
+from oneseek_sandbox.testing.verbs.output import OutputContract
 from oneseek_sandbox.testing.verbs.refusals import RefusalsContract
 from oneseek_sandbox.testing.verbs.streams import StreamsContract
 
@@ -14,6 +15,7 @@ __all__ = [
     "ExecuteContract",
     "FilesContract",
     "LifecycleContract",
+    "OutputContract",
     "RefusalsContract",
     "StreamsContract",
     "VerbsContract",
@@ -21,6 +23,11 @@ __all__ = [
 
 
 class VerbsContract(
-    LifecycleContract, ExecuteContract, StreamsContract, FilesContract, RefusalsContract
+    LifecycleContract,
+    ExecuteContract,
+    OutputContract,
+    StreamsContract,
+    FilesContract,
+    RefusalsContract,
 ):
     """Everything the eight verbs promise."""
