@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from oneseek_sandbox.client import ThreadSandbox
 from oneseek_sandbox.errors import (
     CapacityError,
+    InvalidRequestError,
     SandboxReleasedError,
     SandboxReplacedError,
     TextNotFoundError,
@@ -169,3 +170,23 @@ async def test_scopes_are_apart(remote, thread):
     assert other.acquired.sandbox_id != (await thread.acquire()).sandbox_id
     assert await other.release() is True
     assert await other.release() is False
+
+
+async def test_what_is_given_is_given_to_each_sandbox_of_the_thread(remote):
+    name = secrets.token_hex(6)
+    thread = ThreadSandbox(remote, name, labels={name: "1", "a": "="}, env={"TOKEN": "s3cret"})
+    assert (await thread.execute("echo $TOKEN")).stdout == "s3cret\n"
+    await remote.release(thread_id=name)
+    with pytest.raises(SandboxReplacedError):
+        await thread.execute("true")
+    assert (await thread.execute("echo $TOKEN")).stdout == "s3cret\n"
+    listed = await remote.list_sandboxes(label={name: "1", "a": "="})
+    assert [(s.thread_id, s.labels) for s in listed.sandboxes] == [(name, {name: "1", "a": "="})]
+    assert (await remote.list_sandboxes(label={name: "2"})).sandboxes == []
+    assert thread.acquired.env_lost is False
+    await thread.release()
+
+
+async def test_a_list_by_what_is_no_label_is_refused_before_it_is_sent(remote):
+    with pytest.raises(InvalidRequestError, match="label"):
+        await remote.list_sandboxes(label={"a=b": "c"})

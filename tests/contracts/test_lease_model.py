@@ -47,6 +47,8 @@ THREADS = st.sampled_from([Thread("s", "a"), Thread("s:a", "")])
 ATTEMPTS = st.sampled_from([f"attempt-{number}" for number in range(3)])
 PINS = st.sampled_from(["pin-0", "pin-1"])
 TELLERS = st.sampled_from(["teller-0", "teller-1"])
+LABELS = st.sampled_from([None, None, "{}", '{"team":"red"}'])
+ENVS = st.sampled_from([None, None, "{}", '{"A":"1"}', '{"A":"2"}'])
 REQUESTS = st.sampled_from([None, None, *"abcd"])
 TIMES = st.sampled_from([1, 1, 1, 2])
 
@@ -106,10 +108,13 @@ class LeaseMachine(RuleBasedStateMachine):
         attempt=ATTEMPTS,
         idle_ms=st.sampled_from([None, None, 1907, 6003]),
         lost=st.none() | leases,
+        labels=LABELS,
+        env=ENVS,
         times=TIMES,
     )
-    def acquire(self, thread, attempt, idle_ms, lost, times):
+    def acquire(self, thread, attempt, idle_ms, lost, labels, env, times):
         fields = {"attempt": attempt, "idle_ms": idle_ms, "lost": lost}
+        fields |= {"labels": labels, "env": env}
         answer = self.call("acquire", thread, times=times, seen={"thread": thread}, **fields)
         return answer if isinstance(answer, Creation) else multiple()
 
@@ -124,14 +129,17 @@ class LeaseMachine(RuleBasedStateMachine):
         news=st.sampled_from([{}, {"fresh": True}, {"restarted": True}]),
         idle_ms=st.sampled_from([0, 0, 6003]),
         times=TIMES,
+        labels=LABELS,
+        env_lost=st.booleans(),
     )
-    def commit(self, creation, news, idle_ms, times):
+    def commit(self, creation, news, idle_ms, times, labels=None, env_lost=False):
         self.uids += 1
         # A restart is of the lease's own sandbox.
         uid = self.promises.uid_of(creation.sandbox_id) or f"uid-{self.uids}"
         made = dataclasses.replace(placement(uid, f"boot-{self.uids}"), **news)
         seen = {"creation": creation}
-        answer = self.call("commit", creation, made, times=times, idle_ms=idle_ms, seen=seen)
+        fields = {"idle_ms": idle_ms, "labels": labels or "", "env_lost": env_lost}
+        answer = self.call("commit", creation, made, times=times, seen=seen, **fields)
         return answer if isinstance(answer, Lease) else multiple()
 
     @rule(target=leases, thread=THREADS, attempt=ATTEMPTS)
@@ -230,6 +238,10 @@ class LeaseMachine(RuleBasedStateMachine):
         if doomed:
             uid = data.draw(st.sampled_from(doomed))
             self.call("forget", uid, seen={"uid": uid})
+
+    @rule(sandbox_id=ids)
+    def env(self, sandbox_id):
+        self.call("env", sandbox_id)
 
     @rule(sandbox_id=ids)
     def resolve(self, sandbox_id):

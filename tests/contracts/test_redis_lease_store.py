@@ -413,3 +413,26 @@ async def test_a_transition_whose_answer_was_lost_is_repeated_without_harm(
         assert await lossy(store.once("sweep", 60_000))
         assert not await store.once("sweep", 60_000)
         assert proxy.lost == 9
+
+
+async def test_variables_do_not_outlive_a_lease_that_another_version_ended(
+    new_redis_store, redis, prefix
+):
+    store = await new_redis_store(LONG)
+    creation = await store.acquire(THREAD, attempt="a", env='{"A":"1"}')
+    lease = await store.commit(creation, placement())
+    key = f"{{{prefix}}}:env:{lease.sandbox_id}"
+    most = LONG.idle_ms + LONG.ended_ms
+    assert most - 30_000 < await redis.pttl(key) <= most
+    assert await redis.hget(f"{{{prefix}}}:lease:6:tenant:thread", "env") is None
+
+
+async def test_a_lease_of_the_last_version_has_no_labels_and_no_variables(
+    new_redis_store, redis, prefix
+):
+    store = await new_redis_store(LONG)
+    lease = await make_ready(store)
+    await redis.hdel(f"{{{prefix}}}:lease:6:tenant:thread", "labels", "env_lost", "env_version")
+    assert await store.leases() == [lease]
+    given = await store.acquire(THREAD, attempt="b", labels='{"a":"b"}', env='{"A":"1"}')
+    assert (given.lease.labels, given.lease.env_version) == ('{"a":"b"}', 1)

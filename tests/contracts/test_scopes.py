@@ -121,16 +121,29 @@ async def test_a_key_with_two_scopes_has_to_name_one(as_key):
     await call(client, "release", sandbox_id=acquired["sandbox_id"])
 
 
-async def test_only_the_operator_lists_and_cleans_up(as_key, foreign):
+async def test_a_key_lists_the_sandboxes_of_its_own_scopes(as_key, foreign):
+    labels = {"team": "red"}
+    mine = await call(as_key(ACME), "acquire", thread_id="listed", labels=labels)
+    await call(as_key(OTHER), "acquire", thread_id=foreign["thread_id"], labels=labels)
+    both = {mine["sandbox_id"], foreign["sandbox_id"]}
+    for key, expected in (
+        (ACME, {mine["sandbox_id"]}),
+        (OTHER, {foreign["sandbox_id"]}),
+        (BOTH, both),
+        (OPERATOR, both),
+    ):
+        for path in ("/v1/sandbox", "/v1/sandbox/acquire", "/v1/sandbox?label=team%3Dred"):
+            listed = (await as_key(key).get(path)).json()
+            assert {entry["sandbox_id"] for entry in listed["sandboxes"]} & both == expected
+            assert {entry["scope"] for entry in listed["sandboxes"]} <= {"acme", "other"}
+    await call(as_key(ACME), "release", thread_id="listed")
+
+
+async def test_only_the_operator_cleans_up(as_key, foreign):
     for key in (ACME, OTHER, BOTH):
-        for method, path in (
-            ("GET", "/v1/sandbox"),
-            ("GET", "/v1/sandbox/acquire"),
-            ("POST", "/v1/sandbox/cleanup_idle"),
-        ):
-            response = await as_key(key).request(method, path)
-            assert (response.status_code, response.json()["error"]["code"]) == (403, "forbidden")
-            assert foreign["sandbox_id"] not in response.text
+        response = await as_key(key).post("/v1/sandbox/cleanup_idle")
+        assert (response.status_code, response.json()["error"]["code"]) == (403, "forbidden")
+        assert foreign["sandbox_id"] not in response.text
     cloud_event = {"ce-id": "1", "ce-source": "s", "ce-type": "t", "ce-specversion": "1.0"}
     response = await as_key(ACME).post("/v1/sandbox/cleanup_idle", headers=cloud_event)
     assert response.status_code == 403

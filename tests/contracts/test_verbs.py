@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from oneseek_sandbox.testing.verbs import VerbsContract
+from oneseek_sandbox.testing.verbs import GivenContract, VerbsContract
 
 
 @pytest.fixture(scope="module")
@@ -19,4 +19,18 @@ class TestLocalServer(VerbsContract):
     @pytest.fixture
     async def client(self, server):
         async with server.async_client() as client:
+            yield client
+
+
+@pytest.fixture(scope="module")
+def server_with_lease_file(new_server):
+    return new_server(settings={"PROVISIONER_STATE_STORE": "file"})
+
+
+class TestLeaseFile(GivenContract):
+    """What leases keep of an acquire, where they are in a file."""
+
+    @pytest.fixture
+    async def client(self, server_with_lease_file):
+        async with server_with_lease_file.async_client() as client:
             yield client

@@ -50,6 +50,20 @@ class TestWorkerOfTheLastRelease(VerbsContract):
         assert "release" in told
         assert (await sandbox.run("ls"))["stdout"] == ""
 
+    async def test_its_worker_takes_labels_and_no_variables(self, sandbox: Sandbox) -> None:
+        for env in ({"TOKEN": "s3cret"}, {}):
+            response = await sandbox.client.post(
+                "/v1/sandbox/acquire", json={"thread_id": sandbox.thread, "env": env}
+            )
+            error = response.json()["error"]
+            assert (response.status_code, error["code"]) == (409, "sandbox_too_old")
+        acquired = await call(
+            sandbox.client, "acquire", thread_id=sandbox.thread, labels={"a": sandbox.id}
+        )
+        assert acquired["sandbox_id"] == sandbox.id
+        listed = await sandbox.client.get("/v1/sandbox", params={"label": f"a={sandbox.id}"})
+        assert len(listed.json()["sandboxes"]) == 1
+
 
 class TestServerOfTheLastRelease(VerbsContract):
     """The last release's server works with the sandboxes of this version."""

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import os
 import signal
+import time
+from pathlib import Path
 
 import pytest
 import redis
 
 from oneseek_sandbox.leases.embedded import EmbeddedServer
+from oneseek_sandbox.runtimes.local import liveness
 from oneseek_sandbox.testing.verbs.calls import Sandbox, call
 
 
@@ -178,3 +183,70 @@ async def test_a_release_after_the_store_was_emptied_ends_the_sandbox(server, st
         again = Sandbox(client, await call(client, "acquire", thread_id="t"))
         assert not again.acquired["reused"]
         await again.refused("read_file", status=404, code="file_not_found", path="/workspace/kept")
+
+
+def kill_worker(server, sandbox_id):
+    """Kill the first process of a sandbox, and wait until it is gone."""
+    (record,) = (
+        path
+        for path in (server.home / "sandboxes").glob("*/object.json")
+        if json.loads(path.read_text())["labels"]["sandbox_id"] == sandbox_id
+    )
+    status = record.with_name("status")
+    os.kill(liveness.first_process(status), signal.SIGKILL)
+    while liveness.is_alive(status):
+        time.sleep(0.01)
+
+
+async def test_variables_outlive_the_worker_and_the_server(server):
+    async with server.async_client() as client:
+        sandbox = Sandbox(
+            client,
+            await call(
+                client, "acquire", thread_id="t", env={"TOKEN": "s3cret"}, labels={"a": "b"}
+            ),
+        )
+        server.restart_after_kill()
+        assert (await sandbox.run("echo $TOKEN"))["stdout"] == "s3cret\n"
+        kill_worker(server, sandbox.id)
+        again = await call(client, "acquire", thread_id="t")
+        assert (again["reused"], again["restarted"]) == (True, True)
+        assert "env_lost" not in again
+        assert (await sandbox.run("echo $TOKEN"))["stdout"] == "s3cret\n"
+        listed = (await client.get("/v1/sandbox", params={"label": "a=b"})).json()["sandboxes"]
+        assert [entry["sandbox_id"] for entry in listed] == [sandbox.id]
+
+
+@pytest.mark.parametrize("killed", [False, True])
+async def test_an_emptied_store_has_lost_variables_and_says_so(server, store, killed):
+    async with server.async_client() as client:
+        env = {"TOKEN": "s3cret"}
+        given = await call(client, "acquire", thread_id="t", env=env, labels={"a": "b"})
+        await Sandbox(client, given).write("/workspace/kept", "t")
+        assert any(key.endswith(b"env:" + key[-32:]) for key in store.keys())  # noqa: SIM118
+        store.flushall()
+        if killed:
+            kill_worker(server, given["sandbox_id"])
+        for _ in range(2):
+            again = await call(client, "acquire", thread_id="t")
+            assert (again["reused"], again["env_lost"]) == (True, True)
+        listed = (await client.get("/v1/sandbox", params={"label": "a=b"})).json()["sandboxes"]
+        assert [entry["sandbox_id"] for entry in listed] == [again["sandbox_id"]]
+        again = await call(client, "acquire", thread_id="t", env={"TOKEN": "other"})
+        assert "env_lost" not in again
+        ran = await Sandbox(client, again).run("echo $TOKEN")
+        assert ran["stdout"] == "other\n"
+        await call(client, "release", thread_id="t")
+        assert not any(b"env:" in key for key in store.keys())  # noqa: SIM118
+
+
+async def test_nothing_on_the_disk_but_the_store_has_variables(server):
+    async with server.async_client() as client:
+        await call(client, "acquire", thread_id="t", env={"TOKEN": "s3cret-value"})
+        places = [*(server.home / "sandboxes").rglob("*"), server.log]
+        texts = [path.read_bytes() for path in places if path.is_file()]
+        assert texts
+        assert [text for text in texts if b"s3cret-value" in text or b"TOKEN" in text] == []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError):
+                assert b"s3cret-value" not in Path(f"/proc/{pid}/environ").read_bytes()

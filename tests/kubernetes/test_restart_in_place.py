@@ -26,7 +26,8 @@ from oneseek_sandbox.models import (
 )
 from oneseek_sandbox.runtimes.kubernetes.api import ApiRefusalError
 from oneseek_sandbox.testing.memory_lease_store import MemoryLeaseStore
-from oneseek_sandbox.workers.client import ClaimConflictError, WorkerClient
+from oneseek_sandbox.workers.claims import ClaimConflictError
+from oneseek_sandbox.workers.client import WorkerClient
 
 pytestmark = pytest.mark.e2e
 

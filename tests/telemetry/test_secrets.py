@@ -53,6 +53,7 @@ async def _pass_everything(remote, secret, name):
         remote.read_file(path + "none", **name),
         remote.replace(path, "not there " + secret + "!", "x", **name),
         remote.cancel(secret + "none", **name),
+        remote.acquire("secrets", env={secret: secret + "\0"}),
     ):
         with pytest.raises(SandboxError):
             await fails
@@ -63,7 +64,9 @@ async def test_no_span_and_no_figure_holds_what_passed_through(
 ):
     secret = "s3cr" + secrets.token_hex(12)
     name = {"thread_id": "secrets"}
-    await remote.acquire("secrets")
+    given = {"TOKEN": secret, secret: "value"}
+    await remote.acquire("secrets", env=given, labels={"of": secret})
+    await remote.acquire("secrets", env=given | {"NEXT": secret})
     await _pass_everything(remote, secret, name)
     await remote.release(**name)
     last = spans()[-1].trace_id

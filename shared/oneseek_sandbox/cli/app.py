@@ -70,6 +70,7 @@ def _add_commands() -> None:
     app.command("exec", context_settings={"allow_interspersed_args": False})(execute)
     for command in (ls, cat, put, get, replace, end_all, release, cleanup, status, tools, mcp):
         app.command()(command)
+    app.command("list")(status)
 
 
 _add_commands()

@@ -66,10 +66,10 @@ class Connection:
         request = self._wire.request("POST", path, headers=headers, seconds=max(1.0, seconds))
         return self._wire.exchange(request)
 
-    def sandboxes(self) -> dict[str, Any]:
-        """Return the list of live sandboxes."""
+    def sandboxes(self, label: Mapping[str, str]) -> dict[str, Any]:
+        """Return the list of live sandboxes that carry all of these labels."""
         with _one_line():
-            request = self._wire.request("GET", "/v1/sandbox", headers={})
+            request = self._wire.listing(label)
             return json_object(self._server, self._wire.answer(request))
 
     def events(self, fields: Mapping[str, object]) -> Generator[Event, None, None]:

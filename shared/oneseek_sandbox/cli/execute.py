@@ -24,19 +24,19 @@ from oneseek_sandbox.cli.options import (
     Server,
     Thread,
     connect,
+    pairs,
     sandbox_reference,
 )
 from oneseek_sandbox.cli.terminal import note, print_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from typing import TextIO
 
     from oneseek_sandbox.cli.connection import Connection
 
 _QUIET_SECONDS: Final = 3.0
 
-__all__ = ["environment_fields", "execute", "run_command", "standard_input"]
+__all__ = ["execute", "run_command", "standard_input"]
 
 
 def execute(
@@ -90,7 +90,7 @@ def execute(
     fields: dict[str, object] = {
         "command": command[0] if len(command) == 1 else command,
         "cwd": cwd,
-        "env": environment_fields(env or []),
+        "env": pairs(env, "--env"),
         "timeout_seconds": timeout,
         "max_output_bytes": max_output_bytes,
     }
@@ -128,21 +128,6 @@ def run_command(
     answer, is_complete = _stream(connection, whole)
     _explain(answer)
     return int(answer["exit_code"]) if is_complete else EXIT_INCOMPLETE
-
-
-def environment_fields(pairs: Sequence[str]) -> dict[str, str] | None:
-    """Turn `NAME=VALUE` arguments into a request's `env`; None when there are none.
-
-    Raises:
-        typer.BadParameter: An argument has no name or no `=`.
-    """
-    environment = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not name or not equals:
-            raise typer.BadParameter(f"{pair!r} is not NAME=VALUE", param_hint="--env")
-        environment[name] = value
-    return environment or None
 
 
 def standard_input(source: str | None) -> dict[str, str]:

@@ -10,6 +10,8 @@ import typer
 from oneseek_sandbox.cli.failure import CommandLineError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from oneseek_sandbox.cli.connection import Connection
 
 __all__ = [
@@ -17,11 +19,13 @@ __all__ = [
     "AsJson",
     "IdleTimeout",
     "Key",
+    "Label",
     "Sandbox",
     "Scope",
     "Server",
     "Thread",
     "connect",
+    "pairs",
     "read_key",
     "sandbox_reference",
 ]
@@ -63,6 +67,9 @@ IdleTimeout = Annotated[
         help="Idle time after which the sandbox ends (default: the server's setting).",
     ),
 ]
+Label = Annotated[
+    list[str] | None, typer.Option("--label", "-l", metavar="KEY=VALUE", help="May be repeated.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the server's answer as JSON.")]
 
 
@@ -79,6 +86,21 @@ def sandbox_reference(thread: str | None, scope: str | None, sandbox: str | None
             raise typer.BadParameter("--scope goes with --thread; a --sandbox needs none")
         return {"sandbox_id": sandbox}
     return {"thread_id": thread or ""} | ({} if scope is None else {"scope": scope})
+
+
+def pairs(arguments: Sequence[str] | None, option: str) -> dict[str, str] | None:
+    """Turn `NAME=VALUE` arguments of an option into a mapping; None when there are none.
+
+    Raises:
+        typer.BadParameter: An argument has no name or no `=`.
+    """
+    values = {}
+    for argument in arguments or ():
+        name, equals, value = argument.partition("=")
+        if not name or not equals:
+            raise typer.BadParameter(f"{argument!r} is not NAME=VALUE", param_hint=option)
+        values[name] = value
+    return values or None
 
 
 def connect(server: str, key: str) -> Connection:

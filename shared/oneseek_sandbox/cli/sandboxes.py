@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import os
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -11,38 +12,68 @@ from oneseek_sandbox.cli.options import (
     AsJson,
     IdleTimeout,
     Key,
+    Label,
     Sandbox,
     Scope,
     Server,
     Thread,
     connect,
+    pairs,
     sandbox_reference,
 )
 from oneseek_sandbox.cli.terminal import human_age, note, print_json, print_line, print_table
 
 __all__ = ["acquire", "cleanup", "end_all", "release", "status"]
 
+_COLUMNS: Final = [
+    "thread", "scope", "state", "running", "created", "last used", "ends", "sandbox_id", "labels",
+]  # fmt: skip
+
 
 def acquire(
     thread: Annotated[str, typer.Option("--thread", "-t", metavar="ID", help="Thread ID.")],
     scope: Scope = None,
     idle_timeout: IdleTimeout = None,
+    label: Label = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--env",
+            "-e",
+            metavar="NAME[=VALUE]",
+            help="Variable of every command from now on; NAME alone takes the value of this "
+            "process, where ps does not show it. May be repeated; replaces all earlier ones.",
+        ),
+    ] = None,
     as_json: AsJson = False,
     server: Server = DEFAULT_SERVER,
     key: Key = "",
 ) -> None:
     """Get a thread's sandbox and print its sandbox_id."""
-    answer = connect(server, key).call(
-        "acquire",
-        {**sandbox_reference(thread, scope, None), "idle_timeout_seconds": idle_timeout},
-    )
+    fields = {
+        **sandbox_reference(thread, scope, None),
+        "idle_timeout_seconds": idle_timeout,
+        "labels": pairs(label, "--label"),
+        "env": pairs([_with_value(argument) for argument in env or ()], "--env"),
+    }
+    answer = connect(server, key).call("acquire", fields)
     if as_json:
         print_json(answer)
         return
     kind = "the same as before" if answer["reused"] else "new"
     kind += ", started again: files kept, processes gone" if answer["restarted"] else ""
     print_line(answer["sandbox_id"])
+    if answer.get("env_lost"):
+        note("the server no longer knows the variables of earlier acquires: give --env again")
     note(f"{kind}; files in {answer['workspace']}; ends {human_age(answer['expires_at'])} if idle")
+
+
+def _with_value(argument: str) -> str:
+    if not argument or "=" in argument:
+        return argument
+    if (value := os.environ.get(argument)) is None:  # noqa: TID251 - the caller's own
+        raise typer.BadParameter(f"{argument} is not set here", param_hint="--env")
+    return f"{argument}={value}"
 
 
 def end_all(
@@ -104,19 +135,19 @@ def cleanup(
         print_line(", ".join(f"{count} {name}" for name, count in answer.items()))
 
 
-def status(as_json: AsJson = False, server: Server = DEFAULT_SERVER, key: Key = "") -> None:
-    """List the live sandboxes."""
+def status(
+    label: Label = None, as_json: AsJson = False, server: Server = DEFAULT_SERVER, key: Key = ""
+) -> None:
+    """List the live sandboxes, all or those with these labels."""
     connection = connect(server, key)
-    answer = connection.sandboxes()
+    answer = connection.sandboxes(pairs(label, "--label") or {})
     if as_json:
         print_json(answer)
         return
     rows = sorted(answer["sandboxes"], key=lambda sandbox: sandbox["last_used_at"], reverse=True)
     if rows:
-        print_table(
-            ["thread", "scope", "state", "running", "created", "last used", "ends", "sandbox_id"],
-            [_row(sandbox) for sandbox in rows],
-        )
+        width = len(_COLUMNS) if any(sandbox.get("labels") for sandbox in rows) else -1
+        print_table(_COLUMNS[:width], [_row(sandbox)[:width] for sandbox in rows])
     note(f"{len(rows)} live at {connection.server}")
     for place in answer.get("damaged", []):
         note(f"damaged: the files of a sandbox whose record cannot be read are kept in {place}")
@@ -132,4 +163,5 @@ def _row(sandbox: dict[str, Any]) -> list[str]:
         human_age(sandbox["last_used_at"]),
         human_age(sandbox["expires_at"]),
         sandbox["sandbox_id"],
+        " ".join(f"{key}={value}" for key, value in sandbox.get("labels", {}).items()),
     ]

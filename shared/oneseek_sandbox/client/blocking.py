@@ -67,10 +67,17 @@ class BlockingSandboxes(SandboxesCalls):
         *,
         scope: str | None = None,
         idle_timeout_seconds: int | None = None,
+        labels: dict[str, str] | None = None,
+        env: dict[str, str] | None = None,
     ) -> BlockingThreadSandbox:
         """Return one thread's sandbox; the arguments are those of `ThreadSandbox`."""
         thread = ThreadSandbox(
-            self._wrapped, thread_id, scope=scope, idle_timeout_seconds=idle_timeout_seconds
+            self._wrapped,
+            thread_id,
+            scope=scope,
+            idle_timeout_seconds=idle_timeout_seconds,
+            labels=labels,
+            env=env,
         )
         return BlockingThreadSandbox(thread, self._loop)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from typing import Unpack
 
@@ -97,9 +97,15 @@ class SandboxesCalls:
         """End idle sandboxes now, and settle what crashes left behind."""
         return self._loop.run(self._wrapped.cleanup_idle())
 
-    def list_sandboxes(self) -> models.ListSandboxesAnswer:
-        """Return the live sandboxes of all scopes."""
-        return self._loop.run(self._wrapped.list_sandboxes())
+    def list_sandboxes(
+        self, *, label: Mapping[str, str] | None = None
+    ) -> models.ListSandboxesAnswer:
+        """Return the live sandboxes of the scopes that the key reaches.
+
+        Args:
+            label: Only those that carry all of these labels, with these values.
+        """
+        return self._loop.run(self._wrapped.list_sandboxes(label=label))
 
 
 class ThreadSandboxCalls:

@@ -69,9 +69,8 @@ class EmbeddedSandboxes(Sandboxes):
         if provisioner is not None:
             await provisioner.close()
 
-    async def list_sandboxes(self) -> models.ListSandboxesAnswer:
-        """Return the live sandboxes of all scopes."""
-        return await self._opened().list_sandboxes(self._caller)
+    async def _list(self, request: models.SandboxesQuery) -> models.ListSandboxesAnswer:
+        return await self._opened().list_sandboxes(self._caller, label=request.label)
 
     async def _call(self, verb: str, request: BaseModel, answer: type[AnswerT]) -> AnswerT:
         provisioner = self._opened()

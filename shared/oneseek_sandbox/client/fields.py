@@ -43,6 +43,8 @@ class AcquireFields(TypedDict, total=False):
 
     scope: str | None
     idle_timeout_seconds: int | None
+    labels: dict[str, str] | None
+    env: dict[str, str] | None
 
 
 class ExecuteOptions(TypedDict, total=False):

@@ -62,10 +62,9 @@ class RemoteSandboxes(Sandboxes):
         """Close the pooled connections."""
         await self._wire.close()
 
-    async def list_sandboxes(self) -> models.ListSandboxesAnswer:
-        """Return the live sandboxes of all scopes."""
-        request = self._wire.request("GET", "/v1/sandbox", headers=_trace())
-        return self._read(models.ListSandboxesAnswer, await self._wire.answer(request))
+    async def _list(self, request: models.SandboxesQuery) -> models.ListSandboxesAnswer:
+        sent = self._wire.listing(request.label, _trace())
+        return self._read(models.ListSandboxesAnswer, await self._wire.answer(sent))
 
     async def _call(self, verb: str, request: BaseModel, answer: type[AnswerT]) -> AnswerT:
         async def send() -> AnswerT:

@@ -156,9 +156,19 @@ class Sandboxes(ABC):
         operation.note(request)
         return operation
 
+    async def list_sandboxes(
+        self, *, label: Mapping[str, str] | None = None
+    ) -> models.ListSandboxesAnswer:
+        """Return the live sandboxes of the scopes that the key reaches.
+
+        Args:
+            label: Only those that carry all of these labels, with these values.
+        """
+        return await self._list(_request(models.SandboxesQuery, {}, label=label and dict(label)))
+
     @abstractmethod
-    async def list_sandboxes(self) -> models.ListSandboxesAnswer:
-        """Return the live sandboxes of all scopes."""
+    async def _list(self, request: models.SandboxesQuery) -> models.ListSandboxesAnswer:
+        """Return the live sandboxes."""
 
     @abstractmethod
     async def open(self) -> None:

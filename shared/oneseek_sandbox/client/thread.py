@@ -51,7 +51,9 @@ class ThreadSandbox:
     Args:
         thread_id: 1 to 256 characters.
         scope: Tenant or user.
-        idle_timeout_seconds: Given to each acquire.
+        idle_timeout_seconds: Given to each acquire, as the following are.
+        labels: By which `list_sandboxes` finds it.
+        env: Variables of every command.
     """
 
     def __init__(
@@ -61,11 +63,18 @@ class ThreadSandbox:
         *,
         scope: str | None = None,
         idle_timeout_seconds: int | None = None,
+        labels: dict[str, str] | None = None,
+        env: dict[str, str] | None = None,
     ) -> None:
         self.sandboxes = sandboxes
         self.thread_id = thread_id
         self.scope = scope
-        self._idle_timeout_seconds = idle_timeout_seconds
+        self._given: f.AcquireFields = {
+            "scope": scope,
+            "idle_timeout_seconds": idle_timeout_seconds,
+            "labels": labels,
+            "env": env,
+        }
         self._acquired: models.AcquireAnswer | None = None
         self._acquiring = asyncio.Lock()
         self._releases = 0
@@ -193,7 +202,5 @@ class ThreadSandbox:
         )
 
     async def _acquire(self) -> models.AcquireAnswer:
-        self._acquired = await self.sandboxes.acquire(
-            self.thread_id, scope=self.scope, idle_timeout_seconds=self._idle_timeout_seconds
-        )
+        self._acquired = await self.sandboxes.acquire(self.thread_id, **self._given)
         return self._acquired

@@ -91,6 +91,13 @@ class Wire:
             json=fields,
         )
 
+    def listing(
+        self, label: Mapping[str, str], headers: Mapping[str, str] | None = None
+    ) -> httpx.Request:
+        """Build the request for the list of the sandboxes that carry these labels."""
+        pairs = [("label", f"{key}={value}") for key, value in label.items()]
+        return self.request("GET", "/v1/sandbox", headers=headers or {}, params=pairs or None)
+
     async def exchange(
         self, request: httpx.Request, *, longest: int = _LONGEST_ANSWER
     ) -> tuple[int, bytes]:

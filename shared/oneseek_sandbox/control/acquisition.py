@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from oneseek_sandbox.control.ending import Releases
@@ -19,6 +19,8 @@ from oneseek_sandbox.errors import (
 from oneseek_sandbox.lasting import Lasting
 from oneseek_sandbox.leases.facts import log_start
 from oneseek_sandbox.leases.store import Busy, Creation, Granted
+from oneseek_sandbox.runtimes.runtime import Labels
+from oneseek_sandbox.workers.features import require
 
 if TYPE_CHECKING:
     from oneseek_sandbox.control.creation import Created, Creator
@@ -26,12 +28,31 @@ if TYPE_CHECKING:
     from oneseek_sandbox.leases.store import Lease, LeaseStore, Thread
     from oneseek_sandbox.runtimes.runtime import Runtime
 
-__all__ = ["Acquired", "Acquisition"]
+__all__ = ["Acquired", "Acquisition", "Wanted"]
 
 log = logging.getLogger(__name__)
 
 _CLOSE_SECONDS: Final = 10.0
 _SETTLE_PAUSES_SECONDS: Final = (0.1, 0.5, 1.0, 2.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What an acquire asks for; None leaves what the lease has.
+
+    Attributes:
+        labels: As `write_mapping` has them.
+        env: Likewise, the variables of all commands.
+    """
+
+    idle_ms: int | None = None
+    labels: str | None = None
+    env: str | None = field(default=None, repr=False)
+
+    def changes(self, lease: Lease) -> bool:
+        """Return whether the sandbox of this lease says something else of itself."""
+        relabels = self.labels not in (None, lease.labels)
+        return relabels or (self.env is not None and lease.env_version == 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,18 +108,31 @@ class Acquisition:
         )
         await self.runtime.close()
 
-    async def acquire(self, thread: Thread, *, idle_ms: int | None) -> Acquired:
+    async def acquire(
+        self,
+        thread: Thread,
+        *,
+        idle_ms: int | None,
+        labels: str | None = None,
+        env: str | None = None,
+    ) -> Acquired:
         """Return the thread's ready lease, and what is to be reported of its sandbox.
 
         Once the answer was delivered, or is known not to be, `settle_news` has to be called.
 
+        Args:
+            labels: As `write_mapping` has them; None, as of the others, leaves what is there.
+            env: Likewise, the variables of all commands.
+
         Raises:
+            SandboxTooOldError: Its worker cannot be given variables.
             SandboxUnavailableError: It took longer than the patience allows.
         """
+        wanted = Wanted(idle_ms, labels, env)
         try:
             async with asyncio.timeout(self._patience_seconds):
                 while True:
-                    lease = await self._acquire(thread, idle_ms=idle_ms)
+                    lease = await self._acquire(thread, wanted)
                     if not (
                         lease.placement and (lease.placement.fresh or lease.placement.restarted)
                     ):
@@ -157,18 +191,24 @@ class Acquisition:
             if await taking:
                 await self._settle(lease, teller, heard=False)
 
-    async def _acquire(self, thread: Thread, *, idle_ms: int | None) -> Lease:
+    async def _acquire(self, thread: Thread, wanted: Wanted) -> Lease:
         lost: Lease | None = None
         while True:
+            await self._annotate(thread, wanted)
             outcome = await self._store.acquire(
-                thread, attempt=secrets.token_hex(16), idle_ms=idle_ms, lost=lost
+                thread,
+                attempt=secrets.token_hex(16),
+                idle_ms=wanted.idle_ms,
+                lost=lost,
+                labels=wanted.labels,
+                env=wanted.env,
             )
             if isinstance(outcome, Busy):
                 await self._store.wait(thread, outcome.wait_ms)
             elif isinstance(outcome, Creation):
                 # Taken over, released or ended meanwhile: what is the thread's lease now?
                 with contextlib.suppress(CreationLostError, SandboxLostError):
-                    return await self._create(outcome, keep_idle=idle_ms is None)
+                    return await self._create(outcome, keep_idle=wanted.idle_ms is None)
             elif await self.judge.answers(outcome.lease, idle_ms=outcome.lease.idle_ms):
                 if isinstance(outcome, Granted):
                     return outcome.lease
@@ -180,6 +220,32 @@ class Acquisition:
                 elif verdict != "answers" and (restart := await self.judge.restart(outcome.lease)):
                     with contextlib.suppress(CreationLostError, SandboxLostError):
                         return await self._create(restart)
+
+    async def _annotate(self, thread: Thread, wanted: Wanted) -> None:
+        """Have the sandbox say what its lease is about to be given, should the store forget it.
+
+        Before the store, which then shows what is there already: a try that failed is repeated.
+        """
+        if wanted.labels is None and wanted.env is None:
+            return
+        lease = await self._store.get(thread)
+        placement = lease.placement if lease else None
+        if lease is None or placement is None:
+            return
+        if wanted.env is not None:
+            require(lease, "env", "env")
+        if wanted.changes(lease):
+            labels = Labels(
+                thread,
+                lease.generation,
+                lease.idle_ms,
+                lease.sandbox_id,
+                labels=lease.labels if wanted.labels is None else wanted.labels,
+                env=wanted.env is not None or lease.env_version > 0 or lease.env_lost,
+            )
+            # Gone or another's: the store will find out, too.
+            with contextlib.suppress(CreationLostError, SandboxLostError):
+                await self.runtime.annotate(placement.uid, placement.name, labels)
 
     async def _create(self, creation: Creation, *, keep_idle: bool = False) -> Lease:
         """Create to the end even when the caller goes away: the next acquire finds it ready."""

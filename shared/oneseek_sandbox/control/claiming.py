@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from oneseek_sandbox.auth import TokenKey
     from oneseek_sandbox.leases.store import Creation, Thread
     from oneseek_sandbox.runtimes.runtime import Runtime, SandboxObject
+    from oneseek_sandbox.workers.claims import Variables
     from oneseek_sandbox.workers.client import WorkerClient
     from oneseek_sandbox.workers.replies import Claimed
 
@@ -45,7 +46,13 @@ class Claims:
         self._startup_seconds = startup_seconds
 
     async def claim(
-        self, creation: Creation, sandbox: SandboxObject, *, found: bool, idle_ms: int
+        self,
+        creation: Creation,
+        sandbox: SandboxObject,
+        *,
+        found: bool,
+        idle_ms: int,
+        env: Variables | None = None,
     ) -> Placement:
         """Claim a worker once it answers, and return where the sandbox is and who it is.
 
@@ -53,6 +60,7 @@ class Claims:
 
         Args:
             found: The sandbox was claimed before, so there may be files in it.
+            env: What its commands are to get.
 
         Raises:
             ClaimConflictError: It was claimed with another token.
@@ -61,7 +69,7 @@ class Claims:
         """
         before = creation.placement
         token = before.token if before else self._token_key.token_for(sandbox.uid)
-        sandbox, claimed = await self._answering(creation, sandbox, token, idle_ms)
+        sandbox, claimed = await self._answering(creation, sandbox, token, idle_ms, env)
         return Placement(
             uid=sandbox.uid,
             name=sandbox.name,
@@ -79,7 +87,12 @@ class Claims:
         )
 
     async def _answering(
-        self, creation: Creation, sandbox: SandboxObject, token: str, idle_ms: int
+        self,
+        creation: Creation,
+        sandbox: SandboxObject,
+        token: str,
+        idle_ms: int,
+        env: Variables | None,
     ) -> tuple[SandboxObject, Claimed]:
         """Ask the worker until it answers, the quickest sign of readiness.
 
@@ -97,6 +110,7 @@ class Claims:
                     generation=creation.generation,
                     idle_ms=idle_ms,
                     uid=sandbox.uid,
+                    env=env,
                 )
             except WorkerNotReadyError:
                 if clock() >= next_look:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from oneseek_sandbox.control.ending import end_doomed_among
+from oneseek_sandbox.control.taken import Taken, labels_for
 from oneseek_sandbox.errors import (
     CreationLostError,
     SandboxError,
@@ -27,8 +28,7 @@ from oneseek_sandbox.errors import (
     StoreUnavailableError,
     UnavailableError,
 )
-from oneseek_sandbox.runtimes.runtime import Labels
-from oneseek_sandbox.workers.client import ClaimConflictError
+from oneseek_sandbox.workers.claims import ClaimConflictError, Variables
 
 if TYPE_CHECKING:
     from oneseek_sandbox.control.claiming import Claims
@@ -118,7 +118,7 @@ class Creator:
                 log.warning("Could not renew a creation lease, still trying: %s", error)
 
     async def _steps(self, creation: Creation, *, unasked: bool, keep_idle: bool) -> Created:
-        taken: _Taken | None = None
+        taken: Taken | None = None
         try:
             for _ in range(_MOST_CONFLICTS):
                 taken = await self._obtain(creation, make=not unasked, keep_idle=keep_idle)
@@ -128,6 +128,7 @@ class Creator:
                         taken.sandbox,
                         found=taken.found,
                         idle_ms=taken.idle_ms or creation.idle_ms,
+                        env=await self._env(creation),
                     )
                 except ClaimConflictError:
                     await self._refuse_conflict(taken)
@@ -145,7 +146,7 @@ class Creator:
             raise
         return Created(await self._commit(taken, placement, unasked=unasked), taken.found)
 
-    async def _commit(self, taken: _Taken, placement: Placement, *, unasked: bool) -> Lease:
+    async def _commit(self, taken: Taken, placement: Placement, *, unasked: bool) -> Lease:
         """Commit, and ask again when the answer was lost: the lease may be in use already.
 
         So from here on nothing is ended for want of a lease, which the store may have forgotten:
@@ -158,6 +159,8 @@ class Creator:
             created_ms=taken.made_ms,
             idle_ms=taken.idle_ms,
             unasked=unasked,
+            labels=taken.labels,
+            env_lost=taken.had_env,
         )
         for pause in _COMMIT_PAUSES_SECONDS:
             try:
@@ -166,7 +169,13 @@ class Creator:
                 await asyncio.sleep(pause)
         return await commit()
 
-    async def _obtain(self, creation: Creation, *, make: bool, keep_idle: bool) -> _Taken:
+    async def _env(self, creation: Creation) -> Variables | None:
+        """Return the variables that the sandbox's commands are to get; None when none were given."""
+        if not creation.env_version:
+            return None
+        return Variables(await self._store.env(creation.sandbox_id), creation.env_version)
+
+    async def _obtain(self, creation: Creation, *, make: bool, keep_idle: bool) -> Taken:
         """Adopt the thread's newest object that is still wanted, or make one."""
         candidates = await self._candidates(creation)
         newest = max((o.labels.generation for o in candidates if o.labels), default=0)
@@ -177,16 +186,16 @@ class Creator:
             creation = dataclasses.replace(creation, generation=lifted.generation)
         for candidate in candidates:
             idle_ms = candidate.labels.idle_ms if candidate.labels and keep_idle else 0
-            labels = _labels(creation, idle_ms or creation.idle_ms)
+            labels = labels_for(creation, idle_ms or creation.idle_ms, candidate.labels)
             try:
                 adopted = await self._runtime.adopt(candidate, labels)
             except SandboxLostError:
                 continue
-            return _Taken(creation, adopted, candidate.claimed, idle_ms)
+            return Taken(creation, adopted, candidate.claimed, idle_ms)
         if restart or not make:
             raise SandboxLostError("The sandbox's files are gone. Acquire again for a new one.")
-        made = await self._runtime.create(_labels(creation, creation.idle_ms))
-        return _Taken(creation, made, found=False)
+        made = await self._runtime.create(labels_for(creation, creation.idle_ms))
+        return Taken(creation, made, found=False)
 
     async def _candidates(self, creation: Creation) -> list[SandboxObject]:
         """Return what may be adopted: for a restart only the lease's own object.
@@ -210,7 +219,7 @@ class Creator:
                 candidates.append(sandbox)
         return candidates
 
-    async def _refuse_conflict(self, taken: _Taken) -> None:
+    async def _refuse_conflict(self, taken: Taken) -> None:
         """End an object that belongs to another, unless there are files in it.
 
         Raises:
@@ -227,12 +236,12 @@ class Creator:
         if not await self._stop(taken):
             raise SandboxUnavailableError(f"Sandbox {name} is another's and ends. Try again.")
 
-    async def _stop(self, taken: _Taken) -> bool:
+    async def _stop(self, taken: Taken) -> bool:
         """End an object, unless a successor of this creation has labelled it as its own."""
         sandbox, generation = taken.sandbox, taken.creation.generation
         return await self._runtime.stop(sandbox.uid, sandbox.name, generation=generation)
 
-    async def _let_go(self, taken: _Taken | None) -> None:
+    async def _let_go(self, taken: Taken | None) -> None:
         """After losing the creation: end what was made, unless it may be somebody's.
 
         The store says so, in the step that keeps a late commit of ours from taking place. What has
@@ -242,7 +251,7 @@ class Creator:
             return
         await self._give_up(taken.creation, taken)
 
-    async def _give_up(self, creation: Creation, taken: _Taken | None) -> None:
+    async def _give_up(self, creation: Creation, taken: Taken | None) -> None:
         """Free the thread and end what was made; the cleanup does what is left."""
         try:
             if taken is None:
@@ -256,36 +265,7 @@ class Creator:
             log.warning("A failed creation is left to the cleanup: %s", error)
 
 
-@dataclass(frozen=True, slots=True)
-class _Taken:
-    """An object on its way to be a creation's sandbox.
-
-    Attributes:
-        found: It was claimed before, so there are files in it.
-        idle_ms: Its own idle timeout, to be kept; 0 for the creation's.
-    """
-
-    creation: Creation
-    sandbox: SandboxObject
-    found: bool
-    idle_ms: int = 0
-
-    @property
-    def made_ms(self) -> int:
-        """When its workspace was made; 0 for now."""
-        return self.sandbox.labels.created_ms if self.found and self.sandbox.labels else 0
-
-
-def _labels(creation: Creation, idle_ms: int) -> Labels:
-    return Labels(
-        thread=creation.thread,
-        generation=creation.generation,
-        idle_ms=idle_ms,
-        sandbox_id=creation.sandbox_id,
-    )
-
-
-def _may_go_on(error: SandboxError, creation: Creation, taken: _Taken | None) -> bool:
+def _may_go_on(error: SandboxError, creation: Creation, taken: Taken | None) -> bool:
     """Return whether a failed creation is left as it is for the next acquire, which looks again.
 
     So it is when the lease may have been committed, and when there are files and nothing says

@@ -18,11 +18,14 @@ from oneseek_sandbox.errors import (
     SandboxUnavailableError,
 )
 from oneseek_sandbox.leases.store import Creation
+from oneseek_sandbox.workers.claims import ClaimConflictError, Variables
+from oneseek_sandbox.workers.client import WorkerNotReadyError
 
 if TYPE_CHECKING:
     from oneseek_sandbox.leases.store import Lease, LeaseStore
     from oneseek_sandbox.runtimes.runtime import Runtime
     from oneseek_sandbox.workers.client import WorkerClient
+    from oneseek_sandbox.workers.replies import Health
 
 __all__ = ["Judge", "Verdict"]
 
@@ -45,11 +48,16 @@ class Judge:
         self._workers = workers
 
     async def answers(self, lease: Lease, *, idle_ms: int | None = None) -> bool:
-        """Ask the worker, and clear the lease's mark when it answers."""
+        """Ask the worker, and clear the lease's mark when it answers.
+
+        One that has other variables than the lease is given those.
+        """
         try:
-            await self._ask(lease, idle_ms=idle_ms)
+            health = await self._ask(lease, idle_ms=idle_ms)
         except SandboxError:
             return False
+        if health.env_version != lease.env_version and lease.env_version:
+            await self._bring_env(lease)
         if lease.suspect:
             await self._store.clear(lease)
         return True
@@ -98,10 +106,29 @@ class Judge:
             return None
         return outcome if isinstance(outcome, Creation) else None
 
-    async def _ask(self, lease: Lease, *, idle_ms: int | None = None) -> None:
+    async def _bring_env(self, lease: Lease) -> None:
+        """Give a worker the variables that its lease was given since it was claimed."""
+        placement = lease.placement
+        assert placement is not None  # noqa: S101 - a ready lease has one
+        env = Variables(await self._store.env(lease.sandbox_id), lease.env_version)
+        try:
+            await self._workers.claim(
+                placement.address,
+                token=placement.token,
+                generation=lease.generation,
+                idle_ms=lease.idle_ms,
+                uid=placement.uid,
+                env=env,
+            )
+        except (CreationLostError, ClaimConflictError):
+            return  # another's since, who knows better
+        except WorkerNotReadyError as error:
+            raise _silent(lease) from error
+
+    async def _ask(self, lease: Lease, *, idle_ms: int | None = None) -> Health:
         try:
             async with asyncio.timeout(_HEALTH_SECONDS):
-                await self._workers.health(lease, idle_ms=idle_ms)
+                return await self._workers.health(lease, idle_ms=idle_ms)
         except TimeoutError as error:
             raise _silent(lease) from error
 

@@ -20,6 +20,7 @@ from oneseek_sandbox.errors import (
     InvalidRequestError,
     UnavailableError,
 )
+from oneseek_sandbox.leases.given import write_mapping
 from oneseek_sandbox.leases.store import Thread
 from oneseek_sandbox.models import (
     CancelAnswer,
@@ -32,7 +33,7 @@ from oneseek_sandbox.workers.execution import ALL_OUTPUT
 from oneseek_sandbox.workers.replies import Exit
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
 
     from oneseek_sandbox import models
     from oneseek_sandbox.auth import Caller
@@ -110,7 +111,10 @@ class Provisioner:
         thread = Thread(caller.scope(request.scope), request.thread_id)
         seconds = request.idle_timeout_seconds
         acquired = await control.acquire(
-            thread, idle_ms=None if seconds is None else 1000 * seconds
+            thread,
+            idle_ms=None if seconds is None else 1000 * seconds,
+            labels=write_mapping(request.labels),
+            env=write_mapping(request.env),
         )
         heard = False
         try:
@@ -148,14 +152,15 @@ class Provisioner:
             await self.count_live()
         return done
 
-    async def list_sandboxes(self, caller: Caller) -> models.ListSandboxesAnswer:
-        """Return the live sandboxes of all scopes."""
-        caller.require_operator("The list of sandboxes")
-        leases = await self._store.leases()
-        return ListSandboxesAnswer(
-            sandboxes=[answers.listed(lease) for lease in leases if lease.state != "unknown"],
-            damaged=list(await self._control_plane().runtime.damaged()),
-        )
+    async def list_sandboxes(
+        self, caller: Caller, *, label: Mapping[str, str]
+    ) -> models.ListSandboxesAnswer:
+        """Return the live sandboxes that the caller's key reaches and that carry these labels."""
+        control = self._control_plane()
+        leases = [x for x in await self._store.leases() if caller.reaches(x.thread.scope)]
+        # They lie on the server's machine, and nobody knows whose they were.
+        damaged = list(await control.runtime.damaged()) if caller.scopes is None else []
+        return ListSandboxesAnswer(sandboxes=answers.listed(leases, label), damaged=damaged)
 
     async def shortages(self) -> list[str]:
         """Return what keeps this process from doing its work just now; a write to the store tells.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from oneseek_sandbox import output
 from oneseek_sandbox.errors import InvalidRequestError, NotTextError, OutputTooLargeError
+from oneseek_sandbox.leases.given import read_mapping
 from oneseek_sandbox.models import (
     AcquireAnswer,
     DirectoryEntry,
@@ -19,6 +20,8 @@ from oneseek_sandbox.models import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from oneseek_sandbox.leases.store import Lease
     from oneseek_sandbox.models import ExecuteRequest, ReadFileRequest, WriteFileRequest
     from oneseek_sandbox.settings import Settings
@@ -54,11 +57,17 @@ def acquired(lease: Lease, workspace: str, *, fresh: bool, restarted: bool) -> A
         last_used_at=_time(lease.used_ms),
         expires_at=_time(lease.expires_ms),
         workspace=workspace,
+        env_lost=lease.env_lost,
     )
 
 
-def listed(lease: Lease) -> ListedSandbox:
-    """Describe a live lease to an operator."""
+def listed(leases: Iterable[Lease], wanted: Mapping[str, str]) -> list[ListedSandbox]:
+    """Describe the live leases that carry all of these labels."""
+    described = [_listed(lease) for lease in leases if lease.state != "unknown"]
+    return [sandbox for sandbox in described if wanted.items() <= sandbox.labels.items()]
+
+
+def _listed(lease: Lease) -> ListedSandbox:
     return ListedSandbox(
         sandbox_id=lease.sandbox_id,
         thread_id=lease.thread.thread_id,
@@ -69,6 +78,7 @@ def listed(lease: Lease) -> ListedSandbox:
         created_at=_time(lease.created_ms),
         last_used_at=_time(lease.used_ms),
         expires_at=_time(lease.expires_ms),
+        labels=read_mapping(lease.labels),
     )
 
 

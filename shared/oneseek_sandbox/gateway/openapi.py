@@ -56,7 +56,16 @@ def describe() -> dict[str, Any]:
     paths["/v1/sandbox"] = {
         "get": {
             "operationId": "list_sandboxes",
-            "summary": "List live sandboxes; needs an operator's key.",
+            "summary": "List the live sandboxes of the scopes that the key reaches.",
+            "parameters": [
+                {
+                    "name": "label",
+                    "in": "query",
+                    "schema": {"type": "array", "items": {"type": "string"}},
+                    "explode": True,
+                    "description": "`KEY=VALUE`: only sandboxes with this label; with several, all.",
+                }
+            ],
             "responses": _responses({"application/json": _schema("ListSandboxesAnswer")}),
         }
     }

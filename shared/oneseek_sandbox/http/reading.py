@@ -14,6 +14,7 @@ from oneseek_sandbox.errors import (
     RequestTooLargeError,
     UnsupportedMediaTypeError,
 )
+from oneseek_sandbox.models import SandboxesQuery
 from oneseek_sandbox.models.checking import check, shown
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ __all__ = [
     "media_type",
     "parse_model",
     "read_body",
+    "read_labels",
     "read_model",
     "read_query",
 ]
@@ -104,11 +106,7 @@ def read_query(request: Request, model: type[ModelT]) -> ModelT:
     Raises:
         InvalidRequestError: It is not UTF-8, has a name twice, or is not what the model wants.
     """
-    query = request.scope["query_string"].decode("latin-1")
-    try:
-        pairs = parse_qsl(query, keep_blank_values=True, errors="strict")
-    except ValueError:
-        raise InvalidRequestError("The query string is not UTF-8, percent-encoded.") from None
+    pairs = _query(request)
     values = dict(pairs)
     if len(values) < len(pairs):
         raise InvalidRequestError(f"{shown(_repeated(pairs))}: given twice in the query string.")
@@ -118,6 +116,32 @@ def read_query(request: Request, model: type[ModelT]) -> ModelT:
         if isinstance(getattr(read, name), bool) and text not in {"true", "false"}:
             raise InvalidRequestError(f"{name}: must be true or false.")
     return read
+
+
+def read_labels(request: Request) -> SandboxesQuery:
+    """Read which sandboxes a list is to name, as `?label=KEY%3DVALUE`; several have to fit all.
+
+    Raises:
+        InvalidRequestError: It is not UTF-8, names something else, or a label has no `=` or is none.
+    """
+    labels: dict[str, str] = {}
+    for name, text in _query(request):
+        key, equals, value = text.partition("=")
+        if name != "label" or not equals:
+            raise InvalidRequestError(
+                f"{shown(name)}: the list takes label=KEY=VALUE, as ?label=KEY%3DVALUE."
+            )
+        if labels.setdefault(key, value) != value:
+            raise InvalidRequestError("label: no sandbox has two values of one key.")
+    return check(SandboxesQuery, {"label": labels})
+
+
+def _query(request: Request) -> list[tuple[str, str]]:
+    query = request.scope["query_string"].decode("latin-1")
+    try:
+        return parse_qsl(query, keep_blank_values=True, errors="strict")
+    except ValueError:
+        raise InvalidRequestError("The query string is not UTF-8, percent-encoded.") from None
 
 
 def _parse(body: bytes) -> object:

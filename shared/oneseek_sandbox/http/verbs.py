@@ -30,6 +30,7 @@ from oneseek_sandbox.http.reading import (
     media_type,
     parse_model,
     read_body,
+    read_labels,
     read_query,
 )
 from oneseek_sandbox.http.streams import StreamedResponse, delivered
@@ -73,7 +74,9 @@ _BINARY: Final = "application/octet-stream"
 async def acquire(call: Call) -> Response:
     """Answer an acquire, or, for a GET, the list of live sandboxes."""
     if call.request.method == "GET":
-        return call.answered(await call.provisioner.list_sandboxes(call.caller))
+        wanted = read_labels(call.request)
+        listed = await call.provisioner.list_sandboxes(call.caller, label=wanted.label)
+        return call.answered(listed)
     request = await call.read(models.AcquireRequest)
     acquiring = call.provisioner.acquiring(request, call.caller)
     return await delivered(call.request, acquiring, call.answered)

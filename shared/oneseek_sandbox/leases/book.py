@@ -46,6 +46,8 @@ class LeaseBook(BookState):
         sandbox_id: str,
         idle_ms: int | None = None,
         lost: Lease | None = None,
+        labels: str | None = None,
+        env: str | None = None,
     ) -> Granted | Suspected | Creation | Busy:
         """Grant the lease, or begin a creation under the new `sandbox_id`."""
         found = self.records.get(thread)
@@ -61,11 +63,14 @@ class LeaseBook(BookState):
         if record is None:
             if not replaces and 0 < self.terms.max_sandboxes <= taken:
                 raise refusal("capacity", thread=thread)
-            return self._begin(thread, now_ms, attempt, sandbox_id, idle_ms)
+            record = self._begin(thread, now_ms, attempt, sandbox_id, idle_ms)
+            record.give(labels, env)
+            return record.creation()
         if record.state != "ready" and record.attempt == attempt:
             return record.creation()
         if busy_until := record.busy_until_ms(now_ms):
             return Busy(deadline_ms=busy_until, wait_ms=busy_until - now_ms)
+        record.give(labels, env)
         if record.suspect:
             return Suspected(record.lease(now_ms))
         record.idle_ms = record.idle_ms if idle_ms is None else idle_ms
@@ -112,6 +117,8 @@ class LeaseBook(BookState):
         created_ms: int = 0,
         idle_ms: int = 0,
         unasked: bool = False,
+        labels: str = "",
+        env_lost: bool = False,
     ) -> Lease:
         """Make the lease ready; a repeat by the same attempt answers the lease."""
         record = self._held(creation, now_ms)
@@ -119,6 +126,8 @@ class LeaseBook(BookState):
             raise refusal("creation_lost", thread=creation.thread)
         if record.state == "ready":
             return record.lease(now_ms)
+        if record.state == "creating":
+            record.inherit(labels, env_lost=env_lost)
         record.commit(
             placement,
             now_ms,

@@ -62,7 +62,7 @@ class BookState:
 
     def _begin(
         self, thread: Thread, now_ms: int, attempt: str, sandbox_id: str, idle_ms: int | None
-    ) -> Creation:
+    ) -> LeaseRecord:
         last = self.ends.last_of(thread, now_ms)
         record = LeaseRecord(
             thread=thread,
@@ -78,7 +78,7 @@ class BookState:
         )
         record.move("begin")
         self.records[thread], self.threads[sandbox_id] = record, thread
-        return record.creation()
+        return record
 
     def _next_generation(self, now_ms: int, above: int) -> int:
         self.generation = max(now_ms, self.generation + 1, above + 1)

@@ -70,7 +70,14 @@ class BookStore(ABC):
             self._notices.wake(thread_tag(thread))
 
     async def acquire(
-        self, thread: Thread, *, attempt: str, idle_ms: int | None = None, lost: Lease | None = None
+        self,
+        thread: Thread,
+        *,
+        attempt: str,
+        idle_ms: int | None = None,
+        lost: Lease | None = None,
+        labels: str | None = None,
+        env: str | None = None,
     ) -> Granted | Suspected | Creation | Busy:
         """Take the lease, or the right to create."""
         return await self._change(
@@ -81,6 +88,8 @@ class BookStore(ABC):
                 sandbox_id=secrets.token_hex(16),
                 idle_ms=idle_ms,
                 lost=lost,
+                labels=labels,
+                env=env,
             )
         )
 
@@ -106,6 +115,8 @@ class BookStore(ABC):
         created_ms: int = 0,
         idle_ms: int = 0,
         unasked: bool = False,
+        labels: str = "",
+        env_lost: bool = False,
     ) -> Lease:
         """Make the lease ready."""
         return await self._change(
@@ -116,6 +127,8 @@ class BookStore(ABC):
                 created_ms=created_ms,
                 idle_ms=idle_ms,
                 unasked=unasked,
+                labels=labels,
+                env_lost=env_lost,
             )
         )
 
@@ -232,6 +245,15 @@ class BookStore(ABC):
             return record.lease(now_ms) if record else None
 
         return await self._read(get)
+
+    async def env(self, sandbox_id: str) -> str:
+        """Return the variables that a lease was given."""
+
+        def env(book: LeaseBook, _: int) -> str:
+            thread = book.threads.get(sandbox_id)
+            return book.records[thread].env if thread else ""
+
+        return await self._read(env)
 
     async def leases(self) -> list[Lease]:
         """Return all leases."""

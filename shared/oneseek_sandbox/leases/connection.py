@@ -129,6 +129,11 @@ class RedisConnection:
         )
         return fields
 
+    async def text(self, key: str) -> str:
+        """Return a string; empty when it is not there."""
+        text: str | None = await self._persistently(lambda: self._redis.get(key), _RETRY_SECONDS)
+        return text or ""
+
     def pubsub(self) -> PubSub:
         """Return a subscriber with a connection of its own."""
         return self._redis.pubsub()

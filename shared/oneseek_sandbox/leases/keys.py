@@ -81,6 +81,10 @@ class KeyNames:
         """Return the hash with a sandbox's thread and, once it ended, the reason."""
         return f"{self.stem}sandbox:{sandbox_id}"
 
+    def env(self, sandbox_id: str) -> str:
+        """Return the string with the variables that a lease was given, as JSON."""
+        return f"{self.stem}env:{sandbox_id}"
+
     def once(self, name: str) -> str:
         """Return the string that is there while a `once` holds."""
         return f"{self.stem}once:{name}"

@@ -96,6 +96,9 @@ class Lease:
         ends_ms: Absolute end by the maximum lifetime; 0 for none.
         suspect: A data verb got no answer from the sandbox; acquire or cleanup will look.
         pins: Operations running now.
+        labels: What acquires gave, as `write_mapping` has it; empty for none.
+        env_version: How often the variables changed that acquires gave; 0 for none.
+        env_lost: The sandbox once had variables that this store knows nothing of.
     """
 
     thread: Thread
@@ -110,6 +113,9 @@ class Lease:
     ends_ms: int = 0
     suspect: bool = False
     pins: int = 0
+    labels: str = ""
+    env_version: int = 0
+    env_lost: bool = False
 
     @property
     def boot_id(self) -> str:
@@ -125,6 +131,8 @@ class Creation:
         ended_generation: Of the thread's last sandbox that is over, as long as that is remembered;
             0 for none. What is labelled with it or a lower one must not come back.
         placement: Of the sandbox that is to be started again; None for a first creation.
+        labels: As of a lease.
+        env_version: As of a lease.
     """
 
     thread: Thread
@@ -135,6 +143,8 @@ class Creation:
     deadline_ms: int
     ended_generation: int = 0
     placement: Placement | None = None
+    labels: str = ""
+    env_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)

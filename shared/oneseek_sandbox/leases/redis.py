@@ -22,7 +22,7 @@ from oneseek_sandbox.leases.script_replies import (
 )
 from oneseek_sandbox.leases.store import Busy, Creation, Expired, LeaseTerms, Released
 from oneseek_sandbox.leases.subscription import Subscription
-from oneseek_sandbox.leases.transitions import Transitions
+from oneseek_sandbox.leases.transitions import Transitions, fence, seen
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -81,29 +81,29 @@ class RedisLeaseStore:
         await self._connection.close()
 
     async def acquire(
-        self, thread: Thread, *, attempt: str, idle_ms: int | None = None, lost: Lease | None = None
+        self,
+        thread: Thread,
+        *,
+        attempt: str,
+        idle_ms: int | None = None,
+        lost: Lease | None = None,
+        labels: str | None = None,
+        env: str | None = None,
     ) -> Granted | Suspected | Creation | Busy:
         """Take the lease, or the right to create."""
+        terms = self._terms
+        asked = ("" if idle_ms is None else idle_ms, *(seen(lost) if lost else ("", "")))
+        limits = (terms.creation_ms, terms.idle_ms, terms.max_sandboxes)
+        names = (attempt, secrets.token_hex(16), *asked, thread.scope, thread.thread_id)
         answer = await self._transitions.of_thread(
-            "acquire",
-            thread,
-            attempt,
-            secrets.token_hex(16),
-            "" if idle_ms is None else idle_ms,
-            lost.sandbox_id if lost else "",
-            lost.boot_id if lost else "",
-            thread.scope,
-            thread.thread_id,
-            self._terms.creation_ms,
-            self._terms.idle_ms,
-            self._terms.max_sandboxes,
+            "acquire", thread, *names, *limits, labels or "", env or ""
         )
         return read_acquired(answer)
 
     async def restart(self, lease: Lease, *, attempt: str) -> Creation | Busy:
         """Begin to start a sandbox again."""
         answer = await self._transitions.of_thread(
-            "restart", lease.thread, *_seen(lease), attempt, self._terms.creation_ms
+            "restart", lease.thread, *seen(lease), attempt, self._terms.creation_ms
         )
         outcome = read_acquired(answer)
         assert isinstance(outcome, Creation | Busy)  # noqa: S101
@@ -114,7 +114,7 @@ class RedisLeaseStore:
         _, flat = await self._transitions.of_thread(
             "renew",
             creation.thread,
-            *_fence(creation),
+            *fence(creation),
             self._terms.creation_ms,
             above_generation,
         )
@@ -128,16 +128,20 @@ class RedisLeaseStore:
         created_ms: int = 0,
         idle_ms: int = 0,
         unasked: bool = False,
+        labels: str = "",
+        env_lost: bool = False,
     ) -> Lease:
         """Make the lease ready."""
         _, flat = await self._transitions.of_thread(
             "commit",
             creation.thread,
-            *_fence(creation),
+            *fence(creation),
             self._terms.lifetime_ms,
             created_ms,
             idle_ms,
             int(unasked),
+            labels,
+            int(env_lost),
             *write_placement(placement),
         )
         return read_lease(flat)
@@ -148,7 +152,7 @@ class RedisLeaseStore:
         _, entry = await self._transitions.of_thread(
             "abandon",
             thread,
-            *_fence(creation),
+            *fence(creation),
             uid,
             name,
             thread.scope,
@@ -195,11 +199,11 @@ class RedisLeaseStore:
 
     async def suspect(self, lease: Lease) -> None:
         """Mark a lease."""
-        await self._transitions.of_thread("mark", lease.thread, *_seen(lease), 1)
+        await self._transitions.of_thread("mark", lease.thread, *seen(lease), 1)
 
     async def clear(self, lease: Lease) -> None:
         """Take the mark away."""
-        await self._transitions.of_thread("mark", lease.thread, *_seen(lease), 0)
+        await self._transitions.of_thread("mark", lease.thread, *seen(lease), 0)
 
     async def take_news(self, lease: Lease, *, teller: str) -> bool:
         """Return whether this acquire is to tell what is new."""
@@ -222,7 +226,7 @@ class RedisLeaseStore:
 
     async def lose(self, lease: Lease) -> Doomed | None:
         """End a lease whose sandbox is gone."""
-        _, entry = await self._transitions.of_thread("lose", lease.thread, *_seen(lease))
+        _, entry = await self._transitions.of_thread("lose", lease.thread, *seen(lease))
         return read_doomed(entry) if entry else None
 
     async def expire(self, limit: int) -> Expired:
@@ -254,6 +258,10 @@ class RedisLeaseStore:
         """Return the thread's lease."""
         return (await self._read(thread_tag(thread)))[0]
 
+    async def env(self, sandbox_id: str) -> str:
+        """Return the variables that a lease was given."""
+        return await self._connection.text(self._keys.env(sandbox_id))
+
     async def leases(self) -> list[Lease]:
         """Return all leases."""
         tags = await self._connection.members(self._keys.live)
@@ -283,16 +291,6 @@ class RedisLeaseStore:
 
     async def _news(self, lease: Lease, teller: str, what: str) -> bool:
         _, taken = await self._transitions.of_thread(
-            "news", lease.thread, *_seen(lease), teller, what, self._terms.creation_ms
+            "news", lease.thread, *seen(lease), teller, what, self._terms.creation_ms
         )
         return bool(taken == "1")
-
-
-def _fence(creation: Creation) -> tuple[str, str]:
-    """Return what a creation is known by."""
-    return creation.sandbox_id, creation.attempt
-
-
-def _seen(lease: Lease) -> tuple[str, str]:
-    """Return by what a store knows the sandbox process that a lease shows."""
-    return lease.sandbox_id, lease.boot_id

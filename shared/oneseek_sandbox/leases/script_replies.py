@@ -78,6 +78,10 @@ def read_lease(flat: Sequence[str]) -> Lease:
         ends_ms=int(values["ends_ms"]),
         suspect=values["suspect"] == "1",
         pins=int(values["pins"]),
+        # Not written by earlier versions.
+        labels=values.get("labels", ""),
+        env_version=int(values.get("env_version", "0")),
+        env_lost=values.get("env_lost") == "1",
     )
 
 
@@ -126,6 +130,8 @@ def read_creation(flat: Sequence[str]) -> Creation:
         deadline_ms=int(values["deadline_ms"]),
         ended_generation=int(values.get("ended_generation", "0")),
         placement=_read_placement(values) if values["uid"] else None,
+        labels=values.get("labels", ""),
+        env_version=int(values.get("env_version", "0")),
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from oneseek_sandbox.errors import InternalError
+from oneseek_sandbox.leases.given import Given
 from oneseek_sandbox.leases.store import Creation, Lease, Placement, Thread
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def noted(boot_id: str, pin_id: str) -> str:
 
 
 @dataclass(slots=True)
-class LeaseRecord:
+class LeaseRecord(Given):
     """One lease as a store keeps it.
 
     Attributes:
@@ -267,6 +268,9 @@ class LeaseRecord:
             ends_ms=self.ends_ms,
             suspect=self.suspect,
             pins=sum(until > now_ms for until in self.pins.values()),
+            labels=self.labels,
+            env_version=self.env_version,
+            env_lost=self.env_lost,
         )
 
     def creation(self) -> Creation:
@@ -280,4 +284,6 @@ class LeaseRecord:
             deadline_ms=self.deadline_ms,
             ended_generation=self.ended_generation,
             placement=self.placement,
+            labels=self.labels,
+            env_version=self.env_version,
         )

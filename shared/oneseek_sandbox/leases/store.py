@@ -77,6 +77,8 @@ class LeaseStore(Protocol):
         attempt: str,
         idle_ms: int | None = None,
         lost: Lease | None = None,
+        labels: str | None = None,
+        env: str | None = None,
     ) -> Granted | Suspected | Creation | Busy:
         """Take the thread's lease, or the right to create its sandbox (1, 2, 4, 5).
 
@@ -91,6 +93,9 @@ class LeaseStore(Protocol):
             idle_ms: Replaces the lease's idle timeout; None leaves it (or takes the default).
             lost: A lease whose sandbox the runtime said is gone. The verdict is void when another
                 process of that sandbox was claimed since.
+            labels: Replaces the lease's, as `write_mapping` has them; None leaves them.
+            env: Likewise of the variables that its commands get. The lease shows how often they
+                changed, and `env` what they are.
 
         Raises:
             CapacityError: A creation would exceed `max_sandboxes`.
@@ -123,6 +128,8 @@ class LeaseStore(Protocol):
         created_ms: int = 0,
         idle_ms: int = 0,
         unasked: bool = False,
+        labels: str = "",
+        env_lost: bool = False,
     ) -> Lease:
         """Make the lease ready and wake who waits (2).
 
@@ -130,6 +137,9 @@ class LeaseStore(Protocol):
             created_ms: When an adopted sandbox was made, so that its lifetime goes on; 0 for now.
             idle_ms: The idle timeout of an adopted sandbox; 0 for the creation's.
             unasked: Nobody acquired it: a restart is then no activity (5).
+            labels: Of an adopted sandbox, as `write_mapping` has them, if its acquire gave none.
+            env_lost: The adopted sandbox had variables that are not known here any more; its lease
+                says so until an acquire gives some.
 
         Raises:
             CreationLostError: Taken over or released meanwhile; nothing was changed (3).
@@ -267,6 +277,10 @@ class LeaseStore(Protocol):
 
         One that is over stays until `expire`, or an operation that meets it, ends it.
         """
+        ...
+
+    async def env(self, sandbox_id: str) -> str:
+        """Return the variables that a live lease was given, as `write_mapping` has them; '' for none."""
         ...
 
     async def leases(self) -> list[Lease]:

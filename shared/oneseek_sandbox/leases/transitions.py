@@ -10,9 +10,9 @@ from oneseek_sandbox.leases.script_replies import read_refusal
 if TYPE_CHECKING:
     from oneseek_sandbox.leases.connection import RedisConnection
     from oneseek_sandbox.leases.keys import KeyNames
-    from oneseek_sandbox.leases.store import LeaseTerms, Thread
+    from oneseek_sandbox.leases.store import Creation, Lease, LeaseTerms, Thread
 
-__all__ = ["Transitions"]
+__all__ = ["Transitions", "fence", "seen"]
 
 
 class Transitions:
@@ -52,3 +52,13 @@ class Transitions:
             # Scripts that refuse for the sake of a sandbox_id have it as their first argument.
             raise read_refusal(answer[1], thread, str(args[0]))
         return answer
+
+
+def fence(creation: Creation) -> tuple[str, str]:
+    """Return what a creation is known by."""
+    return creation.sandbox_id, creation.attempt
+
+
+def seen(lease: Lease) -> tuple[str, str]:
+    """Return by what a store knows the sandbox process that a lease shows."""
+    return lease.sandbox_id, lease.boot_id

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from oneseek_sandbox.models.fields import Encoding
+
+if TYPE_CHECKING:
+    from pydantic import GetJsonSchemaHandler
+    from pydantic.json_schema import JsonSchemaValue
+    from pydantic_core import CoreSchema
 
 __all__ = [
     "AcquireAnswer",
@@ -29,7 +34,28 @@ class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
-class AcquireAnswer(_Answer):
+class _Brief(_Answer):
+    """An answer of which some fields are there only if they say something.
+
+    Clients of before refuse a field that they do not know; they cause none of these.
+    """
+
+    _SAYS_SOMETHING: ClassVar[frozenset[str]]
+
+    @model_serializer(mode="wrap")
+    def _briefly(self, serialize: SerializerFunctionWrapHandler) -> dict[str, object]:
+        values: dict[str, object] = serialize(self)
+        return {n: v for n, v in values.items() if v or n not in self._SAYS_SOMETHING}
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        described: Any = {name: part for name, part in schema.items() if name != "serialization"}
+        return handler(described)
+
+
+class AcquireAnswer(_Brief):
     """The sandbox of a thread.
 
     Attributes:
@@ -39,6 +65,8 @@ class AcquireAnswer(_Answer):
         restarted: Since the last acquire its processes were lost; its files were kept.
         expires_at: When it ends without further activity.
         workspace: The absolute path of the directory for files.
+        env_lost: The server no longer knows the `env` of earlier acquires: give it again, as
+            commands may run without it. Only there if true.
     """
 
     sandbox_id: str
@@ -52,6 +80,9 @@ class AcquireAnswer(_Answer):
     last_used_at: datetime
     expires_at: datetime
     workspace: str
+    env_lost: bool = False
+
+    _SAYS_SOMETHING = frozenset({"env_lost"})
 
 
 class ExecuteAnswer(_Answer):
@@ -190,8 +221,12 @@ class CleanupIdleAnswer(_Answer):
     orphans: int
 
 
-class ListedSandbox(_Answer):
-    """One live sandbox, for operators."""
+class ListedSandbox(_Brief):
+    """One live sandbox.
+
+    Attributes:
+        labels: As acquires gave them. Only there if there are some.
+    """
 
     sandbox_id: str
     thread_id: str
@@ -202,13 +237,16 @@ class ListedSandbox(_Answer):
     created_at: datetime
     last_used_at: datetime
     expires_at: datetime
+    labels: dict[str, str] = {}
+
+    _SAYS_SOMETHING = frozenset({"labels"})
 
 
 class ListSandboxesAnswer(_Answer):
     """Live sandboxes, in no order.
 
     Attributes:
-        damaged: Folders on the server's machine with the files of sandboxes whose records are
+        damaged: For operators: folders on the server's machine with the files of sandboxes whose records are
             damaged, for example by a power cut; nothing deletes them.
     """
 

@@ -60,7 +60,9 @@ def _refuse_hostile(value: object, where: str, depth: int) -> None:
     elif isinstance(value, dict):
         for name, item in value.items():
             _refuse_hostile(name, where or "field name", depth + 1)
-            _refuse_hostile(item, f"{where}.{name}" if where else name, depth + 1)
+            # The names of variables are nobody's business either.
+            inner = where if where == "env" else f"{where}.{name}" if where else name
+            _refuse_hostile(item, inner, depth + 1)
     elif isinstance(value, list):
         for item in value:
             _refuse_hostile(item, where, depth + 1)

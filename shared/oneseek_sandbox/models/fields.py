@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 __all__ = [
     "DEFAULT_SCOPE",
     "Encoding",
+    "Environment",
     "EnvironmentName",
+    "Labels",
     "Path",
     "RequestId",
     "SandboxId",
@@ -21,6 +23,12 @@ __all__ = [
 DEFAULT_SCOPE = "default"
 
 
+_MOST_ENV_BYTES: Final = 65_536
+_MOST_LABELS: Final = 16
+_LONGEST_KEY: Final = 63
+_LONGEST_VALUE: Final = 256
+
+
 def _without_control_characters(value: str) -> str:
     if any(ord(character) < 32 or ord(character) == 127 for character in value):
         raise ValueError("must not contain control characters")
@@ -30,6 +38,34 @@ def _without_control_characters(value: str) -> str:
 def _environment_name(value: str) -> str:
     if not value or "=" in value:
         raise ValueError("names of environment variables are not empty and have no '='")
+    return value
+
+
+def _environment(value: object) -> object:
+    """Refuse what no process can have; the text names no variable, as it may be logged."""
+    if not isinstance(value, dict):
+        return value
+    if not all(isinstance(part, str) for pair in value.items() for part in pair):
+        raise ValueError("names and values of environment variables are text")
+    if not all(name and "=" not in name for name in value):
+        raise ValueError("names of environment variables are not empty and have no '='")
+    size = sum(len(part.encode()) for pair in value.items() for part in pair)
+    if size > _MOST_ENV_BYTES:
+        raise ValueError(
+            f"{size} bytes of names and values, of {_MOST_ENV_BYTES} at most; write a file instead"
+        )
+    return value
+
+
+def _labels(value: dict[str, str]) -> dict[str, str]:
+    if len(value) > _MOST_LABELS:
+        raise ValueError(f"{len(value)} labels, of {_MOST_LABELS} at most")
+    for name, text in value.items():
+        if not 1 <= len(name.encode()) <= _LONGEST_KEY or "=" in name:
+            raise ValueError(f"a key has 1 to {_LONGEST_KEY} bytes and no '='")
+        if len(text.encode()) > _LONGEST_VALUE:
+            raise ValueError(f"a value has at most {_LONGEST_VALUE} bytes")
+        _without_control_characters(name + text)
     return value
 
 
@@ -46,4 +82,6 @@ RequestId = Annotated[
 Path = Annotated[str, Field(min_length=1, max_length=4096)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Encoding = Literal["utf-8", "base64"]
+Environment = Annotated[dict[str, str], BeforeValidator(_environment)]
+Labels = Annotated[dict[str, str], AfterValidator(_labels)]
 EnvironmentName = Annotated[str, AfterValidator(_environment_name)]

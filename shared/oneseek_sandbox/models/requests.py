@@ -8,7 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from oneseek_sandbox.models.fields import (
     Encoding,
+    Environment,
     EnvironmentName,
+    Labels,
     Path,
     RequestId,
     SandboxId,
@@ -26,6 +28,7 @@ __all__ = [
     "ReleaseRequest",
     "ReplaceRequest",
     "SandboxReference",
+    "SandboxesQuery",
     "WriteFileRequest",
     "WriteFileTarget",
 ]
@@ -64,11 +67,18 @@ class AcquireRequest(_Model):
     Attributes:
         idle_timeout_seconds: 1 to 86400; replaces the previous value on reuse. Default: the
             server's setting.
+        labels: Up to 16 labels for the list of sandboxes: keys of 1 to 63 bytes without `=`, values
+            of up to 256 bytes. They replace all previous ones; if left out, those stay.
+        env: Environment variables of every command that is started from now on, up to 64 KiB of
+            names and values; those of `execute` take precedence. They replace all previous ones;
+            if left out, those stay.
     """
 
     thread_id: ThreadId
     scope: Scope | None = None
     idle_timeout_seconds: Annotated[int, Field(ge=1, le=86_400)] | None = None
+    labels: Labels | None = None
+    env: Annotated[Environment | None, Field(repr=False)] = None
 
 
 class ExecuteRequest(SandboxReference):
@@ -219,6 +229,16 @@ class ReplaceRequest(SandboxReference):
 
 class ReleaseRequest(SandboxReference):
     """End a sandbox and everything in it."""
+
+
+class SandboxesQuery(_Model):
+    """List the live sandboxes that the key reaches.
+
+    Attributes:
+        label: Only sandboxes that carry all of these labels, with these values.
+    """
+
+    label: Labels = {}
 
 
 class CleanupIdleRequest(_Model):

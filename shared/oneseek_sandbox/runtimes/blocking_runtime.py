@@ -41,6 +41,10 @@ class BlockingSandboxes(Protocol):
         """Record that its worker was claimed."""
         ...
 
+    def annotate(self, uid: str, name: str, labels: Labels) -> None:
+        """Write what acquires have given on a sandbox."""
+        ...
+
     def inspect(self, uid: str, name: str) -> ObjectState:
         """Say what became of a sandbox."""
         ...
@@ -86,6 +90,10 @@ class BlockingRuntime(ABC):
     async def mark_claimed(self, sandbox: SandboxObject) -> None:
         """Record that its worker was claimed; see `Runtime.mark_claimed`."""
         await self._run(self._sandboxes.mark_claimed, sandbox)
+
+    async def annotate(self, uid: str, name: str, labels: Labels) -> None:
+        """Write what acquires have given on a sandbox; see `Runtime.annotate`."""
+        await self._run(self._sandboxes.annotate, uid, name, labels)
 
     async def inspect(self, uid: str, name: str) -> ObjectState:
         """Say what became of a sandbox."""

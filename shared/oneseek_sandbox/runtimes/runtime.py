@@ -6,8 +6,8 @@ scope, generation, idle timeout), so that a sandbox can be found again when the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,13 +22,29 @@ ObjectState = Literal["running", "stopped", "gone"]
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """What a sandbox object says about itself. `created_ms` is when it was first labelled."""
+    """What a sandbox object says about itself.
+
+    Attributes:
+        created_ms: When it was first labelled.
+        labels: What acquires gave, as `write_mapping` has it; empty for none.
+        env: Acquires have given variables for its commands, which are in the lease alone.
+    """
 
     thread: Thread
     generation: int
     idle_ms: int
     sandbox_id: str
     created_ms: int = 0
+    labels: str = ""
+    env: bool = False
+
+    def written(self) -> dict[str, Any]:
+        """Return them by name, without what was not given: earlier versions do not know it."""
+        values = asdict(self)
+        for name in ("labels", "env"):
+            if not values[name]:
+                del values[name]
+        return values
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +131,15 @@ class Runtime(Protocol):
 
         Raises:
             CreationLostError: It was labelled anew since.
+            SandboxLostError: It is gone.
+        """
+        ...
+
+    async def annotate(self, uid: str, name: str, labels: Labels) -> None:
+        """Write `labels.labels` and `labels.env` on an object that is in use; all else stays.
+
+        Raises:
+            CreationLostError: It does not carry this generation and sandbox_id.
             SandboxLostError: It is gone.
         """
         ...

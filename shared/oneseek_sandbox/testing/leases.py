@@ -19,6 +19,7 @@ from oneseek_sandbox.testing.lease_activity import ActivityPromises
 from oneseek_sandbox.testing.lease_creation import CreationPromises
 from oneseek_sandbox.testing.lease_deletion import DeletionPromises
 from oneseek_sandbox.testing.lease_endings import EndingPromises
+from oneseek_sandbox.testing.lease_given import GivenPromises
 from oneseek_sandbox.testing.lease_repeats import RepeatPromises
 from oneseek_sandbox.testing.lease_requests import RequestPromises
 from oneseek_sandbox.testing.lease_restarts import RestartPromises
@@ -52,5 +53,6 @@ class LeaseStoreContract(
     RepeatPromises,
     EndingPromises,
     DeletionPromises,
+    GivenPromises,
 ):
     """Every promise of the port that a store can hold; numbers are the design's."""

@@ -71,6 +71,17 @@ class MemoryRuntime:
         current = self._current(sandbox)
         self.objects[sandbox.uid] = dataclasses.replace(current, claimed=True)
 
+    async def annotate(self, uid: str, name: str, labels: Labels) -> None:
+        del name
+        current = self.objects.get(uid)
+        if current is None or current.labels is None:
+            raise SandboxLostError("It is gone.")
+        own = current.labels
+        if (own.generation, own.sandbox_id) != (labels.generation, labels.sandbox_id):
+            raise CreationLostError("It was taken over.")
+        own = dataclasses.replace(own, labels=labels.labels, env=labels.env)
+        self.objects[uid] = dataclasses.replace(current, labels=own)
+
     async def inspect(self, uid: str, name: str) -> ObjectState:
         del name
         if uid not in self.objects:

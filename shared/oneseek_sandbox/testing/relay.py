@@ -20,7 +20,7 @@ from oneseek_sandbox.workers.client import OpenFile
 from oneseek_sandbox.workers.replies import ReadMeta
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator, Mapping
 
     from pydantic import BaseModel
 
@@ -77,9 +77,11 @@ class _Relay:
         del caller
         yield await self._sandboxes.acquire(**_fields(request))
 
-    async def list_sandboxes(self, caller: object) -> models.ListSandboxesAnswer:
+    async def list_sandboxes(
+        self, caller: object, *, label: Mapping[str, str]
+    ) -> models.ListSandboxesAnswer:
         del caller
-        return await self._sandboxes.list_sandboxes()
+        return await self._sandboxes.list_sandboxes(label=label)
 
     async def execute(
         self, request: models.ExecuteRequest, caller: object, *, stream: bool = False

@@ -15,6 +15,7 @@ import pytest
 from oneseek_sandbox.errors import CreationLostError, LeaseError, SandboxLostError
 from oneseek_sandbox.leases.store import Thread
 from oneseek_sandbox.runtimes.runtime import Labels, Runtime, SandboxObject
+from oneseek_sandbox.testing.runtime_annotations import AnnotationPromises
 
 if TYPE_CHECKING:
     from oneseek_sandbox.runtimes.runtime import ObjectState
@@ -29,7 +30,7 @@ def _labels(generation: int = 1000, thread: Thread = _THREAD) -> Labels:
     return Labels(thread, generation, idle_ms=900_000, sandbox_id=f"{generation:032x}")
 
 
-class RuntimeContract:
+class RuntimeContract(AnnotationPromises):
     """What every runtime promises; see `oneseek_sandbox.runtimes.runtime`."""
 
     can_restart = True

@@ -65,6 +65,7 @@ class ScriptedWorker:
         uid: The sandbox it says that it was started for; workers of before do not say.
         empty: Whether it says that nothing is in its workspace.
         features: What it says that it knows; workers of before do not say.
+        env: The variables it was claimed with last; None before.
         dropped: Is set when a client closes its connection.
     """
 
@@ -74,6 +75,9 @@ class ScriptedWorker:
     uid: str = ""
     empty: bool = False
     features: list[str] | None = None
+    env: dict[str, str] | None = None
+    env_version: int = 0
+    generation: int = 0
     paths: list[str] = field(default_factory=list)
     dropped: asyncio.Event = field(default_factory=asyncio.Event)
     _server: asyncio.Server | None = None
@@ -137,6 +141,10 @@ class ScriptedWorker:
             await call.answer({"protocol": 1, **proved, **named})
         elif call.path == "/claim":
             self.token = call.body["token"]
+            if call.body["generation"] > self.generation:
+                self.generation, self.env_version = call.body["generation"], 0
+            if "env" in call.body:
+                self.env, self.env_version = call.body["env"], call.body["env_version"]
             said = {} if self.features is None else {"features": self.features}
             await call.answer({"protocol": 1, "boot_id": self.boot_id, "empty": self.empty, **said})
         elif call.path == "/execute":
@@ -144,4 +152,4 @@ class ScriptedWorker:
         elif call.path == "/cancel":
             await call.answer({"cancelled": True})
         else:
-            await call.answer({"commands": 0, "processes": 0})
+            await call.answer({"commands": 0, "processes": 0, "env_version": self.env_version})

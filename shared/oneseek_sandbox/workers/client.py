@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 import httpcore
 
 from oneseek_sandbox.errors import (
-    CreationLostError,
     OutputNotTakenError,
     SandboxUnavailableError,
 )
@@ -22,14 +21,14 @@ from oneseek_sandbox.leases.facts import facts_of_lease
 from oneseek_sandbox.telemetry.facts import facts_of
 from oneseek_sandbox.telemetry.spans import start_span
 from oneseek_sandbox.workers.bodies import read_header, read_pieces, read_whole
-from oneseek_sandbox.workers.connection import PROTOCOLS, Peer, ProvedBackend, unknown_protocol
+from oneseek_sandbox.workers.claims import claim_body, read_claimed
+from oneseek_sandbox.workers.connection import Peer, ProvedBackend
 from oneseek_sandbox.workers.exchange import exchange
 from oneseek_sandbox.workers.execution import Execution, Gap, Piece, Started
 from oneseek_sandbox.workers.failures import broken, failures
 from oneseek_sandbox.workers.features import require_fields
 from oneseek_sandbox.workers.replies import (
     Cancelled,
-    Claimed,
     Entries,
     Exit,
     Health,
@@ -45,10 +44,11 @@ if TYPE_CHECKING:
 
     from oneseek_sandbox.leases.store import Lease
     from oneseek_sandbox.telemetry.spans import Span
+    from oneseek_sandbox.workers.claims import Variables
+    from oneseek_sandbox.workers.replies import Claimed
 
 __all__ = [
     "PATIENCE_SECONDS",
-    "ClaimConflictError",
     "OpenFile",
     "WorkerClient",
     "WorkerNotReadyError",
@@ -61,10 +61,6 @@ _ANSWER_SECONDS: Final = 30.0
 _WHOLE_ANSWER_SECONDS: Final = 60.0
 PATIENCE_SECONDS: Final = 30.0
 """After so long a worker gives up a caller that takes nothing."""
-
-
-class ClaimConflictError(Exception):
-    """Raised when a worker already belongs to somebody with another token."""
 
 
 class WorkerNotReadyError(Exception):
@@ -96,7 +92,14 @@ class WorkerClient:
         await self._pool.aclose()
 
     async def claim(
-        self, address: str, *, token: str, generation: int, idle_ms: int, uid: str | None = None
+        self,
+        address: str,
+        *,
+        token: str,
+        generation: int,
+        idle_ms: int,
+        uid: str | None = None,
+        env: Variables | None = None,
     ) -> Claimed:
         """Make a worker ours; one that was started for another `uid` is sent nothing.
 
@@ -106,7 +109,7 @@ class WorkerClient:
                 the process before it (its marker is damaged).
             CreationLostError: A later generation claimed it.
         """
-        body = {"token": token, "generation": generation, "idle_seconds": max(1, idle_ms // 1000)}
+        body = claim_body(token, generation, idle_ms, env)
         try:
             async with self._answer(
                 Peer(address, uid=uid), "POST", "/claim", {}, _json(body), _CONNECT_SECONDS
@@ -114,16 +117,7 @@ class WorkerClient:
                 content = await read_whole(response, _SMALL_ANSWER)
         except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
             raise WorkerNotReadyError(str(error)) from error
-        if response.status == _OK:
-            claimed = parse(Claimed, content)
-            if claimed.protocol not in PROTOCOLS:
-                raise unknown_protocol(claimed.protocol)
-            return claimed
-        if b"claim_conflict" in content or b"restarted" in content:
-            raise ClaimConflictError("the worker belongs to another token, or does not know whose")
-        if b"stale_generation" in content:
-            raise CreationLostError("A newer acquire took this sandbox over. Acquire again.")
-        raise error_from(response.status, content)
+        return read_claimed(response.status, content)
 
     async def health(self, lease: Lease, *, idle_ms: int | None = None) -> Health:
         """Ask whether the worker lives, and tell it the idle time."""

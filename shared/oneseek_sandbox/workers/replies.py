@@ -77,6 +77,7 @@ class Health(_Answer):
 
     commands: Count
     processes: Count
+    env_version: Count = 0  # workers of before do not say
 
 
 class Kept(_Answer):

@@ -24,7 +24,8 @@ from oneseek_sandbox.errors import (
 from oneseek_sandbox.leases.store import Lease
 from oneseek_sandbox.runtimes.runtime import Labels, SandboxObject
 from oneseek_sandbox.testing.memory_runtime import MemoryRuntime
-from oneseek_sandbox.workers.client import ClaimConflictError, OpenFile, WorkerNotReadyError
+from oneseek_sandbox.workers.claims import ClaimConflictError, Variables
+from oneseek_sandbox.workers.client import OpenFile, WorkerNotReadyError
 from oneseek_sandbox.workers.replies import Claimed, Exit, Health, ReadMeta, Written
 
 __all__ = ["Guest", "SimulatedRuntime", "SimulatedWorkers"]
@@ -163,9 +164,16 @@ class SimulatedWorkers:
         """Nothing is pooled."""
 
     async def claim(
-        self, address: str, *, token: str, generation: int, idle_ms: int, uid: str | None = None
+        self,
+        address: str,
+        *,
+        token: str,
+        generation: int,
+        idle_ms: int,
+        uid: str | None = None,
+        env: Variables | None = None,
     ) -> Claimed:
-        del idle_ms
+        del idle_ms, env
         assert uid in (None, address.partition(":")[2])
 
         async def claim() -> Claimed:

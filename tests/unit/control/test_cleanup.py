@@ -235,4 +235,4 @@ async def test_a_sweep_leaves_alone_what_a_later_version_holds(world):
     done = await world.cleanup().run()
     assert (done.adopted, done.orphans, done.lost) == (0, 0, 0)
     assert len(world.runtime.objects) == 1
-    assert (await world.provisioner.list_sandboxes(world.caller)).sandboxes == []
+    assert (await world.provisioner.list_sandboxes(world.caller, label={})).sandboxes == []

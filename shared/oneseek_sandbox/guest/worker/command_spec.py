@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from oneseek_sandbox.guest.worker.fields import Fields
 
-__all__ = ["MAX_OUTPUT_BYTES", "TAIL_BYTES", "CommandSpec"]
+__all__ = ["MAX_OUTPUT_BYTES", "TAIL_BYTES", "CommandSpec", "environment"]
 
 TAIL_BYTES = 64 * 1024
 MAX_OUTPUT_BYTES = 64 * 1024 * 1024
@@ -32,7 +32,7 @@ class CommandSpec:
     def __init__(self, fields: Fields, live: str | None = None) -> None:
         self.command = self._command(fields.raw("command"))
         self.cwd = fields.optional_text("cwd", limit=MAX_PATH)
-        self.env = self._env(fields.raw("env"))
+        self.env = environment(fields.raw("env"))
         self.stdin = self._stdin(fields)
         self.stdin_path = fields.optional_text("stdin_path", limit=MAX_PATH)
         if self.stdin is not None and self.stdin_path is not None:
@@ -81,16 +81,17 @@ class CommandSpec:
             utf8(part, "command")
         return parts[0] if isinstance(value, str) else parts
 
-    @staticmethod
-    def _env(value: object) -> dict[str, str]:
-        if value is None:
-            return {}
-        if not isinstance(value, dict):
-            raise WorkerError("invalid_request", "env must be an object of texts.")
-        for name, text in value.items():
-            if not name or "=" in name or "\0" in name:
-                raise WorkerError("invalid_request", f"env has the impossible name {name!r}.")
-            if not isinstance(text, str) or "\0" in text:
-                raise WorkerError("invalid_request", f"env {name} must be text without NUL.")
-            utf8(name + text, "env")
-        return value
+
+def environment(value: object) -> dict[str, str]:
+    """Return the variables that a request has for commands, none when it says nothing of them."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise WorkerError("invalid_request", "env must be an object of texts.")
+    for name, text in value.items():
+        if not name or "=" in name or "\0" in name:
+            raise WorkerError("invalid_request", f"env has the impossible name {name!r}.")
+        if not isinstance(text, str) or "\0" in text:
+            raise WorkerError("invalid_request", f"env {name} must be text without NUL.")
+        utf8(name + text, "env")
+    return value

@@ -40,7 +40,18 @@ class Commands:
         self._limit = options.max_commands
         self._memory_events = options.memory_events
         self._null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-        self._env = command_environment(options.workspace)
+        self._own_env = self._env = command_environment(options.workspace)
+        self.given = (0, 0)
+
+    def give(self, env: dict[str, str], version: tuple[int, int]) -> None:
+        """Add variables to those of every command that starts from now on; later ones stay.
+
+        Args:
+            version: Generation of the claim that brought them, and how often they changed before.
+        """
+        if version >= self.given:
+            added = {name.encode(): value.encode() for name, value in env.items()}
+            self._env, self.given = {**self._own_env, **added}, version
 
     def start(self, spec: CommandSpec) -> Command:
         """Start a command; raises WorkerError when it does not come to that."""

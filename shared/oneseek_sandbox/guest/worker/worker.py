@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from oneseek_sandbox.guest.worker.base import NotStartedError, WorkerError
 from oneseek_sandbox.guest.worker.claim import Claim
-from oneseek_sandbox.guest.worker.command_spec import CommandSpec
+from oneseek_sandbox.guest.worker.command_spec import CommandSpec, environment
 from oneseek_sandbox.guest.worker.commands import Commands
 from oneseek_sandbox.guest.worker.disk import Disk
 from oneseek_sandbox.guest.worker.disks import Disks
@@ -39,7 +39,7 @@ __all__ = [
     "Worker",
 ]
 
-MAX_CLAIM_BYTES = 8 * 1024
+MAX_CLAIM_BYTES = 512 * 1024  # 64 KiB of variables, and what JSON makes of them
 IDLE_MARGIN_SECONDS = 60.0
 IDLE_CHECK_SECONDS = 5.0
 SPARE_SECONDS = 30.0
@@ -115,8 +115,12 @@ class Worker:
         token = fields.text("token")
         generation = fields.integer("generation", 0, 1 << 53)
         idle_seconds = fields.integer("idle_seconds", 1, 86_400 * 366)
+        env = environment(fields.raw("env"))
+        env_version = fields.integer("env_version", 0, 1 << 53, 0)
         fields.close()
         answer = self._claim.take(token, generation, idle_seconds)
+        if env_version:
+            self._commands.give(env, (generation, env_version))
         answer["empty"] = self._workspace.is_empty()
         self.scheduler.spawn(self._commands.prepare())
         self._last_contact = time.monotonic()
@@ -129,7 +133,10 @@ class Worker:
                 raise WorkerError("invalid_request", "idle_seconds must be a number.")
             self._claim.idle_seconds = int(idle)
         commands, processes = len(self._commands.running), self._commands.children.count()
-        await request.answer({"commands": commands, "processes": processes})
+        generation, version = self._commands.given
+        if generation != self._claim.generation:  # what an earlier lease gave is not this one's
+            version = 0
+        await request.answer({"commands": commands, "processes": processes, "env_version": version})
 
     async def _cancel(self, request: Request) -> None:
         fields = await request.fields()

@@ -3,7 +3,7 @@
 -- ARGV  4 attempt · 5 sandbox_id for a new lease · 6 idle_ms asked for, '' for none
 --       7 sandbox_id that is lost, '' for none · 8 boot_id of its that was judged, '' for any
 --       9 scope · 10 thread_id · 11 creation_ms · 12 default idle_ms
---       13 max_sandboxes, 0 for no limit
+--       13 max_sandboxes, 0 for no limit · 14 labels, '' for none given · 15 env, likewise
 -- Answers {'granted', lease} · {'suspected', lease} · {'creation', lease}
 --       · {'busy', until_ms, wait_ms} · {'refused', 'capacity'}
 
@@ -19,6 +19,7 @@ local function begin()
     created_ms = NOW, used_ms = NOW, ends_ms = 0, suspect = '0', uid = '',
     ended_generation = ended,
   }
+  give(lease, ARGV[14], ARGV[15])
   redis.call('HSET', key('sandbox', sandbox_id), 'tag', TAG, 'scope', ARGV[9],
     'thread_id', ARGV[10], 'reason', '')
   write(lease)
@@ -45,7 +46,11 @@ end
 if lease.state ~= 'ready' and lease.attempt == attempt then return { 'creation', shown(lease) } end
 local wait_until = busy_until(lease)
 if wait_until > 0 then return { 'busy', text(wait_until), text(wait_until - NOW) } end
-if lease.suspect == '1' then return { 'suspected', shown(lease) } end
+give(lease, ARGV[14], ARGV[15])
+if lease.suspect == '1' then
+  write(lease)
+  return { 'suspected', shown(lease) }
+end
 lease.idle_ms = idle_ms or lease.idle_ms
 use(lease)
 write(lease)

@@ -11,7 +11,7 @@ local STEM, TAG, ENDED_MS = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local LIVE, DOOMED, ENTRIES = STEM .. 'live', STEM .. 'doomed', STEM .. 'doomed-entries'
 local TRIES = STEM .. 'doomed-tries'
 local NUMBERS = { 'generation', 'deadline_ms', 'idle_ms', 'created_ms', 'used_ms',
-  'expires_ms', 'over_ms', 'ends_ms', 'telling_ms' }
+  'expires_ms', 'over_ms', 'ends_ms', 'telling_ms', 'env_version' }
 local STATES = { creating = true, ready = true, restarting = true }
 
 local clock = redis.call('TIME')
@@ -58,6 +58,10 @@ local function write(lease)
   end
   redis.call('HSET', key('lease', lease.tag), unpack(flat))
   redis.call('ZADD', LIVE, text(lease.over_ms), lease.tag)
+  -- An earlier version that ends the lease would leave it behind for ever.
+  if lease.env_version then
+    redis.call('PEXPIRE', key('env', lease.sandbox_id), text(lease.over_ms - NOW + ENDED_MS))
+  end
 end
 
 -- A lease on the wire: names and values in turn.
@@ -83,7 +87,8 @@ end
 -- Ends a lease; answers its doomed entry or ''. Without a reason the lease is forgotten, as nobody
 -- was ever given its sandbox. What is labelled up to `over` (else its own generation) is over.
 local function finish(lease, reason, over)
-  redis.call('DEL', key('lease', lease.tag), key('pins', lease.tag), key('requests', lease.tag))
+  redis.call('DEL', key('lease', lease.tag), key('pins', lease.tag), key('requests', lease.tag),
+    key('env', lease.sandbox_id))
   redis.call('ZREM', LIVE, lease.tag)
   notify(lease.tag)
   if not reason then
@@ -145,6 +150,19 @@ local function next_generation(above)
   local generation = math.max(NOW, last + 1, above + 1)
   redis.call('SET', STEM .. 'generation', text(generation))
   return generation
+end
+
+-- What an acquire gives beside its time; '' leaves it as it is. The variables have a key of their
+-- own, as nothing that reads a lease wants them.
+local function give(lease, labels, env)
+  if labels ~= '' then lease.labels = labels end
+  if env == '' then return end
+  local name = key('env', lease.sandbox_id)
+  if redis.call('GET', name) ~= env then
+    redis.call('SET', name, env)
+    lease.env_version = (lease.env_version or 0) + 1
+  end
+  lease.env_lost = '0'
 end
 
 -- Activity, at either end of an operation; pins that ended by themselves go.

@@ -74,7 +74,7 @@ class Record:
 
     def to_json(self) -> str:
         """Return it as the text of a label."""
-        values = dataclasses.asdict(self.labels)
+        values = self.labels.written()
         thread = values.pop("thread")
         for name in ("claimed", "restarted", "ending"):
             values[name] = getattr(self, name)

@@ -118,6 +118,15 @@ class Sandboxes:
         """Record that a sandbox's worker was claimed."""
         self._change(self._unchanged(sandbox), claimed=True, restarted=False)
 
+    def annotate(self, uid: str, name: str, labels: Labels) -> None:
+        """Write what acquires have given on a sandbox."""
+        found = self._now(uid, name)
+        own = found.record.labels
+        if (own.generation, own.sandbox_id) != (labels.generation, labels.sandbox_id):
+            raise _taken_over()
+        own = dataclasses.replace(own, labels=labels.labels, env=labels.env)
+        self._change(found, labels=own)
+
     def inspect(self, uid: str, name: str) -> ObjectState:
         """Say what became of a sandbox: it runs when its listener does as well."""
         container = self._container(uid)

@@ -10,6 +10,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Final
 
+from oneseek_sandbox.leases.given import is_mapping
 from oneseek_sandbox.leases.store import Thread
 from oneseek_sandbox.runtimes.runtime import Labels
 
@@ -25,6 +26,7 @@ __all__ = [
     "WARM_APP",
     "WORKER_APP",
     "adopting",
+    "annotating",
     "claiming",
     "fresh_metadata",
     "read_labels",
@@ -47,6 +49,8 @@ _SCOPE: Final = PREFIX + "scope"
 _SANDBOX_ID: Final = PREFIX + "sandbox-id"
 _IDLE_MS: Final = PREFIX + "idle-ms"
 _CREATED_MS: Final = PREFIX + "created-ms"
+_GIVEN_LABELS: Final = PREFIX + "labels"
+_GIVEN_ENV: Final = PREFIX + "env"
 _DIGITS: Final = 15  # of a number that the store can hold
 
 
@@ -72,7 +76,16 @@ def read_labels(pod: Resource) -> Labels | None:
     if not all(text.isascii() and text.isdigit() and len(text) <= _DIGITS for text in numbers):
         return None
     generation, idle_ms, created_ms = map(int, numbers)
-    return Labels(Thread(scope, thread_id), generation, idle_ms, sandbox_id, created_ms)
+    given = annotations.get(_GIVEN_LABELS)
+    return Labels(
+        Thread(scope, thread_id),
+        generation,
+        idle_ms,
+        sandbox_id,
+        created_ms,
+        labels=given if is_mapping(given) else "",
+        env=_GIVEN_ENV in annotations,
+    )
 
 
 def taking(pod: Resource, labels: Labels, *, now_ms: int) -> list[Resource]:
@@ -101,6 +114,11 @@ def claiming(uid: str, found: Labels) -> list[Resource]:
     return [*_unchanged(uid, found), *_set("annotations", {CLAIMED: "true"})]
 
 
+def annotating(uid: str, labels: Labels) -> list[Resource]:
+    """Return the patch that writes what acquires have given on a pod that is in use."""
+    return [*_unchanged(uid, labels), *_set("annotations", _given(labels))]
+
+
 def _unchanged(uid: str, found: Labels) -> list[Resource]:
     return [
         _test("uid", uid),
@@ -120,7 +138,14 @@ def _annotations(labels: Labels) -> dict[str, str]:
         _GENERATION: str(labels.generation),
         _IDLE_MS: str(labels.idle_ms),
         _SANDBOX_ID: labels.sandbox_id,
+        **_given(labels),
     }
+
+
+def _given(labels: Labels) -> dict[str, str]:
+    """Return what acquires gave: their labels as they are, of variables only that there were some."""
+    labelled = {_GIVEN_LABELS: labels.labels} if labels.labels else {}
+    return labelled | ({_GIVEN_ENV: "true"} if labels.env else {})
 
 
 def _thread_hash(thread: Thread) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING, Final
 
-from oneseek_sandbox.runtimes.kubernetes.pod_metadata import CLAIMED
+from oneseek_sandbox.runtimes.kubernetes.pod_metadata import CLAIMED, TEMPLATE
 
 if TYPE_CHECKING:
     from oneseek_sandbox.runtimes.kubernetes.api import Resource
 
-__all__ = ["address_of", "ended", "is_running", "reason"]
+__all__ = ["address_of", "ended", "is_running", "is_to_be_had", "reason"]
 
 _HOPELESS: Final = frozenset(
     {
@@ -48,6 +48,13 @@ def is_running(pod: Resource) -> bool:
         "running" in status.get("state", {}) and status.get("restartCount") == 0
         for status in statuses
     )
+
+
+def is_to_be_had(pod: Resource, template: str) -> bool:
+    """Return whether a pod of the pool runs and is of this template."""
+    if pod["metadata"].get("annotations", {}).get(TEMPLATE) != template or ended(pod):
+        return False
+    return is_running(pod) and address_of(pod) != ""
 
 
 def address_of(pod: Resource) -> str:

@@ -22,11 +22,11 @@ from oneseek_sandbox.runtimes.kubernetes.objects import readable_pod, readable_p
 from oneseek_sandbox.runtimes.kubernetes.pod_metadata import (
     APP,
     CLAIMED,
-    TEMPLATE,
     WARM,
     WARM_APP,
     WORKER_APP,
     adopting,
+    annotating,
     claiming,
     fresh_metadata,
     read_labels,
@@ -87,7 +87,8 @@ class Pods:
 
     async def take_warm(self, labels: Labels, *, now_ms: int) -> Resource | None:
         """Take a pod of the pool; None when there is none of the current template that runs."""
-        pods = [pod for pod in await self._some_of_the_pool() if self._is_to_be_had(pod)]
+        digest = self._template.digest
+        pods = [p for p in await self._some_of_the_pool() if pod_state.is_to_be_had(p, digest)]
         random.shuffle(pods)  # so that acquires at once seldom want the same
         for pod in pods:
             path = f"{self._path}/{pod['metadata']['name']}"
@@ -132,13 +133,19 @@ class Pods:
         """
         if sandbox.labels is None or sandbox.labels.generation > labels.generation:
             raise CreationLostError("A newer acquire took this sandbox over. Acquire again.")
-        return await self._change(sandbox, adopting(sandbox.uid, sandbox.labels, labels))
+        patch = adopting(sandbox.uid, sandbox.labels, labels)
+        return await self._change(sandbox.uid, sandbox.name, patch)
 
     async def mark_claimed(self, sandbox: SandboxObject) -> Resource:
         """Mark a pod as claimed; raises as `relabel` does."""
         if sandbox.labels is None:
             raise CreationLostError("The sandbox carries no labels. Acquire again.")
-        return await self._change(sandbox, claiming(sandbox.uid, sandbox.labels))
+        patch = claiming(sandbox.uid, sandbox.labels)
+        return await self._change(sandbox.uid, sandbox.name, patch)
+
+    async def annotate(self, uid: str, name: str, labels: Labels) -> None:
+        """Write what acquires have given on a pod; raises as `relabel` does."""
+        await self._change(uid, name, annotating(uid, labels))
 
     async def delete(self, uid: str, name: str, *, generation: int | None = None) -> bool:
         """Delete a pod by uid; True when it is proved gone, False while it is ending.
@@ -199,15 +206,6 @@ class Pods:
             )
         return f"tcp:[{ip}]:{WORKER_PORT}" if ":" in ip else f"tcp:{ip}:{WORKER_PORT}"
 
-    def _is_to_be_had(self, pod: Resource) -> bool:
-        template = pod["metadata"].get("annotations", {}).get(TEMPLATE)
-        return (
-            template == self._template.digest
-            and not pod_state.ended(pod)
-            and pod_state.is_running(pod)
-            and pod_state.address_of(pod) != ""
-        )
-
     async def _some_of_the_pool(self) -> list[Resource]:
         query = {"labelSelector": f"{APP}={WARM_APP}"}
         try:
@@ -222,13 +220,13 @@ class Pods:
         except ApiRefusalError as error:
             raise refusal(error, self._settings.namespace) from error
 
-    async def _change(self, sandbox: SandboxObject, patch: list[Resource]) -> Resource:
+    async def _change(self, uid: str, name: str, patch: list[Resource]) -> Resource:
         try:
-            pod = readable_pod(await self._api.patch(f"{self._path}/{sandbox.name}", patch))
+            pod = readable_pod(await self._api.patch(f"{self._path}/{name}", patch))
         except ApiRefusalError as error:
             if error.status not in (_NOT_FOUND, _CONFLICT, _UNPROCESSABLE):
                 raise refusal(error, self._settings.namespace) from error
-            pod = await self.get(sandbox.uid, sandbox.name) or {}
+            pod = await self.get(uid, name) or {}
             if pod and not pod_state.ended(pod):
                 raise CreationLostError(
                     "A newer acquire took this sandbox over. Acquire again."

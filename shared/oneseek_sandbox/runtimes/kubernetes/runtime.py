@@ -77,6 +77,10 @@ class KubernetesRuntime:
         """Record that its worker was claimed."""
         await self._pods.mark_claimed(sandbox)
 
+    async def annotate(self, uid: str, name: str, labels: Labels) -> None:
+        """Write what acquires have given on a pod."""
+        await self._pods.annotate(uid, name, labels)
+
     async def inspect(self, uid: str, name: str) -> ObjectState:
         """Say whether a pod lives; one that is ending counts as gone."""
         pod = await self._pods.get(uid, name)

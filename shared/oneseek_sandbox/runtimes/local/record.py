@@ -43,7 +43,8 @@ class Record:
 
     def to_json(self) -> str:
         """Return the text of `object.json`."""
-        return json.dumps({"version": 1, **dataclasses.asdict(self)}, indent=1)
+        values = {"version": 1, **dataclasses.asdict(self), "labels": self.labels.written()}
+        return json.dumps(values, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> Record:

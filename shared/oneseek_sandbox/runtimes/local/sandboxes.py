@@ -166,6 +166,17 @@ class Sandboxes:
             current = self._unchanged(record, sandbox)
             self._records.save(dataclasses.replace(current, claimed=True, restarted=False))
 
+    def annotate(self, uid: str, name: str, labels: Labels) -> None:
+        """Write what acquires have given on a sandbox."""
+        with self._records.locked(name) as record:
+            if record is None or record.uid != uid or record.ending:
+                raise SandboxLostError(f"Sandbox {name} is gone. Acquire again.")
+            own = record.labels
+            if (own.generation, own.sandbox_id) != (labels.generation, labels.sandbox_id):
+                raise CreationLostError(f"Sandbox {name} was taken over. Acquire again.")
+            own = dataclasses.replace(own, labels=labels.labels, env=labels.env)
+            self._records.save(dataclasses.replace(record, labels=own))
+
     def inspect(self, uid: str, name: str) -> ObjectState:
         """Say what became of a sandbox."""
         record = self._endings.read(name)

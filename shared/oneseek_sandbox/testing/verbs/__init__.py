@@ -6,6 +6,7 @@ an operator's key. Tests marked `essential` are the ones to run where the rest w
 
 from oneseek_sandbox.testing.verbs.execute import ExecuteContract
 from oneseek_sandbox.testing.verbs.files import FilesContract
+from oneseek_sandbox.testing.verbs.given import GivenContract
 from oneseek_sandbox.testing.verbs.lifecycle import LifecycleContract
 from oneseek_sandbox.testing.verbs.output import OutputContract
 from oneseek_sandbox.testing.verbs.refusals import RefusalsContract
@@ -14,6 +15,7 @@ from oneseek_sandbox.testing.verbs.streams import StreamsContract
 __all__ = [
     "ExecuteContract",
     "FilesContract",
+    "GivenContract",
     "LifecycleContract",
     "OutputContract",
     "RefusalsContract",
@@ -29,5 +31,6 @@ class VerbsContract(
     StreamsContract,
     FilesContract,
     RefusalsContract,
+    GivenContract,
 ):
     """Everything the eight verbs promise."""

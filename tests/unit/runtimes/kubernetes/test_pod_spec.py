@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from itertools import pairwise
 
 import pytest
@@ -10,6 +12,7 @@ from oneseek_sandbox.errors import ConfigurationError
 from oneseek_sandbox.leases.store import Thread
 from oneseek_sandbox.runtimes.kubernetes.pod_metadata import (
     adopting,
+    annotating,
     fresh_metadata,
     read_labels,
     taking,
@@ -169,3 +172,38 @@ def test_a_patch_file_that_is_none_is_refused(tmp_path, text):
     file.write_text(text)
     with pytest.raises(ConfigurationError, match=r"patch\.yaml"):
         read_pod_patch(file)
+
+
+def test_what_acquires_gave_is_in_annotations_and_in_no_label():
+    given = dataclasses.replace(LABELS, labels='{"team":"red"}', env=True)
+    labels, annotations = fresh_metadata(given, now_ms=5)
+    assert annotations["oneseek-sandbox/labels"] == '{"team":"red"}'
+    assert annotations["oneseek-sandbox/env"] == "true"
+    assert "red" not in json.dumps(labels)
+    assert read_labels({"metadata": {"annotations": annotations}}) == given
+    assert fresh_metadata(LABELS, now_ms=5)[1].keys() == annotations.keys() - {
+        "oneseek-sandbox/labels",
+        "oneseek-sandbox/env",
+    }
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"a":1}', "null", "[" * 100_000])
+def test_labels_that_somebody_has_spoilt_are_none(text):
+    _, annotations = fresh_metadata(LABELS, now_ms=5)
+    annotations["oneseek-sandbox/labels"] = text
+    assert read_labels({"metadata": {"annotations": annotations}}) == LABELS
+
+
+def test_annotating_tests_whose_pod_it_is():
+    patch = annotating("u", dataclasses.replace(LABELS, labels="{}", env=True))
+    tests = {step["path"]: step["value"] for step in patch if step["op"] == "test"}
+    assert tests == {
+        "/metadata/uid": "u",
+        "/metadata/annotations/oneseek-sandbox~1generation": "7",
+        "/metadata/annotations/oneseek-sandbox~1sandbox-id": "s" * 32,
+    }
+    written = [step["path"] for step in patch if step["op"] == "add"]
+    assert written == [
+        "/metadata/annotations/oneseek-sandbox~1labels",
+        "/metadata/annotations/oneseek-sandbox~1env",
+    ]
