@@ -18,8 +18,8 @@ run: $(VENV)/run.stamp  ## serve at 127.0.0.1:8002 (PORT, PROVISIONER_API_KEY, P
 	@$(if $(EXTRAS),$(INSTALL_EXTRAS))
 	@exec $(PY) -m oneseek_sandbox.cli serve
 
-test: $(VENV)/dev.stamp  ## run the tests (ARGS="-k acquire" for some of them; WORKERS=2: two files at a time)
-	@$(PY) -m pytest $(if $(WORKERS),--numprocesses $(WORKERS) --dist loadfile) $(ARGS)
+test: $(VENV)/dev.stamp  ## run the tests, two files at a time (WORKERS=4: four; ARGS="-k acquire": some, one by one)
+	@$(PY) -m pytest $(IN_WORKERS) $(ARGS)
 
 check: lint types imports  ## lint, format, types and import rules
 
@@ -38,7 +38,7 @@ bench: $(VENV)/dev.stamp  ## measure, and print the aims beside the figures (ON=
 	@$(PY) bench/$(or $(ON),run).py $(ARGS)
 
 faults: $(VENV)/dev.stamp  ## run everything under faults (ONESEEK_FAULTS_SIMULATED: so many schedules; ONESEEK_FUZZ: so many times as much)
-	@$(PY) -m pytest -m faults tests/faults tests/fuzz tests/contracts $(ARGS)
+	@$(PY) -m pytest -m faults $(IN_WORKERS) tests/faults tests/fuzz tests/contracts $(ARGS)
 
 soak: $(VENV)/dev.stamp  ## let 1 000 threads come and go for 30 minutes (ARGS="--minutes 5 --threads 300")
 	@$(PY) -m tests.faults.live.soak $(ARGS)
@@ -74,6 +74,10 @@ lock:  ## write requirements/*.txt anew (needs uv)
 clean:  ## remove the environment and what tools left behind
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A file's tests share servers, and stay together.
+WORKERS ?= $(if $(ARGS),,2)
+IN_WORKERS = $(if $(WORKERS),--numprocesses $(WORKERS) --dist loadfile)
 
 LOCK := uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -16,8 +17,8 @@ PRINT = f"'{sys.executable}' -m oneseek_sandbox.cli exec -t pipes --timeout 120 
 
 
 @pytest.fixture(scope="module")
-def server(new_server) -> LiveServer:
-    return new_server(key="key-of-the-pipes")
+def server(request, new_server) -> LiveServer:
+    return new_server(key="key-of-the-pipes", command=getattr(request, "param", None))
 
 
 @pytest.fixture
@@ -74,8 +75,18 @@ def peak_kibibytes(pid):
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
 
 
-def test_a_reader_that_takes_nothing_for_thirty_seconds_ends_the_command(pipe):
-    ran = pipe("EXEC 'touch /workspace/up; yes; touch /workspace/after' | (sleep 45; wc -c)")
+@pytest.mark.parametrize(
+    "server",
+    [[sys.executable, str(Path(__file__).with_name("impatient_server.py"))]],
+    indirect=True,
+    ids=["three seconds"],
+)
+def test_a_reader_that_takes_nothing_for_long_ends_the_command(pipe):
+    ran = pipe(
+        "EXEC 'touch /workspace/up; yes; touch /workspace/after' | ("
+        "until EXEC 'test -e up' </dev/null; do :; done; "
+        "while EXEC 'pgrep -x yes' </dev/null >/dev/null; do sleep 0.2; done; wc -c)"
+    )
     assert ran.returncode != 0
     assert b"ended the connection" in ran.stderr
     assert pipe("EXEC 'pgrep -x yes'").returncode == 1

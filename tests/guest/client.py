@@ -9,6 +9,7 @@ import hmac
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -217,6 +218,15 @@ def below(root: int) -> list[int]:
     return found
 
 
+def hasty(seconds: dict[str, float]) -> bytes:
+    """Return the worker with other values of its constants of these names."""
+    program = bundle("worker").decode()
+    for name, value in seconds.items():
+        program, count = re.subn(rf"(?m)^{name} = [0-9.]+", f"{name} = {value}", program)
+        assert count == 1, name
+    return program.encode()
+
+
 @contextlib.contextmanager
 def worker_process(
     *options: str,
@@ -225,12 +235,16 @@ def worker_process(
     prefix: Callable[[Path], list[str]] | None = None,
     wrapper: Path | None = None,
     listen: str | None = None,
+    seconds: dict[str, float] | None = None,
 ) -> Iterator[WorkerProcess]:
-    """Run a worker, by default not as PID 1; `prefix` puts a sandbox around it."""
+    """Run a worker, by default not as PID 1; `prefix` puts a sandbox around it.
+
+    Of `seconds`, each names one of the worker's limits that a test does not wait for in full.
+    """
     folder = Path(tempfile.mkdtemp(prefix="wk-"))
     (folder / "workspace").mkdir()
     script = folder / "worker.py"
-    script.write_bytes(bundle("worker") if wrapper is None else wrapper.read_bytes())
+    script.write_bytes(hasty(seconds or {}) if wrapper is None else wrapper.read_bytes())
     if wrapper is not None:
         (folder / "original.py").write_bytes(bundle("worker"))
     if uid is not None:

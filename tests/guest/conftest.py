@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import os
 import shutil
 import subprocess
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 # Not shared with another run of the tests, whose processes would count as of the same user.
 UNUSED_UID = 50_000 + os.getpid() % 10_000
+# Where processes are counted: those of the worker before may not all be gone yet.
+_UIDS_OF_ONE = itertools.count(100_000 + os.getpid() % 10_000 * 100)
 MODES = ["root", "user", "first"] if os.geteuid() == 0 else ["user", "first"]
 
 
@@ -57,6 +60,11 @@ def start_in_mode(mode: str, *options: str) -> contextlib.AbstractContextManager
 
 @pytest.fixture(params=MODES)
 def mode(request: pytest.FixtureRequest) -> str:
+    """How a worker runs: what depends on users or processes is proved in each way.
+
+    A module whose subject depends on neither has a fixture of this name that is "first", as in
+    every sandbox.
+    """
     return str(request.param)
 
 
@@ -79,12 +87,13 @@ def first() -> Iterator[WorkerProcess]:
 @contextlib.contextmanager
 def few_processes_worker(*options: str) -> Iterator[WorkerProcess]:
     """Give a claimed worker that is PID 1 where 40 processes are the most."""
-    uid = UNUSED_UID if os.geteuid() == 0 else None
+    uid = next(_UIDS_OF_ONE) if os.geteuid() == 0 else None
+    python = python_for(UNUSED_UID if uid else None)
 
     def prefix(folder: Path) -> list[str]:
         return [*as_first_process(folder), "prlimit", "--nproc=40:40"]
 
-    with worker_process(*options, python=python_for(uid), uid=uid, prefix=prefix) as process:
+    with worker_process(*options, python=python, uid=uid, prefix=prefix) as process:
         process.client().claim()
         yield process
 

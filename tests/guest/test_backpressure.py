@@ -24,26 +24,21 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.finding(8)
 
 PATIENCE = 1.0
-IMPATIENT = f"""
-import importlib.util, os
-path = os.path.join(os.path.dirname(__file__), "original.py")
-spec = importlib.util.spec_from_file_location("worker", path)
-worker = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(worker)
-worker.PROGRESS_SECONDS = {PATIENCE}
-worker.main()
-"""
 EVERYTHING = {"x-live-bytes": str(10**17)}
 # A pipe, the queue, and the socket's two buffers; with what their bookkeeping takes.
 UNDER_WAY = 2_000_000
 
 
 @pytest.fixture
-def impatient(tmp_path: Path) -> Iterator[Client]:
+def mode() -> str:
+    """Only as in a sandbox: whose worker it is changes nothing about what it sends when."""
+    return "first"
+
+
+@pytest.fixture
+def impatient() -> Iterator[Client]:
     """A client of a worker that waits a second, not thirty, for a caller that takes nothing."""
-    wrapper = tmp_path / "impatient.py"
-    wrapper.write_text(IMPATIENT)
-    with worker_process(wrapper=wrapper) as process:
+    with worker_process(seconds={"PROGRESS_SECONDS": PATIENCE}) as process:
         client = process.client()
         client.claim()
         yield client

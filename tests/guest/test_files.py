@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.guest.client import Client, Refused, WorkerProcess, wait_until
+from tests.guest.conftest import MODES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -315,7 +316,7 @@ def test_of_many_conditional_writes_each_sees_the_one_before(
     assert (home / "count").read_bytes() == b"80"
 
 
-@pytest.mark.parametrize("size", [1000, 400_000])
+@pytest.mark.parametrize(("mode", "size"), [*((mode, 1000) for mode in MODES), ("first", 400_000)])
 def test_appends_never_interleave(worker: WorkerProcess, home: Path, size: int) -> None:
     clients = [worker.client() for _ in range(20)]
 
@@ -528,6 +529,7 @@ def test_ls_survives_files_that_vanish(client: Client, home: Path, worker: Worke
     sock.close()
 
 
+@pytest.mark.parametrize("mode", ["first"])
 def test_a_huge_directory_is_listed_in_bounded_answers(client: Client, home: Path) -> None:
     client.execute("mkdir many; cd many; seq -w 30000 | xargs touch")
     answer = client.call("/ls", path=f"{home}/many", limit=10)

@@ -31,6 +31,12 @@ WAYS = ["write", "append", "replace"]
 
 
 @pytest.fixture
+def mode() -> str:
+    """Only as in a sandbox: whose worker it is changes nothing about who waits for whom."""
+    return "first"
+
+
+@pytest.fixture
 def huge(home: Path) -> Path:
     """A file whose check by `if_sha256` takes for ever."""
     path = home / "huge"

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 HEAD = f"x-sandbox-token: {TOKEN}\r\nx-sandbox-generation: 1\r\n".encode()
 
 
+@pytest.fixture
+def mode() -> str:
+    """Only as in a sandbox: whose worker it is changes nothing about its HTTP."""
+    return "first"
+
+
 def ask(client: Client, data: bytes) -> tuple[int, str] | bytes:
     """Send raw bytes; return the status and code of the refusal, or what came."""
     sock = client.connect()
@@ -161,12 +167,12 @@ def test_a_refused_upload_still_gets_its_answer(client: Client, home: Path) -> N
 
 
 def test_a_slow_header_is_given_up(start: Callable[..., WorkerProcess]) -> None:
-    client = start().client()
+    client = start(seconds={"HEADER_SECONDS": 2}).client()
     sock = client.connect()
     started = time.monotonic()
     sock.sendall(b"GET /proof HTTP/1.1\r\n")
     assert sock.recv(10) == b""
-    assert 5 < time.monotonic() - started < 50
+    assert 1 < time.monotonic() - started < 50
 
 
 def test_strangers_cannot_use_up_all_connections(worker: WorkerProcess) -> None:

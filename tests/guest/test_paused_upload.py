@@ -25,9 +25,16 @@ PAUSE_SECONDS = 12
 
 
 @pytest.mark.finding(22)
-@pytest.mark.parametrize("streamed", [True, False])
-async def test_an_upload_outlives_a_pause_of_its_sandbox(
-    start: Callable[..., WorkerProcess], streamed: bool
+async def test_uploads_outlive_a_pause_of_their_sandbox(
+    start: Callable[..., WorkerProcess],
+) -> None:
+    async with asyncio.TaskGroup() as uploads:  # at once: each waits for most of its time
+        uploads.create_task(an_upload_outlives_a_pause(start, streamed=True))
+        uploads.create_task(an_upload_outlives_a_pause(start, streamed=False))
+
+
+async def an_upload_outlives_a_pause(
+    start: Callable[..., WorkerProcess], *, streamed: bool
 ) -> None:
     address = f"127.0.0.1:{free_port()}"
     process = start(listen=address)

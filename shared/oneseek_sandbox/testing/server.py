@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Self
 
 import httpx
@@ -30,14 +31,21 @@ _NOT_INHERITED = ("PROVISIONER_", "ONESEEK_SANDBOX_", "PYTHONDONTWRITEBYTECODE")
 
 def live_servers(folder: Path) -> Iterator[Callable[..., LiveServer]]:
     """Give a function that starts a server, for a fixture; all end when the iteration goes on."""
-    with contextlib.ExitStack() as servers:
+    servers: list[LiveServer] = []
 
-        def start(**options: Any) -> LiveServer:  # noqa: ANN401  those of LiveServer
-            own = folder / f"server {secrets.token_hex(4)}"
-            own.mkdir()
-            return servers.enter_context(LiveServer(own, **options))
+    def start(**options: Any) -> LiveServer:  # noqa: ANN401  those of LiveServer
+        own = folder / f"server {secrets.token_hex(4)}"
+        own.mkdir()
+        server = LiveServer(own, **options).__enter__()
+        servers.append(server)
+        return server
 
+    try:
         yield start
+    finally:
+        # At once: each waits for its sandboxes, its connections and its store.
+        with ThreadPoolExecutor(max_workers=8) as ends:
+            list(ends.map(lambda server: server.__exit__(), servers))
 
 
 def free_port() -> int:

@@ -143,13 +143,16 @@ class LifecycleContract(VerbsFixtures):
         busy = Sandbox(
             client, await call(client, "acquire", thread_id=thread, idle_timeout_seconds=1)
         )
-        running = asyncio.create_task(busy.run("sleep 6; echo done"))
+        waiting = "until [ -e go ]; do sleep 0.1; done; echo done"
+        running = asyncio.create_task(busy.run(waiting))
         idle = Sandbox(
             client, await call(client, "acquire", thread_id=thread + "i", idle_timeout_seconds=1)
         )
         async with asyncio.timeout(10):
             while (await call(client, "cleanup_idle"))["expired"] == 0 and await _is_live(idle):
                 await asyncio.sleep(0.2)
+        assert not running.done()
+        await busy.call("write_file", path="/workspace/go", content="")
         assert (await running)["stdout"] == "done\n"
         await idle.refused("execute", status=410, code="sandbox_expired", command="true")
         await call(client, "release", thread_id=thread)
