@@ -10,6 +10,10 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CLIENT = Path(__file__).parents[1] / "shared" / "oneseek_sandbox" / "client"
 
@@ -53,7 +57,7 @@ LIFE = {"open", "close"}
 """Written by hand: the loop begins and ends with them."""
 
 
-WIRE = (
+WIRE: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (
         r'""".*?"""',
         '"""The way to one server, for code that waits. Written by tools/'
@@ -77,7 +81,7 @@ def written() -> dict[Path, str]:
     calls = CALLS + _calls("sandboxes.py", "Sandboxes") + _calls("thread.py", "ThreadSandbox")
     wire = (CLIENT / "wire.py").read_text()
     for number, (pattern, instead) in enumerate(WIRE):
-        wire = re.sub(pattern, instead, wire, count=number == 0, flags=re.DOTALL)
+        wire = re.sub(pattern, instead, wire, count=int(number == 0), flags=re.DOTALL)
     texts = {"blocking_calls.py": calls, "blocking_wire.py": wire}
     return {CLIENT / name: _formatted(CLIENT / name, text) for name, text in texts.items()}
 

@@ -52,7 +52,7 @@ async def test_an_agent_fixes_a_program_by_coroutines(sandboxes, thread):
         messages.append(await tools[wanted["name"]].ainvoke(wanted, config(thread)))
     assert answer.content == GREEN
     assert model.bound == list(TOOLS)
-    statuses = [m.status for m in messages if isinstance(m, ToolMessage)]
+    statuses = [m.status for m in messages if isinstance(m, ToolMessage)]  # type: ignore[attr-defined]
     assert statuses.count("error") == 1
 
 

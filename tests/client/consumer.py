@@ -1,3 +1,4 @@
+# mypy: enable-error-code="arg-type, assignment, call-overload, func-returns-value, union-attr"
 """What a backend with strict types may write; each line that ends with a code is refused by it."""
 
 from __future__ import annotations

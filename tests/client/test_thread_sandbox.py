@@ -28,7 +28,7 @@ async def thread(remote):
 
 async def test_nothing_is_acquired_before_it_is_needed(remote, thread):
     before = {s.thread_id for s in (await remote.list_sandboxes()).sandboxes}
-    assert thread.acquired is None
+    assert not thread.acquired
     assert thread.thread_id not in before
     assert (await thread.execute("echo hello")).stdout == "hello\n"
     assert thread.acquired.reused is False

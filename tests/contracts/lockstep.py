@@ -54,14 +54,16 @@ class Lockstep:
         self._redis = Redis.from_url(self._url)
         self._stem = self._in_redis._keys.stem
         _give_clock(self._in_redis)
-        for store in (*self._files, self._in_redis):
+        for store in self._files:
             await store.open()
+        await self._in_redis.open()
         self._kept = [await self._state()]
 
     async def close(self) -> None:
         """Let go of everything."""
-        for store in (*self._files, self._in_redis):
+        for store in self._files:
             await store.close()
+        await self._in_redis.close()
         await self._redis.delete(*await self._keys(), f"{self._stem}clock")
         await self._redis.aclose()
 

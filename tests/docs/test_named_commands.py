@@ -12,7 +12,7 @@ from oneseek_sandbox.cli.app import app
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
-COMMANDS = typer.main.get_command(app).commands
+COMMANDS = typer.main.get_group(app).commands
 SOURCES = [*PAGES, *ROOT.glob("shared/**/*.py")]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -51,7 +51,7 @@ ANSWERS = st.one_of(
 )  # fmt: skip
 
 
-def says_gone(status: int, value: object) -> bool:
+def says_gone(status: int, value: Any) -> bool:
     """Whether an answer that is understood says that the pod is no more, or will not be."""
     with contextlib.suppress(AttributeError, KeyError, TypeError):
         if status == 404:

@@ -120,7 +120,7 @@ def test_a_malformed_claim_changes_nothing(
 
 @pytest.mark.parametrize("generation", ["", "-1", "1.0", "x", "9" * 30])
 def test_a_malformed_generation_is_refused(client: Client, generation: str) -> None:
-    client.generation = generation  # type: ignore[assignment]
+    client.generation = generation
     assert refusal(lambda: client.call("/health", "GET")) == (400, "invalid_request")
 
 

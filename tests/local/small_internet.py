@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from conftest import Commands
+from conftest import Commands  # type: ignore[import-not-found]
 from oneseek_sandbox.leases.store import Thread
 from oneseek_sandbox.runtimes.local import liveness, processes
 from oneseek_sandbox.runtimes.local.runtime import LocalRuntime

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ _WORLD = Path(__file__).with_name("small_internet.py")
 
 
 async def test_without_pasta_it_is_refused_with_the_fix(home, monkeypatch):
-    monkeypatch.setattr(network.shutil, "which", lambda *_, **__: None)
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
     runtime = LocalRuntime(Settings(home=home, network="on"))
     with pytest.raises(ConfigurationError, match="apt-get install passt"):
         await runtime.open()

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import sys
 import threading
 import time
 
@@ -95,7 +96,7 @@ def test_a_log_that_nobody_reads_delays_no_call_and_says_what_was_dropped(monkey
     reading, writing = os.pipe()
     monkeypatch.setattr(log_lines, "_MOST_WAITING", 100)
     with os.fdopen(writing, "w") as pipe:
-        monkeypatch.setattr(log_lines.sys, "stderr", pipe)
+        monkeypatch.setattr(sys, "stderr", pipe)
         configure_logging("info")
         began = time.monotonic()
         for number in range(3000):

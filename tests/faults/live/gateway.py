@@ -27,7 +27,7 @@ if __name__ == "__main__":
     shorten_creation_leases()
     if planted := os.environ.get("FAULTS_PLANTED"):
         sys.path.insert(0, str(Path(__file__).parent))
-        import planted as defects
+        import planted as defects  # type: ignore[import-not-found]
 
         defects.plant(planted)
     sys.exit(main())

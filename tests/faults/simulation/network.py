@@ -51,7 +51,7 @@ def at_once(work: Coroutine[Any, Any, T]) -> T:
     try:
         work.send(None)
     except StopIteration as ended:
-        return ended.value  # type: ignore[no-any-return]
+        return ended.value
     work.close()
     raise AssertionError("what is simulated must not wait")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -18,6 +19,7 @@ def function():
     """A function that answers with the statuses of a list, and remembers what it was asked."""
 
     class Function(BaseHTTPRequestHandler):
+        url = ""
         statuses: list[int] = []  # noqa: RUF012
         asked: list[dict[str, str]] = []  # noqa: RUF012
 
@@ -43,7 +45,7 @@ def function():
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch):
-    monkeypatch.setattr(events.time, "sleep", lambda _: None)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
 
 
 def test_the_event_is_sent_again_with_its_id_until_it_is_taken(function):

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from oneseek_sandbox.cli import transfer
 from oneseek_sandbox.cli.connection import Connection
 from oneseek_sandbox.cli.failure import CommandLineError
 from oneseek_sandbox.cli.transfer import receive_file, send_file
@@ -96,7 +95,7 @@ def changing(tmp_path, monkeypatch):
             file.write_bytes(content)
             return status
 
-        monkeypatch.setattr(transfer.os, "fstat", look_then_change)
+        monkeypatch.setattr(os, "fstat", look_then_change)
         return str(file)
 
     return change_to

@@ -126,8 +126,8 @@ def test_replacement_in_pieces_equals_replacement_of_the_whole(seed: int) -> Non
     old = bytes(source.choice(b"ab") for _ in range(source.randrange(1, 6)))
     replacement, written = Replacement(old, b"<new>", every=True), Written()
     for piece in pieces(data, seed):
-        replacement.feed(piece, written)  # type: ignore[arg-type]
-    replacement.close(written)  # type: ignore[arg-type]
+        replacement.feed(piece, written)
+    replacement.close(written)
     assert replacement.count == data.count(old)
     assert written == data.replace(old, b"<new>")
 
@@ -278,7 +278,7 @@ def test_request_ids_run_out_instead_of_being_forgotten(monkeypatch: pytest.Monk
     specs = [make_spec(f"id-{number}") for number in range(3)]
     for spec in specs[:2]:
         assert table.find(spec) is None
-        table.record(spec, object())  # type: ignore[arg-type]
+        table.record(spec, object())
     with pytest.raises(WorkerError) as refused:
         table.find(specs[2])
     assert refused.value.code == "request_ids_exhausted"

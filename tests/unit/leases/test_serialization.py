@@ -218,7 +218,7 @@ def test_a_file_of_an_earlier_version_is_read_with_defaults_for_what_it_lacks():
     "body", ["[]", "{}", "null", "1" * 9, json.dumps({"fields": serialization._FIELDS}), "{"]
 )
 def test_a_file_that_holds_something_else_is_refused(body, monkeypatch):
-    monkeypatch.setattr(serialization.json, "dumps", lambda *_, **__: body)
+    monkeypatch.setattr(json, "dumps", lambda *_, **__: body)
     data = write_book(LeaseBook(TERMS))
     with pytest.raises(BookFormatError):
         read_book(data, TERMS)

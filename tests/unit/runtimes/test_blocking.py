@@ -55,7 +55,7 @@ async def runtime(request, slow, tmp_path):
         runtime._containers = slow
     else:
         runtime = LocalRuntime(settings)
-        runtime._opened = slow
+        runtime._opened = slow  # type: ignore[attr-defined]
     yield runtime
     slow.go_on.set()
     await runtime.close()
