@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from tools.import_graph import graph
 
 from oneseek_sandbox import models
 from oneseek_sandbox.control.provisioner import Provisioner
@@ -17,6 +18,11 @@ VERBS = sorted(
     if name.endswith("Request")
 )
 LONGEST_MODULE_LINES = 300
+
+
+def test_the_picture_of_the_imports_is_of_this_code(root):
+    picture = f"```mermaid\n{graph()}\n```\n"
+    assert picture in (root / "ARCHITECTURE.md").read_text(), "run: python tools/import_graph.py"
 
 
 def test_there_are_eight_verbs():
