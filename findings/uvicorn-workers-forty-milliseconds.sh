@@ -11,7 +11,7 @@
 # Versions:  uvicorn 0.54.0, uvloop 0.23.0.
 # Matters to:  whoever streams small pieces (server-sent events, tool output, JSON lines) and scales
 #   out by the flag: the bench with one process does not show it. The same holds for any accepted
-#   or hand-made socket that is given to asyncio, a sandbox's door for instance.
+#   or hand-made socket that is given to asyncio, a sandbox's socket for instance.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
