@@ -232,6 +232,7 @@ def test_a_replace_that_fails_for_its_line_ends_names_them(client: Client, home:
     assert "end with" not in refused.value.message
 
 
+@pytest.mark.parametrize("mode", ["first"])
 def test_replace_over_chunk_borders(client: Client, home: Path) -> None:
     data = b"abc" * 400_000
     client.write(f"{home}/file", data)
