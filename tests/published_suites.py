@@ -49,7 +49,8 @@ def summarize(reporter):
     passed, all_of = defaultdict(list), defaultdict(dict)
     for outcome in ("passed", "failed", "error", "xfailed", "xpassed"):
         for report in reporter.getreports(outcome):
-            title = dict(report.user_properties).get("published_suite")
+            # A module that cannot be collected is a report without properties.
+            title = dict(getattr(report, "user_properties", ())).get("published_suite")
             if title is not None:
                 name = report.nodeid.rpartition("::")[2]
                 all_of[title][name] = getattr(report, "wasxfail", "") or outcome

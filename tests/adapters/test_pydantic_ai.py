@@ -144,6 +144,12 @@ async def test_output_that_is_not_complete_is_an_error(backend):
     assert told.value.stderr == "err\n"
 
 
+async def test_more_complete_output_may_be_asked_for(remote):
+    backend = OneSeekWorkspaceBackend(remote, max_output_bytes=5_000_000)
+    ran = await backend.run("yes out | head -c 4000000", shell=True)
+    assert ran.stdout == "out\n" * 1_000_000
+
+
 async def test_a_timeout_tells_the_output_until_then(backend):
     with pytest.raises(WorkspaceTimeoutError) as told:
         await backend.run("echo before; sleep 60", shell=True, timeout=0.5)

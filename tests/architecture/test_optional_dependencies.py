@@ -40,6 +40,7 @@ def test_no_framework_is_loaded_before_its_adapter_is(module):
         ("mcp", {"mcp", "mcp_types"}),
         ("mcp_http", {"mcp", "mcp_types"}),
         ("pydantic_ai", {"pydantic_ai"}),
+        ("inspect_ai", {"inspect_ai"}),
     ],
 )
 def test_an_adapter_loads_its_own_framework_and_no_other(adapter, its_own):

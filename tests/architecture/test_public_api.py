@@ -57,7 +57,7 @@ COMMANDS = CODE.findall(PAGE.split("Its subcommands are", 1)[1].split("`--help`"
 
 def test_the_page_is_read_as_it_is_meant():
     assert len(IMPORTS) > 10
-    assert len(ENTRY_POINTS) == 2
+    assert len(ENTRY_POINTS) == 3
     assert len(FOLDERS) == 10
     assert len(OBJECTS) > 30
     assert len(TARGETS) == 8

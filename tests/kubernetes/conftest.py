@@ -25,14 +25,18 @@ async def api():
     await api.close()
 
 
-@pytest.fixture
-async def namespace(api):
-    """A namespace as the manifests make it: restricted, with the sandboxes' service account."""
-    name = f"oneseek-test-{secrets.token_hex(4)}"
+async def make_namespace(api, name):
+    """Make a namespace as the manifests do: restricted, with the sandboxes' service account."""
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     await api.create("/api/v1/namespaces", {"metadata": {"name": name, "labels": labels}})
     account = {"metadata": {"name": "oneseek-sandbox"}, "automountServiceAccountToken": False}
     await api.create(f"/api/v1/namespaces/{name}/serviceaccounts", account)
+
+
+@pytest.fixture
+async def namespace(api):
+    name = f"oneseek-test-{secrets.token_hex(4)}"
+    await make_namespace(api, name)
     yield name
     await api.delete(f"/api/v1/namespaces/{name}")
 

@@ -60,6 +60,9 @@ class OneSeekWorkspaceBackend(
         env: Variables of every command.
         timeout_seconds: Of commands that name no timeout: when it is over they raise
             `WorkspaceTimeoutError`. At most the server's `PROVISIONER_MAX_TIMEOUT_SECONDS`.
+        max_output_bytes: Of each output of a command; more is `WorkspaceOutputLimitError`. At most
+            the server's `PROVISIONER_OUTPUT_LIMIT_BYTES`. Default: its
+            `PROVISIONER_MAX_OUTPUT_BYTES`, which any number of commands may have at a time.
 
     Raises:
         ValueError: The ref is another provider's, or comes with a thread.
@@ -75,6 +78,7 @@ class OneSeekWorkspaceBackend(
         idle_timeout_seconds: int | None = None,
         env: Mapping[str, str] | None = None,
         timeout_seconds: float = 600,
+        max_output_bytes: int | None = None,
     ) -> None:
         loop = None
         if isinstance(sandboxes, BlockingSandboxes):
@@ -90,6 +94,7 @@ class OneSeekWorkspaceBackend(
         self._tree = Tree(self._environment.execute)
         self._env = dict(env or {})
         self._timeout_seconds = timeout_seconds
+        self._max_output_bytes = max_output_bytes
 
     @property
     def ref(self) -> WorkspaceRef | None:
@@ -127,6 +132,7 @@ class OneSeekWorkspaceBackend(
                     command,
                     env=self._env | dict(env or {}),
                     timeout_seconds=seconds,
+                    max_output_bytes=self._max_output_bytes,
                     encoding="base64",
                 )
             )
@@ -214,6 +220,9 @@ class OneSeekWorkspace(AbstractCapability[AgentDepsT]):
     timeout_seconds: float = 600
     """Of commands that name no timeout."""
 
+    max_output_bytes: int | None = None
+    """Of each output of a command."""
+
     def get_workspace(
         self, ctx: RunContext[AgentDepsT], *, ref: WorkspaceRef | None
     ) -> WorkspaceBackend | None:
@@ -227,4 +236,5 @@ class OneSeekWorkspace(AbstractCapability[AgentDepsT]):
             idle_timeout_seconds=None if ref else self.idle_timeout_seconds,
             env=self.env,
             timeout_seconds=self.timeout_seconds,
+            max_output_bytes=self.max_output_bytes,
         )
