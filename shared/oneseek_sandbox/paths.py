@@ -9,7 +9,7 @@ from typing import Final
 
 from oneseek_sandbox.errors import IsADirectoryInWorkspaceError, PathOutsideWorkspaceError
 
-__all__ = ["BASE64_PREFIX", "in_sandbox", "in_workspace", "of_file"]
+__all__ = ["BASE64_PREFIX", "in_sandbox", "of_file"]
 
 BASE64_PREFIX: Final = "base64:"
 """Begins a path that is not UTF-8; such paths come from `ls` and may be given back as they are."""
@@ -35,15 +35,6 @@ def in_sandbox(path: str, workspace: str, *, anywhere: bool) -> str:
     if path.startswith(BASE64_PREFIX):
         return path
     return normal + "/" if _names_directory(path) and normal not in (workspace, "/") else normal
-
-
-def in_workspace(path: str, workspace: str) -> str:
-    """Return `path` as `in_sandbox` does, when it lies in the workspace as it is written.
-
-    Raises:
-        PathOutsideWorkspaceError: It is relative, has `..` or NUL, or lies elsewhere.
-    """
-    return in_sandbox(path, workspace, anywhere=False)
 
 
 def _normal(path: str, workspace: str) -> str:

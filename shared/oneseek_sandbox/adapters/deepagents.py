@@ -7,7 +7,7 @@ with BlockingSandboxes(connect(settings)) as sandboxes:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from deepagents.backends.protocol import (
     DeleteResult,
@@ -24,6 +24,7 @@ from deepagents.backends.protocol import (
 )
 
 from oneseek_sandbox.adapters.deepagents_operations import Conventions, Operations
+from oneseek_sandbox.adapters.deepagents_places import Places
 from oneseek_sandbox.adapters.home import HomeOfThread
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ __all__ = ["DeepAgentsSandbox"]
 class DeepAgentsSandbox(SandboxBackendProtocol):
     """The verbs as deepagents calls them, for agents that are invoked either way.
 
-    Files are those below the workspace; paths beside it are `invalid_path`. What deepagents itself
+    Files are those below the workspace; paths beside it are `invalid_path`, unless the server and
+    this say `file_scope="sandbox"`. What deepagents itself
     keeps at `/large_tool_results` and `/conversation_history` is in `.deepagents` there.
 
     Example:
@@ -51,6 +53,7 @@ class DeepAgentsSandbox(SandboxBackendProtocol):
         timeout_seconds: Of commands that name no limit, or 0.
         env: Variables of every command.
         workspace: The directory that files live in, as the server has it.
+        file_scope: The server's PROVISIONER_FILE_SCOPE.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class DeepAgentsSandbox(SandboxBackendProtocol):
         timeout_seconds: float = 120,
         env: dict[str, str] | None = None,
         workspace: str = "/workspace",
+        file_scope: Literal["workspace", "sandbox"] = "workspace",
     ) -> None:
         self._home = HomeOfThread(thread)
         self._operations = Operations(
@@ -68,7 +72,7 @@ class DeepAgentsSandbox(SandboxBackendProtocol):
             conventions=conventions,
             timeout_seconds=timeout_seconds,
             env=env,
-            workspace=workspace,
+            places=Places(workspace, anywhere=file_scope == "sandbox"),
         )
 
     @property

@@ -13,11 +13,12 @@ from deepagents.backends import protocol as p
 
 from oneseek_sandbox import errors
 from oneseek_sandbox.adapters.deepagents_editing import edited, has_crlf
+from oneseek_sandbox.adapters.deepagents_places import KEPT
 from oneseek_sandbox.adapters.deepagents_reading import PREVIEW_BYTES, binary, is_text, page
-from oneseek_sandbox.adapters.search import SearchRefused, SearchRequest, run_search
-from oneseek_sandbox.paths import in_workspace
+from oneseek_sandbox.adapters.search import SearchRefused, run_search
 
 if TYPE_CHECKING:
+    from oneseek_sandbox.adapters.deepagents_places import Places
     from oneseek_sandbox.client.thread import ThreadSandbox
 
 __all__ = ["Conventions", "Operations"]
@@ -30,8 +31,6 @@ of directories too."""
 _LARGEST_EDITED: Final = 64 * 1024 * 1024  # what replace takes at most
 _LARGEST_DOWNLOAD: Final = 100 * 1024 * 1024
 _PAGE: Final = 10_000
-_KEPT: Final = ".deepagents"
-_ARTIFACTS: Final = ("/large_tool_results", "/conversation_history")
 _CODES: Final[dict[type[errors.SandboxError], str]] = {
     errors.WorkspaceFileNotFoundError: p.FILE_NOT_FOUND,
     errors.WorkspacePermissionError: p.PERMISSION_DENIED,
@@ -53,13 +52,13 @@ class Operations:
         conventions: Conventions,
         timeout_seconds: float,
         env: dict[str, str] | None,
-        workspace: str,
+        places: Places,
     ) -> None:
         self._thread = thread
         self._is_old = conventions == "0.6"
         self._timeout_seconds = timeout_seconds
         self._env = env
-        self._workspace = workspace
+        self._places = places
 
     async def execute(self, command: str, timeout: int | None) -> p.ExecuteResponse:
         """Run a command; stderr stands behind stdout."""
@@ -85,13 +84,15 @@ class Operations:
 
     async def ls(self, path: str) -> p.LsResult:
         """List a directory, all of it. Above the workspace there is the workspace."""
-        if path == "/":
-            return p.LsResult(entries=[{"path": self._workspace, "is_dir": True}])
+        if path == "/" and not self._places.anywhere:
+            return p.LsResult(entries=[{"path": self._places.workspace, "is_dir": True}])
         entries: list[p.FileInfo] = []
         cursor: str | None = None
         try:
             while True:
-                answer = await self._thread.ls(self._inside(path), limit=_PAGE, cursor=cursor)
+                answer = await self._thread.ls(
+                    self._places.inside(path), limit=_PAGE, cursor=cursor
+                )
                 entries += [
                     {
                         "path": entry.path,
@@ -113,7 +114,7 @@ class Operations:
         """Read lines of a text file, or a whole binary one up to the size that a model is shown."""
         offset, wanted = max(int(offset), 0), max(int(limit), 0)
         try:
-            path = self._inside(file_path)
+            path = self._places.inside(file_path)
             if is_text(path):
                 # At least one line, so that a missing file is reported in any case.
                 answer = await self._thread.read_file(
@@ -131,7 +132,9 @@ class Operations:
         """Write a file, whole and atomically; missing directories are made."""
         try:
             data = content.encode()
-            await self._thread.upload(self._inside(file_path), data, create_only=self._is_old)
+            await self._thread.upload(
+                self._places.inside(file_path), data, create_only=self._is_old
+            )
         except UnicodeEncodeError:
             return p.WriteResult(error=f"Error: the content for '{file_path}' is not Unicode text")
         except errors.WorkspaceFileExistsError:
@@ -155,7 +158,9 @@ class Operations:
                 error="Error: old_string cannot be empty. Provide the exact text to replace."
             )
         try:
-            done = await self._edited(self._inside(file_path), old_string, new_string, replace_all)
+            done = await self._edited(
+                self._places.inside(file_path), old_string, new_string, replace_all
+            )
         except errors.WorkspaceFileNotFoundError:
             return p.EditResult(error=f"Error: File '{file_path}' not found")
         except errors.TextNotFoundError:
@@ -191,8 +196,8 @@ class Operations:
     async def delete(self, file_path: str) -> p.DeleteResult:
         """Delete a file, or a directory with all that is in it."""
         try:
-            path = self._inside(file_path)
-            await run_search(self._thread, SearchRequest("delete", path, self._workspace))
+            path = self._places.inside(file_path)
+            await run_search(self._thread, self._places.search("delete", path))
         except SearchRefused as refused:
             if refused.reason == "file_not_found":
                 return p.DeleteResult(error=f"Error: '{file_path}' not found")
@@ -206,9 +211,9 @@ class Operations:
     ) -> p.GrepResult:
         """Find literal text in text files."""
         try:
-            root = self._root(path)
-            request = SearchRequest("grep", root, self._workspace, glob=glob or "", pattern=pattern)
-            request = dataclasses.replace(request, ignore=(".git", _KEPT))
+            root = self._places.root(path)
+            request = self._places.search("grep", root, glob=glob or "", pattern=pattern)
+            request = dataclasses.replace(request, ignore=(".git", KEPT))
             if max_count is not None:
                 request = dataclasses.replace(request, max_results=max(max_count, 0))
             found = await run_search(self._thread, request)
@@ -226,9 +231,10 @@ class Operations:
     async def glob(self, pattern: str, path: str | None) -> p.GlobResult:
         """Find files by their names."""
         try:
-            root = self._root(path)
-            below = pattern.removeprefix(root) if pattern.startswith(root + "/") else pattern
-            request = SearchRequest("glob", root, self._workspace, glob=below, ignore=(_KEPT,))
+            root = self._places.root(path)
+            above = root.rstrip("/")
+            below = pattern.removeprefix(above) if pattern.startswith(above + "/") else pattern
+            request = self._places.search("glob", root, glob=below, ignore=(KEPT,))
             request = dataclasses.replace(request, include_dirs=self._is_old)
             found = await run_search(self._thread, request)
         except SearchRefused as refused:
@@ -237,7 +243,7 @@ class Operations:
             return p.GlobResult(error=f"Path '{path}': {_problem(error)}")
         result = p.GlobResult(
             matches=[
-                {"path": name.removeprefix(root + "/") if self._is_old else name, "is_dir": is_dir}
+                {"path": name.removeprefix(above + "/") if self._is_old else name, "is_dir": is_dir}
                 for name, is_dir in found.results
             ],
             truncated=bool(found.cut),
@@ -252,7 +258,7 @@ class Operations:
         for path, content in files:
             response = p.FileUploadResponse(path=path)
             try:
-                await self._thread.upload(self._inside(path), content)
+                await self._thread.upload(self._places.inside(path), content)
             except errors.SandboxError as error:
                 response.error = _problem(error)
             responses.append(response)
@@ -264,7 +270,7 @@ class Operations:
         for path in paths:
             response = p.FileDownloadResponse(path=path)
             try:
-                async with self._thread.download(self._inside(path)) as file:
+                async with self._thread.download(self._places.inside(path)) as file:
                     if file.size > _LARGEST_DOWNLOAD:
                         problem = f"it has {file.size} bytes, of {_LARGEST_DOWNLOAD} at most"
                         response.error = f"file too large: {problem}"
@@ -274,16 +280,6 @@ class Operations:
                 response.error = _problem(error)
             responses.append(response)
         return responses
-
-    def _root(self, path: str | None) -> str:
-        inside = self._workspace if path in {None, "", "/"} else self._inside(str(path))
-        return inside.rstrip("/")
-
-    def _inside(self, path: str) -> str:
-        """Return a path in the workspace; what deepagents keeps beside it is in a folder there."""
-        if any(path == name or path.startswith(name + "/") for name in _ARTIFACTS):
-            path = f"{self._workspace}/{_KEPT}{path}"
-        return in_workspace(path, self._workspace)
 
 
 def _problem(error: errors.SandboxError) -> str:

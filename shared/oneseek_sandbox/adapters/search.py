@@ -39,6 +39,8 @@ class SearchRequest:
 
     Attributes:
         path: Absolute; as the verbs take it.
+        anywhere: It may lie, and links may lead, beside the workspace; but nothing is looked for in
+            what the kernel makes up.
         glob: Which names; for grep in which files, all when empty.
         pattern: For grep: literal text, of which each line counts, or a regular expression.
         dots: Wildcards fit names that begin with a dot, too.
@@ -54,6 +56,7 @@ class SearchRequest:
     do: Literal["glob", "grep", "delete"]
     path: str
     workspace: str = "/workspace"
+    anywhere: bool = False
     glob: str = ""
     pattern: str = ""
     regex: bool = False

@@ -45,7 +45,7 @@ def searched(home, answer):
 
     def searched(do, path="app", **more):
         request = {
-            "workspace": str(home), "glob": "", "pattern": "", "regex": False,
+            "workspace": str(home), "anywhere": False, "glob": "", "pattern": "", "regex": False,
             "ignore_case": False, "dots": False, "include_dirs": False, "ignore": [],
             "ignore_files": False, "max_results": 100, "max_bytes": 4000, "max_file_bytes": 0,
             "max_line": 20, "seconds": 60,
@@ -164,3 +164,12 @@ def test_a_tree_is_looked_at_made_and_removed(answer, home):
     assert done("remove", "app", keep=f"{home}/new")["value"] is True
     assert done("remove", "app", keep=f"{home}/new")["errno"] == errno.ENOENT
     assert sorted(os.listdir(os.fsencode(home))) == [b"new", b"\xff"]
+
+
+def test_links_lead_anywhere_where_all_paths_are_served(searched, home):
+    (home / "app/proc").symlink_to("/proc")
+    assert searched("glob", "app/out", glob="passwd")["error"] == "invalid_path"
+    found = searched("glob", "app/out", anywhere=True, glob="passwd")
+    assert [str(home / "app/out/passwd"), False] in found["results"]
+    for do in ("glob", "grep"):
+        assert searched(do, "app/proc", anywhere=True)["error"] == "permission_denied"

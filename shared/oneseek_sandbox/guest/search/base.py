@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import errno
 import json
+import os
 import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["REASONS", "Found", "Refused", "decoded", "encoded", "text_of"]
+__all__ = ["REASONS", "Found", "Refused", "decoded", "encoded", "kernel_devices", "text_of"]
 
 _PREFIX = "base64:"
 REASONS = {
@@ -49,6 +51,15 @@ class Found:
         if time.monotonic() > self._deadline:
             self.cut = "budget"
         return self.cut == "budget"
+
+
+def kernel_devices() -> set[int]:
+    """Return the devices of /proc and /sys, whose files the kernel makes up."""
+    found = set()
+    for path in ("/proc", "/sys"):
+        with contextlib.suppress(OSError):
+            found.add(os.stat(path).st_dev)
+    return found - {os.stat("/").st_dev}
 
 
 def encoded(path: bytes) -> str:

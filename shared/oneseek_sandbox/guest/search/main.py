@@ -12,7 +12,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from oneseek_sandbox.guest.search.base import REASONS, Found, Refused, decoded
+from oneseek_sandbox.guest.search.base import REASONS, Found, Refused, decoded, kernel_devices
 from oneseek_sandbox.guest.search.grep import grep
 from oneseek_sandbox.guest.search.walk import glob
 
@@ -37,12 +37,16 @@ def delete(request: dict[str, Any], found: Found) -> None:
 
 
 def check_place(request: dict[str, Any]) -> None:
-    """Refuse what links lead out of the workspace; for a deletion the last name may be a link."""
+    """Refuse what links lead out of the workspace, or of all files; a deleted name may be a link."""
     path, deleting = decoded(request["path"]), request["do"] == "delete"
     workspace = os.path.realpath(decoded(request["workspace"]))
     if deleting and os.path.realpath(path) == workspace:
         raise Refused("is_workspace")
     real = os.path.realpath(os.path.dirname(path) if deleting else path)
+    if request["anywhere"]:
+        if os.stat(real).st_dev in kernel_devices():
+            raise Refused("permission_denied")
+        return
     if real != workspace and not real.startswith(workspace + b"/"):
         raise Refused("invalid_path")
 

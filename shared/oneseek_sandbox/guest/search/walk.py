@@ -7,7 +7,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from oneseek_sandbox.guest.search.base import decoded, encoded, text_of
+from oneseek_sandbox.guest.search.base import decoded, encoded, kernel_devices, text_of
 from oneseek_sandbox.guest.search.patterns import Pattern, compiled
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def walk(request: dict[str, Any], found: Found) -> Iterator[tuple[bytes, list[st
     def is_kept(name: bytes) -> bool:
         return not any(pattern.match(text_of(name)) for pattern in ignored)
 
+    closed = kernel_devices() if request["anywhere"] else set()
     waiting = [root]
     while waiting:
         # A level at a time: before Python 3.12 os.walk recurses, and trees are deeper than it can.
@@ -44,7 +45,7 @@ def walk(request: dict[str, Any], found: Found) -> Iterator[tuple[bytes, list[st
         parts = [] if below == b"." else text_of(below).split("/")
         folders = sorted(filter(is_kept, folders))
         inner = [os.path.join(folder, name) for name in reversed(folders)]
-        waiting += [path for path in inner if not os.path.islink(path)]
+        waiting += [path for path in inner if _is_entered(path, closed)]
         for name in folders:
             yield os.path.join(folder, name), [*parts, text_of(name)], True
         for name in sorted(files):
@@ -52,6 +53,15 @@ def walk(request: dict[str, Any], found: Found) -> Iterator[tuple[bytes, list[st
                 return
             if not request["ignore_files"] or is_kept(name):
                 yield os.path.join(folder, name), [*parts, text_of(name)], False
+
+
+def _is_entered(path: bytes, closed: set[int]) -> bool:
+    if os.path.islink(path):
+        return False
+    try:
+        return not closed or os.lstat(path).st_dev not in closed
+    except OSError:
+        return False
 
 
 def glob(request: dict[str, Any], found: Found) -> None:
