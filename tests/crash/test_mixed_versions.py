@@ -80,9 +80,11 @@ async def test_a_lease_never_tells_of_what_its_process_lacks(last_release, tmp_p
     """Also when a server of the last release, which knows no features, started it again."""
     with LiveServer(tmp_path, key=KEY) as server:
         async with server.async_client() as client:
-            sandbox = Sandbox(client, await call(client, "acquire", thread_id="t"))
+            given = {"labels": {"a": "b"}, "env": {"TOKEN": "s3cret"}}
+            sandbox = Sandbox(client, await call(client, "acquire", thread_id="t", **given))
             await sandbox.write("/workspace/kept", "kept")
             assert (await sandbox.run("cat", **NEW_FIELDS))["stdout"] == "kept"
+            assert (await sandbox.run("echo $TOKEN"))["stdout"] == "s3cret\n"
             server.kill()
             server.environment["PYTHONPATH"] = str(last_release)
             server.start()
@@ -95,3 +97,4 @@ async def test_a_lease_never_tells_of_what_its_process_lacks(last_release, tmp_p
             new = {"command": "touch done", **NEW_FIELDS}
             await sandbox.refused("execute", status=409, code="sandbox_too_old", **new)
             assert (await sandbox.run("cat kept; ls"))["stdout"] == "keptkept\n"
+            assert (await call(client, "acquire", thread_id="t"))["env_lost"] is True

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from oneseek_sandbox.errors import SandboxStartError
+from oneseek_sandbox.errors import SandboxStartError, SandboxTooOldError
 from oneseek_sandbox.leases.store import Placement
 from oneseek_sandbox.workers.client import WorkerNotReadyError
 
@@ -69,7 +69,13 @@ class Claims:
         """
         before = creation.placement
         token = before.token if before else self._token_key.token_for(sandbox.uid)
-        sandbox, claimed = await self._answering(creation, sandbox, token, idle_ms, env)
+        try:
+            sandbox, claimed = await self._answering(creation, sandbox, token, idle_ms, env)
+        except SandboxTooOldError:
+            if before is None or env is None:
+                raise
+            # A server of before started it again: better without variables than not at all.
+            sandbox, claimed = await self._answering(creation, sandbox, token, idle_ms, None)
         return Placement(
             uid=sandbox.uid,
             name=sandbox.name,

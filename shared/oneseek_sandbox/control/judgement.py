@@ -56,7 +56,7 @@ class Judge:
             health = await self._ask(lease, idle_ms=idle_ms)
         except SandboxError:
             return False
-        if health.env_version != lease.env_version and lease.env_version:
+        if health.env_version != lease.env_version and lease.gives_env:
             await self._bring_env(lease)
         if lease.suspect:
             await self._store.clear(lease)

@@ -57,7 +57,8 @@ def acquired(lease: Lease, workspace: str, *, fresh: bool, restarted: bool) -> A
         last_used_at=_time(lease.used_ms),
         expires_at=_time(lease.expires_ms),
         workspace=workspace,
-        env_lost=lease.env_lost,
+        # Or a server of before started it with a worker that cannot be given it.
+        env_lost=lease.env_lost or (lease.env_version > 0 and not lease.gives_env),
     )
 
 

@@ -118,6 +118,12 @@ class Lease:
     env_lost: bool = False
 
     @property
+    def gives_env(self) -> bool:
+        """Whether acquires gave variables, and its worker can take them."""
+        known = self.placement is not None and "env" in self.placement.features
+        return known and self.env_version > 0
+
+    @property
     def boot_id(self) -> str:
         """Which worker process it shows; empty while it is being created."""
         return self.placement.boot_id if self.placement else ""

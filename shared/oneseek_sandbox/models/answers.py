@@ -65,8 +65,8 @@ class AcquireAnswer(_Brief):
         restarted: Since the last acquire its processes were lost; its files were kept.
         expires_at: When it ends without further activity.
         workspace: The absolute path of the directory for files.
-        env_lost: The server no longer knows the `env` of earlier acquires: give it again, as
-            commands may run without it. Only there if true.
+        env_lost: Commands may run without the `env` of earlier acquires, because the store was
+            emptied: give it again. Only there if true.
     """
 
     sandbox_id: str

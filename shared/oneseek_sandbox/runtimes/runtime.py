@@ -38,13 +38,14 @@ class Labels:
     labels: str = ""
     env: bool = False
 
-    def written(self) -> dict[str, Any]:
-        """Return them by name, without what was not given: earlier versions do not know it."""
+    def split(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return by name what every version knows, and what acquires gave: kept apart on an object.
+
+        An earlier version that met names which it does not know would take the object for damaged.
+        """
         values = asdict(self)
-        for name in ("labels", "env"):
-            if not values[name]:
-                del values[name]
-        return values
+        given = {name: values.pop(name) for name in ("labels", "env")}
+        return values, {name: value for name, value in given.items() if value}
 
 
 @dataclass(frozen=True, slots=True)

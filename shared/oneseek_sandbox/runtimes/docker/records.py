@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CREATED_MS",
+    "GIVEN",
     "HANDOVER",
     "KEY_ID",
     "LISTENER",
@@ -53,6 +54,8 @@ NAME: Final = PREFIX + "name"
 THREAD: Final = PREFIX + "thread"
 CREATED_MS: Final = PREFIX + "created-ms"
 RECORD: Final = PREFIX + "record"
+GIVEN: Final = PREFIX + "given"
+"""What acquires gave, beside the record, which earlier versions read as a whole."""
 _NUMBER: Final = PREFIX + "number"
 _WRITER: Final = PREFIX + "writer"
 
@@ -72,23 +75,30 @@ class Record:
     ending: bool = False
     number: int = 0
 
+    def to_labels(self) -> dict[str, str]:
+        """Return the labels that hold it."""
+        _, given = self.labels.split()
+        return {RECORD: self.to_json()} | ({GIVEN: json.dumps(given)} if given else {})
+
     def to_json(self) -> str:
         """Return it as the text of a label."""
-        values = self.labels.written()
+        values, _ = self.labels.split()
         thread = values.pop("thread")
         for name in ("claimed", "restarted", "ending"):
             values[name] = getattr(self, name)
         return json.dumps([thread["scope"], thread["thread_id"], values])
 
     @classmethod
-    def from_json(cls, text: str, number: int) -> Record:
-        """Read it from the text of a label.
+    def from_labels(cls, labels: dict[str, str], number: int) -> Record:
+        """Read it from the labels that hold it.
 
         Raises:
             ValueError: It is not one.
         """
         try:
-            scope, thread_id, values = json.loads(text)
+            scope, thread_id, values = json.loads(labels.get(RECORD, ""))
+            given = json.loads(labels.get(GIVEN, "{}"))
+            values |= {"labels": given.get("labels", ""), "env": given.get("env", False)}
             flags = {name: bool(values.pop(name)) for name in ("claimed", "restarted", "ending")}
             return cls(Labels(thread=Thread(scope, thread_id), **values), **flags, number=number)
         except (TypeError, KeyError, AttributeError) as error:
@@ -119,7 +129,7 @@ class Records:
         writer = secrets.token_hex(16)
         labels = first_labels(self._key_id, name, record.labels) | {
             ROLE: "record",
-            RECORD: changed.to_json(),
+            **changed.to_labels(),
             _NUMBER: str(changed.number),
             _WRITER: writer,
         }
@@ -129,12 +139,12 @@ class Records:
 
 def newest_of(container_labels: dict[str, str], written: Iterable[Resource]) -> Record | None:
     """Return the newest of a container's own record and the written ones; None when not readable."""
-    texts = {0: container_labels.get(RECORD, "")}
+    said = {0: container_labels}
     for volume in written:
-        texts[int(volume["Labels"][_NUMBER])] = volume["Labels"][RECORD]
-    number = max(texts)
+        said[int(volume["Labels"][_NUMBER])] = volume["Labels"]
+    number = max(said)
     try:
-        return Record.from_json(texts[number], number)
+        return Record.from_labels(said[number], number)
     except ValueError:
         return None
 

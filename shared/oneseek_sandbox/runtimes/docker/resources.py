@@ -13,7 +13,6 @@ from oneseek_sandbox.runtimes.docker.records import (
     HANDOVER,
     LISTENER,
     NAME,
-    RECORD,
     ROLE,
     first_labels,
 )
@@ -108,7 +107,7 @@ class SandboxResources:
             spec.listener_name(name),
             self._listener(name, image, labels),
         )
-        mine = labels | {ROLE: "sandbox", RECORD: record.to_json()}
+        mine = labels | {ROLE: "sandbox", **record.to_labels()}
         shared = listener if self._settings.network == "on" else ""
         config = spec.sandbox_config(self._settings, name, image, mine, listener=shared)
         return self._engine.create_container(name, config)

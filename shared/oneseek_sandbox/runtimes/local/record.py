@@ -43,8 +43,9 @@ class Record:
 
     def to_json(self) -> str:
         """Return the text of `object.json`."""
-        values = {"version": 1, **dataclasses.asdict(self), "labels": self.labels.written()}
-        return json.dumps(values, indent=1)
+        labels, given = self.labels.split()
+        values = {"version": 1, **dataclasses.asdict(self), "labels": labels}
+        return json.dumps(values | ({"given": given} if given else {}), indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> Record:
@@ -54,11 +55,15 @@ class Record:
             ValueError: It is not one; also KeyError and TypeError.
         """
         values: dict[str, Any] = json.loads(text)
-        labels = values["labels"]
+        labels, given = values["labels"], values.get("given", {})
         return cls(
             uid=values["uid"],
             name=values["name"],
-            labels=Labels(**{**labels, "thread": Thread(**labels["thread"])}),
+            labels=Labels(
+                **{**labels, "thread": Thread(**labels["thread"])},
+                labels=given.get("labels", ""),
+                env=given.get("env", False),
+            ),
             host_user=values["host_user"],
             claimed=values["claimed"],
             restarted=values["restarted"],

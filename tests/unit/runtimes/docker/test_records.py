@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from oneseek_sandbox.leases.store import Thread
-from oneseek_sandbox.runtimes.docker.records import RECORD, Record, Records, newest_of
+from oneseek_sandbox.runtimes.docker.records import GIVEN, RECORD, Record, Records, newest_of
 from oneseek_sandbox.runtimes.runtime import Labels
 
 LABELS = Labels(Thread("Ü😀", "a/b\\c"), 7, idle_ms=900_000, sandbox_id="0" * 32, created_ms=5)
@@ -40,7 +40,7 @@ def records():
 
 def test_a_record_comes_back_as_it_was():
     record = Record(LABELS, claimed=True, restarted=True, ending=True, number=3)
-    assert Record.from_json(record.to_json(), 3) == record
+    assert Record.from_labels(record.to_labels(), 3) == record
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '["a", "b", {}]', '["a", "b", 1]'])
@@ -90,3 +90,11 @@ def test_sandboxes_do_not_share_records(records):
     records.change("name", RECORD_0, claimed=True)
     other = records.newest("other", {RECORD: RECORD_0.to_json()})
     assert other == RECORD_0
+
+
+def test_what_acquires_gave_is_beside_the_record_that_earlier_versions_read():
+    given = dataclasses.replace(LABELS, labels='{"a":"b"}', env=True)
+    labels = Record(given).to_labels()
+    assert Record.from_labels(labels, 0) == Record(given)
+    assert labels.pop(GIVEN)
+    assert labels == Record(LABELS).to_labels()
