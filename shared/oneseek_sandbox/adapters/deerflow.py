@@ -21,6 +21,7 @@ from deerflow.sandbox.sandbox_provider import SandboxProvider
 from oneseek_sandbox import errors
 from oneseek_sandbox.adapters.deerflow_operations import Operations, translated
 from oneseek_sandbox.adapters.home import HomeOfThread
+from oneseek_sandbox.adapters.limits import LONGEST_COMMAND_SECONDS
 from oneseek_sandbox.adapters.search import SearchRequest
 from oneseek_sandbox.client.blocking import BlockingSandboxes
 from oneseek_sandbox.client.opening import connect
@@ -58,7 +59,7 @@ class DeerFlowSandbox(Sandbox):
         id: str,  # noqa: A002 - as the base class
         thread: ThreadSandbox | BlockingThreadSandbox,
         *,
-        timeout_seconds: float = 600,
+        timeout_seconds: float = LONGEST_COMMAND_SECONDS,
     ) -> None:
         super().__init__(id)
         self._home = HomeOfThread(thread)
@@ -204,7 +205,7 @@ class OneSeekSandboxProvider(SandboxProvider):
         self,
         *,
         sandboxes: Sandboxes | None = None,
-        timeout_seconds: float = 600,
+        timeout_seconds: float = LONGEST_COMMAND_SECONDS,
         **_: Any,  # noqa: ANN401 - what a DeerFlow may pass to others
     ) -> None:
         self._given = sandboxes

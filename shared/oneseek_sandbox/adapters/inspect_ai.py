@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from oneseek_sandbox import errors
 from oneseek_sandbox.adapters.inspect_ai_connection import Connection
 from oneseek_sandbox.adapters.inspect_ai_running import result_of, stdin_of
+from oneseek_sandbox.adapters.limits import LONGEST_COMMAND_SECONDS
 from oneseek_sandbox.adapters.os_errors import file_errors
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class OneSeekSandboxConfig(BaseModel):
 
     scope: str | None = None
     idle_timeout_seconds: int = Field(default=14_400, ge=1, le=86_400)
-    timeout_seconds: float = Field(default=600, gt=0)
+    timeout_seconds: float = Field(default=LONGEST_COMMAND_SECONDS, gt=0)
     max_output_bytes: int | None = Field(default=None, ge=1)
 
 

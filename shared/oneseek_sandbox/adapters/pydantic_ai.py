@@ -23,6 +23,7 @@ from pydantic_ai.workspaces import (
 )
 
 from oneseek_sandbox.adapters.home import Home
+from oneseek_sandbox.adapters.limits import LONGEST_COMMAND_SECONDS
 from oneseek_sandbox.adapters.os_errors import file_errors
 from oneseek_sandbox.adapters.pydantic_ai_environment import PROVIDER, Environment, workspace_errors
 from oneseek_sandbox.adapters.pydantic_ai_running import result_of, seconds_of
@@ -77,7 +78,7 @@ class OneSeekWorkspaceBackend(
         scope: str | None = None,
         idle_timeout_seconds: int | None = None,
         env: Mapping[str, str] | None = None,
-        timeout_seconds: float = 600,
+        timeout_seconds: float = LONGEST_COMMAND_SECONDS,
         max_output_bytes: int | None = None,
     ) -> None:
         loop = None
@@ -217,7 +218,7 @@ class OneSeekWorkspace(AbstractCapability[AgentDepsT]):
     env: Mapping[str, str] | None = field(default=None, repr=False)
     """Variables of every command."""
 
-    timeout_seconds: float = 600
+    timeout_seconds: float = LONGEST_COMMAND_SECONDS
     """Of commands that name no timeout."""
 
     max_output_bytes: int | None = None
