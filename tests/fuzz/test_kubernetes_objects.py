@@ -133,6 +133,6 @@ def test_only_a_pod_that_is_understood_is_taken_from_the_pool(pods, template):
             pod["metadata"]["annotations"][TEMPLATE] = template
     cluster = Cluster(lambda: (200, {"metadata": {}, "items": pods}))
     runtime = cluster.runtime()
-    taken = asyncio.run(runtime._pods.take_warm(LABELS, now_ms=1))
+    taken = asyncio.run(runtime._pool.take(LABELS, now_ms=1))
     assert taken is None
     assert [method for method, _ in cluster.asked] == ["GET"]

@@ -31,6 +31,8 @@ Resource = dict[str, Any]
 _SECONDS: Final = 10.0
 _ANSWER_SECONDS: Final = 70.0
 _PAGE: Final = 500
+_CONNECTIONS: Final = 128
+_IDLE_SECONDS: Final = 60.0  # an API server keeps an idle connection for 90 s
 _JSON_PATCH: Final = "application/json-patch+json"
 _MERGE_PATCH: Final = "application/merge-patch+json"
 _APPLY_PATCH: Final = "application/apply-patch+yaml"
@@ -192,7 +194,12 @@ class KubernetesApi:
                     base_url=self._configuration.host,
                     verify=_tls(self._configuration),
                     timeout=httpx.Timeout(_SECONDS, read=_ANSWER_SECONDS),
-                    limits=httpx.Limits(max_connections=128, max_keepalive_connections=16),
+                    # A new connection is a TLS handshake, for which both sides pay more than for a call.
+                    limits=httpx.Limits(
+                        max_connections=_CONNECTIONS,
+                        max_keepalive_connections=_CONNECTIONS,
+                        keepalive_expiry=_IDLE_SECONDS,
+                    ),
                     proxy=self._configuration.proxy or None,
                     trust_env=False,
                 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-import random
 import secrets
 from typing import TYPE_CHECKING, Final
 
@@ -23,14 +22,12 @@ from oneseek_sandbox.runtimes.kubernetes.pod_metadata import (
     APP,
     CLAIMED,
     WARM,
-    WARM_APP,
     WORKER_APP,
     adopting,
     annotating,
     claiming,
     fresh_metadata,
     read_labels,
-    taking,
     thread_selector,
 )
 from oneseek_sandbox.runtimes.kubernetes.pod_spec import WORKER_PORT
@@ -51,13 +48,12 @@ log = logging.getLogger(__name__)
 _NOT_FOUND: Final = 404
 _CONFLICT: Final = 409
 _UNPROCESSABLE: Final = 422
-_WARM_LOOK: Final = 50
 _DELETE_TRIES: Final = 8
 _PAUSE_SECONDS: Final = 0.5
 
 
 class Pods:
-    """Makes, takes, labels and ends pods."""
+    """Makes, labels and ends pods."""
 
     def __init__(self, settings: Settings, api: KubernetesApi, template: PodTemplate) -> None:
         self._settings = settings
@@ -84,25 +80,6 @@ class Pods:
                 return None
             raise refusal(error, self._settings.namespace) from error
         return pod if pod["metadata"]["uid"] == uid else None
-
-    async def take_warm(self, labels: Labels, *, now_ms: int) -> Resource | None:
-        """Take a pod of the pool; None when there is none of the current template that runs."""
-        digest = self._template.digest
-        pods = [p for p in await self._some_of_the_pool() if pod_state.is_to_be_had(p, digest)]
-        random.shuffle(pods)  # so that acquires at once seldom want the same
-        for pod in pods:
-            path = f"{self._path}/{pod['metadata']['name']}"
-            try:
-                patch = taking(pod, labels, now_ms=now_ms)
-                taken = readable_pod(await self._api.patch(path, patch))
-            except ApiRefusalError as error:
-                if error.status in (_NOT_FOUND, _CONFLICT, _UNPROCESSABLE):
-                    continue  # another was quicker, or the pool shrank
-                raise refusal(error, self._settings.namespace) from error
-            if not pod_state.ended(taken):
-                return taken
-            await self.delete(taken["metadata"]["uid"], taken["metadata"]["name"])
-        return None
 
     async def create(self, labels: Labels, *, now_ms: int) -> Resource:
         """Create a pod and wait until it has an address.
@@ -205,14 +182,6 @@ class Pods:
                 f"PROVISIONER_POD_CIDR ({self._settings.pod_cidr}); nothing is sent to it."
             )
         return f"tcp:[{ip}]:{WORKER_PORT}" if ":" in ip else f"tcp:{ip}:{WORKER_PORT}"
-
-    async def _some_of_the_pool(self) -> list[Resource]:
-        query = {"labelSelector": f"{APP}={WARM_APP}"}
-        try:
-            listed = await self._api.get(self._path, limit=_WARM_LOOK, **query)
-        except ApiRefusalError as error:
-            raise refusal(error, self._settings.namespace) from error
-        return readable_pods(listed["items"] if isinstance(listed.get("items"), list) else [])
 
     async def _list(self, selector: str) -> list[Resource]:
         try:

@@ -15,6 +15,7 @@ from oneseek_sandbox.runtimes.kubernetes.pod_spec import PodTemplate
 from oneseek_sandbox.runtimes.kubernetes.pods import Pods
 from oneseek_sandbox.runtimes.kubernetes.probe import ClusterProbe
 from oneseek_sandbox.runtimes.kubernetes.upkeep import Upkeep
+from oneseek_sandbox.runtimes.kubernetes.warm_pool import WarmPool
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,6 +44,7 @@ class KubernetesRuntime:
         self._settings = settings
         self._api = KubernetesApi.from_settings(settings)
         self._pods = Pods(settings, self._api, template)
+        self._pool = WarmPool(settings, self._api, template, self._pods)
         self._upkeep = Upkeep(settings, self._api, template, worker)
         self._probe = ClusterProbe(settings, self._api, template)
 
@@ -64,7 +66,7 @@ class KubernetesRuntime:
     async def create(self, labels: Labels) -> SandboxObject:
         """Take a pod of the pool, or create one and wait until it has an address."""
         now_ms = self._clock.now_ms()
-        pod = await self._pods.take_warm(labels, now_ms=now_ms)
+        pod = await self._pool.take(labels, now_ms=now_ms)
         if pod is None:
             pod = await self._pods.create(labels, now_ms=now_ms)
         return self._pods.as_object(pod)
