@@ -21,7 +21,12 @@ from oneseek_sandbox.runtimes.kubernetes import pod_state
 from oneseek_sandbox.runtimes.kubernetes.api import ApiRefusalError
 from oneseek_sandbox.runtimes.kubernetes.deployed import SYSTEM
 from oneseek_sandbox.runtimes.kubernetes.findings import checks, is_enforced
-from oneseek_sandbox.runtimes.kubernetes.objects import readable_pod, understood
+from oneseek_sandbox.runtimes.kubernetes.objects import (
+    number_at,
+    readable_pod,
+    text_at,
+    understood,
+)
 from oneseek_sandbox.runtimes.kubernetes.pod_metadata import APP, PREFIX, WORKER_APP
 from oneseek_sandbox.runtimes.kubernetes.pod_spec import WORKER_PORT
 from oneseek_sandbox.runtimes.kubernetes.refusals import refusal
@@ -80,7 +85,20 @@ class ClusterProbe:
             "the internet": ["1.1.1.1", 443],
         }
         found = await self._execute(names[0], ["python3", "-c", _PROGRAM, json.dumps(targets)])
+        found["processes"] = await self._kubelet_limit(names[0]) or found["processes"]
         return Findings(reached=found.pop("reached"), facts=found)
+
+    async def _kubelet_limit(self, name: str) -> str:
+        """Return the kubelet's podPidsLimit where the probe runs; empty if unset or not to be read."""
+        try:
+            pod = await self._api.get(f"{self._core}/pods/{name}")
+            node = text_at(pod, "spec", "nodeName")
+            config = await self._api.get(f"/api/v1/nodes/{node}/proxy/configz")
+        except (ApiRefusalError, RuntimeUnavailableError) as error:
+            log.info("The kubelet's configuration cannot be read: %s", error)
+            return ""
+        limit = number_at(config, "kubeletconfig", "podPidsLimit")
+        return str(limit) if limit > 0 else ""
 
     async def _services(self) -> dict[str, list[Any]]:
         targets = {}
