@@ -17,6 +17,7 @@ __all__ = [
     "joined",
     "printable",
     "to_text",
+    "without_control_characters",
     "without_partial_end",
 ]
 
@@ -191,6 +192,19 @@ def printable(name: str) -> str:
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode()
         for character in name
+    )
+
+
+def without_control_characters(text: str) -> str:
+    r"""Return a text whose control characters, but newline and tab, are shown like `\x1b`.
+
+    What a sandbox prints is hostile to the terminal that shows it.
+    """
+    return "".join(
+        character
+        if character in "\n\t" or character.isprintable()
+        else character.encode("unicode_escape").decode()
+        for character in text
     )
 
 

@@ -84,6 +84,8 @@ class Settings(BaseModel):
     max_request_bytes: Annotated[int, Field(ge=65_536, le=1_073_741_824)] = 16_777_216
     max_file_bytes: Annotated[int, Field(ge=65_536)] = 268_435_456
     max_commands: Annotated[int, Field(ge=1, le=1024)] = 64
+    max_background_seconds: Annotated[int, Field(ge=1, le=86_400)] = 3600
+    process_log_bytes: Annotated[int, Field(ge=65_536, le=16_777_216)] = 1_048_576
     shutdown_grace_seconds: Annotated[int, Field(ge=0, le=3600)] = 30
 
     # Sandboxes on this machine

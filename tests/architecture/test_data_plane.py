@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from oneseek_sandbox.http.verbs import CONTROL_VERBS, VERBS
+from oneseek_sandbox.http.verbs import CONTROL_VERBS, FUNCTIONS
 
 PROGRAM = """
 import runpy, sys
@@ -44,7 +44,7 @@ def _named(modules, *names):
     }
 
 
-@pytest.mark.parametrize("verb", sorted(set(VERBS) - CONTROL_VERBS))
+@pytest.mark.parametrize("verb", sorted(set(FUNCTIONS.values()) - CONTROL_VERBS))
 def test_a_data_verb_loads_no_kubernetes_and_no_runtime(root, verb):
     modules = _modules(root, verb, "kubernetes")
     assert not _named(modules, "kubernetes", "httpx", "yaml")

@@ -298,3 +298,25 @@ async def test_a_closed_stream_ends_its_command(remote):
         while (await remote.execute(["pgrep", "-c", "sleep"], thread_id=thread)).stdout != "0\n":
             await asyncio.sleep(0.05)
     await remote.release(thread_id=thread)
+
+
+async def test_no_command_environment_input_or_key_stands_in_a_url():
+    """What stands there is in the logs of whatever is on the way."""
+    answers = [_error(404, "lease_not_found") for _ in range(6)]
+    sandboxes, script = _client(*answers, retry_seconds=0)
+    secret = "s3cr3t"
+    name = {"thread_id": "t"}
+    stream = sandboxes.stream(secret, env={secret: secret}, **name)
+    for call in (
+        sandboxes.execute(secret, env={"TOKEN": secret}, stdin=secret, request_id="a", **name),
+        anext(stream),
+        sandboxes.start([secret], env={"TOKEN": secret}, **name),
+        sandboxes.input("a", secret, offset=0, **name),
+        sandboxes.attach("a", **name).__anext__(),
+        sandboxes.write_file("/workspace/f", secret, **name),
+    ):
+        with pytest.raises(LeaseNotFoundError):
+            await call
+    urls = [str(request.url) for request, _ in script.requests]
+    assert len(urls) == 6
+    assert [url for url in urls if secret in url or KEY in url or "?" in url] == []

@@ -17,6 +17,7 @@ from oneseek_sandbox.errors import (
     SandboxLostError,
     SandboxReleasedError,
 )
+from oneseek_sandbox.leases.background import BACKGROUND
 from oneseek_sandbox.leases.store import (
     Busy,
     Creation,
@@ -171,9 +172,15 @@ class LeasePromises:
             for pins in (self._pins, self._all_pins):
                 until = pins.setdefault(step.answer.sandbox_id, {})
                 until[fields["pin_id"]] = step.now_ms + fields["limit_ms"]
+                if step.answer.busy_until_ms:
+                    until[BACKGROUND] = step.answer.busy_until_ms
             if fields["request"]:
                 boot_id = step.answer.placement.boot_id if step.answer.placement else ""
                 self._boots[step.answer.sandbox_id, fields["request"]] = boot_id
+        if step.method in ("rest", "commit"):
+            # Whether it was heard is not said: it may be over by now, and must not be.
+            named = step.fields.get("lease") or step.fields.get("creation")
+            self._pins.get(named.sandbox_id, {}).pop(BACKGROUND, None)
         if step.method == "unpin":
             lease = fields["lease"]
             for pins in (self._pins, self._all_pins):
@@ -366,12 +373,14 @@ class LeasePromises:
 
     def _a_request_is_sent_to_one_boot(self, step: Step) -> None:
         """What began once is not begun again in another process of the same sandbox."""
-        if step.method != "pin" or not step.fields["request"] or not isinstance(step.answer, Lease):
+        if step.method != "pin" or not isinstance(step.answer, Lease):
             return
-        seen = self._boots.get((step.answer.sandbox_id, step.fields["request"]))
-        boot_id = step.answer.placement.boot_id if step.answer.placement else ""
-        if seen is not None and seen != boot_id:
-            raise BrokenPromiseError(3, f"sent to {boot_id} after {seen}: {AnswerLostError.code}")
+        for request in filter(None, (step.fields["request"], step.fields["sent"])):
+            seen = self._boots.get((step.answer.sandbox_id, request))
+            boot_id = step.answer.placement.boot_id if step.answer.placement else ""
+            if seen is not None and seen != boot_id:
+                text = f"sent to {boot_id} after {seen}: {AnswerLostError.code}"
+                raise BrokenPromiseError(3, text)
 
 
 def _reason(step: Step, old: Lease) -> str:

@@ -46,6 +46,7 @@ STEP_MS = 100
 THREADS = st.sampled_from([Thread("s", "a"), Thread("s:a", "")])
 ATTEMPTS = st.sampled_from([f"attempt-{number}" for number in range(3)])
 PINS = st.sampled_from(["pin-0", "pin-1"])
+BUSY = st.sampled_from([0, 0, 40, 300])
 TELLERS = st.sampled_from(["teller-0", "teller-1"])
 LABELS = st.sampled_from([None, None, "{}", '{"team":"red"}'])
 ENVS = st.sampled_from([None, None, "{}", '{"A":"1"}', '{"A":"2"}'])
@@ -180,9 +181,12 @@ class LeaseMachine(RuleBasedStateMachine):
         limit_ms=st.sampled_from([1901, 4002]),
         request=REQUESTS,
         times=TIMES,
+        sent=REQUESTS,
+        busy_ms=BUSY,
     )
-    def pin(self, thread, sandbox_id, pin_id, limit_ms, request, times):
+    def pin(self, thread, sandbox_id, pin_id, limit_ms, request, times, sent, busy_ms):
         fields = {"sandbox_id": sandbox_id, "pin_id": pin_id, "limit_ms": limit_ms}
+        fields |= {"sent": sent, "busy_ms": busy_ms}
         answer = self.call(
             "pin", thread, times=times, request=request, seen={"thread": thread}, **fields
         )
@@ -195,7 +199,7 @@ class LeaseMachine(RuleBasedStateMachine):
 
     @rule(
         lease=leases,
-        method=st.sampled_from(["suspect", "clear", "lose"]),
+        method=st.sampled_from(["suspect", "clear", "lose", "rest"]),
         times=TIMES,
     )
     def mark(self, lease, method, times):

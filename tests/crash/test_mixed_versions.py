@@ -16,6 +16,14 @@ KEY = "key-of-mixed-versions"
 LIMITS = {"PROVISIONER_PROCESS_LIMIT": "200", "PROVISIONER_MEMORY_LIMIT_MB": "256"}
 PRESENT = ROOT / "shared"
 NEW_FIELDS = {"stdin_path": "/workspace/kept"}
+NEW_CALLS = {
+    "stdin_path": ("execute", {"command": "touch done", **NEW_FIELDS}),
+    "background": ("execute", {"command": "touch done", "background": True}),
+    "processes": ("processes", {}),
+    "attach": ("attach", {"request_id": "a"}),
+    "input": ("input", {"request_id": "a", "data": "x", "offset": 0}),
+    "signal": ("signal", {"request_id": "a", "signal": "TERM"}),
+}
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +48,13 @@ class TestWorkerOfTheLastRelease(VerbsContract):
         async with with_old_worker.async_client() as client:
             yield client
 
-    @pytest.mark.parametrize("field", NEW_FIELDS)
+    @pytest.mark.parametrize("name", NEW_CALLS)
     async def test_what_its_worker_lacks_is_refused_before_anything_is_done(
-        self, sandbox: Sandbox, field: str
+        self, sandbox: Sandbox, name: str
     ) -> None:
-        new = {"command": "touch done", field: NEW_FIELDS[field]}
-        told = await sandbox.refused("execute", status=409, code="sandbox_too_old", **new)
-        assert repr(field) in told
+        verb, new = NEW_CALLS[name]
+        told = await sandbox.refused(verb, status=409, code="sandbox_too_old", **new)
+        assert repr(name) in told
         assert "release" in told
         assert (await sandbox.run("ls"))["stdout"] == ""
 

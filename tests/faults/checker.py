@@ -238,6 +238,23 @@ def _overlap(calls: list[Call]) -> bool:
     return any(later.began <= earlier.ended for earlier, later in pairwise(calls))
 
 
+def _spoken(part: ThreadHistory) -> Iterator[str]:
+    """What a process was given it reads once, in order, and every reader reads the same."""
+    longest: dict[str, Call] = {}
+    for call in part.of("attach"):
+        if not call.ok or call.value["gaps"] or call.fields.get("offset") != 0:
+            continue
+        text = call.value["text"]
+        lines = text.split("\n")[:-1]
+        if lines != [f"{number:04}" for number in range(len(lines))]:
+            yield f"typed otherwise than it was sent: {call}"
+        known = longest.setdefault(call.fields["request_id"], call)
+        if not (text.startswith(known.value["text"]) or known.value["text"].startswith(text)):
+            yield f"{call} read otherwise than {known}"
+        if len(text) > len(known.value["text"]):
+            longest[call.fields["request_id"]] = call
+
+
 def _answered(part: ThreadHistory) -> Iterator[str]:
     """Every call is answered, and never with an error that nobody meant."""
     for call in part.calls:
@@ -273,5 +290,6 @@ _CHECKS: Final[dict[str, Callable[[ThreadHistory], Iterator[str]]]] = {
     "stale_write": _stale_write,
     "old_files": _old_files,
     "restart_told": _restart_told,
+    "spoken": _spoken,
     "answered": _answered,
 }

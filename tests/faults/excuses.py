@@ -22,6 +22,7 @@ PROMISES: Final[dict[str, tuple[int, ...]]] = {
     "stale_write": (3,),
     "restart_told": (7,),
     "once": (3,),
+    "spoken": (3,),
     "left": (4, 9),
     "answered": (6, 8),
 }

@@ -174,6 +174,23 @@ def ran_twice(run):
     run.recorder.ran("r1")
 
 
+def attach(run, text, gaps=False):
+    value = {"text": text, "gaps": gaps, "state": "running"}
+    run.call("attach", value, request_id="r1", offset=0)
+
+
+def typed_twice(run):
+    run.acquire()
+    attach(run, "0000\n")
+    attach(run, "0000\n0000\n")
+
+
+def read_otherwise(run):
+    run.acquire()
+    attach(run, "0000\n00")
+    attach(run, "0000\n01")
+
+
 def left_behind(run):
     run.recorder.left("object", "sandbox-1")
 
@@ -203,6 +220,8 @@ BROKEN = [
     (restart_from_nowhere, "restart_told"),
     (restart_told_twice, "restart_told"),
     (ran_twice, "once"),
+    (typed_twice, "spoken"),
+    (read_otherwise, "spoken"),
     (left_behind, "left"),
     (internal_error, "answered"),
     (never_answered, "answered"),

@@ -12,7 +12,7 @@ from tests.faults.history import Call, History
 
 __all__ = ["DATA_VERBS", "ENDS", "ThreadHistory"]
 
-DATA_VERBS: Final = {"execute", "ls", "read_file", "write_file", "replace"}
+DATA_VERBS: Final = {"execute", "ls", "read_file", "write_file", "replace", "attach", "signal"}
 ENDS: Final = ("sandbox_gone", "power_cut")
 """The faults that end a sandbox with its files."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from oneseek_sandbox.http.verbs import FUNCTIONS as FUNCTIONS_OF_VERBS
 from oneseek_sandbox.leases.embedded import EmbeddedServer
 from oneseek_sandbox.testing.server import free_port
 from oneseek_sandbox.testing.verbs.calls import Sandbox, call
@@ -75,7 +76,8 @@ class ByVerb(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request):
         verb = request.url.path.removeprefix("/v1/sandbox").strip("/") or "acquire"
-        request.url = request.url.copy_with(port=self._functions[verb].port)
+        function = FUNCTIONS_OF_VERBS.get(verb, verb)
+        request.url = request.url.copy_with(port=self._functions[function].port)
         return await self._network.handle_async_request(request)
 
     async def aclose(self):

@@ -46,6 +46,7 @@ class Refused(Exception):  # noqa: N818
         error = json.loads(body)["error"]
         self.code = error["code"]
         self.message = error["message"]
+        self.details = error.get("details")
         super().__init__(f"{status} {self.code}: {self.message}")
 
 

@@ -113,7 +113,7 @@ def test_json_above_the_limit_is_refused(client: Client) -> None:
     head = client.raw_head("/execute", {"transfer-encoding": "chunked"})
     chunk = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
     assert ask(client, head + chunk * 22) == (413, "request_too_large")
-    assert ask(client, b"POST /claim HTTP/1.1\r\ncontent-length: 9000\r\n\r\n")[1] == (
+    assert ask(client, b"POST /claim HTTP/1.1\r\ncontent-length: 9000000\r\n\r\n")[1] == (
         "request_too_large"
     )
 
@@ -197,7 +197,7 @@ def test_a_request_arrives_byte_by_byte(client: Client) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     for byte in client.raw_head("/health", {}).replace(b"POST", b"GET"):
         sock.send(bytes([byte]))
-    assert json.loads(read_response(sock)) == {"commands": 0, "processes": 0}
+    assert set(json.loads(read_response(sock)).values()) == {0}
 
 
 def test_connection_close_is_obeyed(client: Client) -> None:

@@ -165,7 +165,7 @@ def test_a_dropped_connection_ends_the_tree(client: Client, stream: bool) -> Non
     sock = client.start("setsid sleep 1000 & yes", stream=stream)
     wait_until(lambda: processes(client) >= 3)
     sock.close()
-    wait_until(lambda: client.call("/health", "GET") == {"commands": 0, "processes": 0})
+    wait_until(lambda: set(client.call("/health", "GET").values()) == {0})
 
 
 def test_no_process_left_is_an_error_and_the_limit_still_holds(

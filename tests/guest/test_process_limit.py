@@ -100,7 +100,7 @@ def test_everything_can_be_ended_with_the_files_kept(full: WorkerProcess) -> Non
     wait_until(is_full)
     ender = full.client()
     assert ender.call("/cancel", request_id="*") == {"cancelled": True}
-    assert client.call("/health", "GET") == {"commands": 0, "processes": 0}
+    assert set(client.call("/health", "GET").values()) == {0}
     for sock in (running, filling):
         assert parse_exit(read_response(sock))["killed_by"] == "cancelled"
     assert client.execute("cat file")["stdout"] == b"kept\n"

@@ -224,7 +224,7 @@ def test_a_slow_disk_holds_up_nobody_but_its_caller(tmp_path: Path, append: bool
             writing = pool.submit(client.write, str(path), b"text", sync=True, append=append)
             for _ in range(5):
                 assert other.execute("echo on")["stdout"] == b"on\n"
-                assert other.call("/health", "GET") == {"commands": 0, "processes": 0}
+                assert set(other.call("/health", "GET").values()) == {0}
             assert not writing.done()
             held.unlink()
             assert writing.result(30)["size"] == 4

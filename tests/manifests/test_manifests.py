@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from oneseek_sandbox.http.verbs import CONTROL_VERBS, VERBS
+from oneseek_sandbox.http.verbs import CONTROL_VERBS, FUNCTIONS
 from oneseek_sandbox.settings import Settings, variables
 
 ROOT = Path(__file__).parents[2]
+VERBS = sorted(set(FUNCTIONS.values()))
 
 
 def _service(verb):
@@ -91,7 +93,10 @@ def test_an_httproute_leads_every_path_to_its_function(of_kind):
             for rule in verbs
             for match in rule["matches"]
         }
-        hosts = {f"/v1/sandbox/{verb}": _private_host(_service(verb)) for verb in VERBS}
+        hosts = {
+            f"/v1/sandbox/{verb}": _private_host(_service(function))
+            for verb, function in FUNCTIONS.items()
+        }
         assert led == hosts | {"/v1/sandbox": _private_host("sandbox-acquire")}
         assert rest["matches"] == [{"path": {"type": "PathPrefix", "value": "/"}}]
         assert rest["filters"][0]["urlRewrite"]["hostname"] == _private_host("sandbox-route")
@@ -167,9 +172,10 @@ def test_nothing_reaches_a_sandbox_but_the_functions(of_kind):
 
 def test_the_route_knows_every_verb():
     text = (ROOT / "kustomize/components/route-nginx/nginx.conf").read_text()
-    for verb in VERBS:
-        assert f"/v1/sandbox/{verb} " in text
-        assert f" {verb.replace('_', '-')};" in text
+    led = dict(re.findall(r"^ +/v1/sandbox/(\w+) +([\w-]+);$", text, re.MULTILINE))
+    assert led == {verb: function.replace("_", "-") for verb, function in FUNCTIONS.items()}
+    named = re.search(r"VERB: ([\w, ]+)\.", text)
+    assert set(named[1].split(", ")) == set(FUNCTIONS)
 
 
 @pytest.mark.e2e

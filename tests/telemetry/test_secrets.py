@@ -48,6 +48,11 @@ async def _pass_everything(remote, secret, name):
         assert [chunk async for chunk in file.chunks] == [secret.encode()]
     await remote.replace(path, secret, secret + secret, **name)
     await remote.ls("/workspace", **name)
+    talk = {"env": {"TOKEN": secret}, "stdin_open": True, "request_id": f"{secret}p"}
+    await remote.start(f"cat; echo {secret}", **talk, **name)
+    await remote.input(f"{secret}p", secret, offset=0, close=True, **name)
+    assert [event async for event in remote.attach(f"{secret}p", **name)]
+    await remote.processes(**name)
     for fails in (
         remote.execute("true", cwd=path + "/none", **name),
         remote.read_file(path + "none", **name),

@@ -27,7 +27,7 @@ from oneseek_sandbox.cli.options import (
     pairs,
     sandbox_reference,
 )
-from oneseek_sandbox.cli.terminal import note, print_json
+from oneseek_sandbox.cli.terminal import note, print_json, print_line
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -70,6 +70,19 @@ def execute(
     no_stdin: Annotated[
         bool, typer.Option("--no-stdin", "-n", help="Do not read this process's stdin.")
     ] = False,
+    background: Annotated[
+        bool,
+        typer.Option(
+            "--background", "-b", help="Print its request_id once it runs, and leave it (see ps)."
+        ),
+    ] = False,
+    stdin_open: Annotated[
+        bool, typer.Option("--stdin-open", help="With --background: for input by attach.")
+    ] = False,
+    request_id: Annotated[
+        str | None,
+        typer.Option("--request-id", metavar="ID", help="Run it at most once under this name."),
+    ] = None,
     max_output_bytes: Annotated[
         int | None,
         typer.Option(
@@ -93,10 +106,15 @@ def execute(
         "env": pairs(env, "--env"),
         "timeout_seconds": timeout,
         "max_output_bytes": max_output_bytes,
+        "request_id": request_id,
     }
+    if stdin_open and not background:
+        raise typer.BadParameter("--stdin-open goes with --background")
+    if background:
+        fields |= {"background": True, "stdin_open": stdin_open}
     reference = sandbox_reference(thread, scope, sandbox)
     connection = connect(server, key)
-    if not no_stdin:
+    if not no_stdin and not stdin_open:
         fields |= standard_input(stdin)
     status = run_command(connection, reference, fields, idle_timeout=idle_timeout, as_json=as_json)
     raise typer.Exit(status)
@@ -120,10 +138,13 @@ def run_command(
             note("this sandbox was started again: its files are there, its processes are not")
         reference = {"sandbox_id": acquired["sandbox_id"]}
     request = reference | fields
-    if as_json:
+    if as_json or request.get("background"):
         answer = connection.call("execute", request)
-        print_json(answer)
-        return int(answer["exit_code"])
+        if as_json:
+            print_json(answer)
+        else:
+            print_line(answer["request_id"])
+        return int(answer.get("exit_code", 0))
     whole = request | {"encoding": "base64", "stream_all": request["max_output_bytes"] is None}
     answer, is_complete = _stream(connection, whole)
     _explain(answer)

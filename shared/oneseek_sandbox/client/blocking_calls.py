@@ -54,6 +54,52 @@ class SandboxesCalls:
         """
         return self._loop.run(self._wrapped.cancel(request_id, **reference))
 
+    def start(
+        self, command: str | Sequence[str], **fields: Unpack[f.StartFields]
+    ) -> models.StartedAnswer:
+        """Start a process in the background; it is found again by its `request_id`.
+
+        Without one it gets one, and a start that is repeated is then another process. Without
+        `timeout_seconds` it lives as long as its sandbox.
+        """
+        return self._loop.run(self._wrapped.start(command, **fields))
+
+    def processes(self, **fields: Unpack[f.ListFields]) -> models.ProcessesAnswer:
+        """List the processes of a sandbox that have a `request_id`, also those that have ended."""
+        return self._loop.run(self._wrapped.processes(**fields))
+
+    def attach(
+        self, request_id: str, **fields: Unpack[f.AttachFields]
+    ) -> Generator[models.OutputEvent | models.GapEvent | models.ProcessAnswer, None, None]:
+        """Yield what a process prints, from `offset` on, and last the process when it has ended.
+
+        Leaving it early leaves the process alone. Broken connections are taken up again unseen.
+        """
+        return self._loop.iterate(self._wrapped.attach(request_id, **fields))
+
+    def output(
+        self, request_id: str, *, wait_seconds: float = 0, **fields: Unpack[f.AttachFields]
+    ) -> models.AttachAnswer:
+        """Return what a process has printed from `offset` on, waiting for the first of it at most."""
+        return self._loop.run(self._wrapped.output(request_id, wait_seconds=wait_seconds, **fields))
+
+    def input(
+        self, request_id: str, data: str, *, offset: int, **fields: Unpack[f.InputFields]
+    ) -> models.InputAnswer:
+        """Write to the standard input of a process that was started with `stdin_open`.
+
+        Args:
+            offset: Position of the first byte of `data` in all its input, so that what is sent
+                twice is taken once; the last answer's `stdin_offset`.
+        """
+        return self._loop.run(self._wrapped.input(request_id, data, offset=offset, **fields))
+
+    def signal(
+        self, request_id: str, signal: str, **fields: Unpack[f.SignalFields]
+    ) -> models.SignalAnswer:
+        """Send a signal (`TERM`, `INT`, `KILL`...) to a process and what it has started."""
+        return self._loop.run(self._wrapped.signal(request_id, signal, **fields))
+
     def ls(self, path: str | None = None, **fields: Unpack[f.LsFields]) -> models.LsAnswer:
         """List a directory; the workspace when no path is given."""
         return self._loop.run(self._wrapped.ls(path, **fields))
@@ -134,6 +180,42 @@ class ThreadSandboxCalls:
     def cancel(self, request_id: str) -> bool:
         """End the running command of `request_id`; False when it had ended."""
         return self._loop.run(self._wrapped.cancel(request_id))
+
+    def start(
+        self, command: str | Sequence[str], **options: Unpack[f.StartOptions]
+    ) -> models.StartedAnswer:
+        """Start a process in the background; it is found again by its `request_id`."""
+        return self._loop.run(self._wrapped.start(command, **options))
+
+    def processes(self, **options: Unpack[f.ListOptions]) -> models.ProcessesAnswer:
+        """List the sandbox's processes that have a `request_id`."""
+        return self._loop.run(self._wrapped.processes(**options))
+
+    def attach(
+        self, request_id: str, **options: Unpack[f.AttachOptions]
+    ) -> Generator[models.OutputEvent | models.GapEvent | models.ProcessAnswer, None, None]:
+        """Yield what a process prints, and last the process when it has ended."""
+        return self._loop.iterate(self._wrapped.attach(request_id, **options))
+
+    def output(
+        self, request_id: str, *, wait_seconds: float = 0, **options: Unpack[f.AttachOptions]
+    ) -> models.AttachAnswer:
+        """Return what a process has printed from `offset` on."""
+        return self._loop.run(
+            self._wrapped.output(request_id, wait_seconds=wait_seconds, **options)
+        )
+
+    def input(
+        self, request_id: str, data: str, *, offset: int, **options: Unpack[f.InputOptions]
+    ) -> models.InputAnswer:
+        """Write to the standard input of a process that was started with `stdin_open`."""
+        return self._loop.run(self._wrapped.input(request_id, data, offset=offset, **options))
+
+    def signal(
+        self, request_id: str, signal: str, **options: Unpack[f.SignalOptions]
+    ) -> models.SignalAnswer:
+        """Send a signal to a process and what it has started."""
+        return self._loop.run(self._wrapped.signal(request_id, signal, **options))
 
     def ls(self, path: str | None = None, **options: Unpack[f.LsOptions]) -> models.LsAnswer:
         """List a directory; the workspace when no path is given."""

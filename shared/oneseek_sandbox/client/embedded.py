@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from contextlib import aclosing, asynccontextmanager
 from contextvars import Context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from oneseek_sandbox import models
 from oneseek_sandbox.auth import Caller
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from oneseek_sandbox.settings import Settings
 
 __all__ = ["EmbeddedSandboxes"]
+
+
+_OF_PROCESSES: Final = ("processes", "attach", "input", "signal")
 
 
 class EmbeddedSandboxes(Sandboxes):
@@ -76,7 +79,10 @@ class EmbeddedSandboxes(Sandboxes):
         provisioner = self._opened()
         done: Any
         if not isinstance(request, models.ExecuteRequest):
-            done = await getattr(provisioner, verb)(request, self._caller)
+            verbs = provisioner.processes if verb in _OF_PROCESSES else provisioner
+            done = await getattr(verbs, verb)(request, self._caller)
+        elif request.background:
+            done = await provisioner.processes.start(request, self._caller)
         elif request.cancel is not None:
             done = await provisioner.cancel(request, self._caller)
         else:

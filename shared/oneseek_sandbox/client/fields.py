@@ -12,10 +12,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AcquireFields",
+    "AttachFields",
+    "AttachOptions",
     "DownloadFields",
     "DownloadOptions",
     "ExecuteFields",
     "ExecuteOptions",
+    "InputFields",
+    "InputOptions",
+    "ListFields",
+    "ListOptions",
     "LsFields",
     "LsOptions",
     "ReadFields",
@@ -23,6 +29,10 @@ __all__ = [
     "Reference",
     "ReplaceFields",
     "ReplaceOptions",
+    "SignalFields",
+    "SignalOptions",
+    "StartFields",
+    "StartOptions",
     "UploadFields",
     "UploadOptions",
     "WriteFields",
@@ -61,6 +71,50 @@ class ExecuteOptions(TypedDict, total=False):
     stream_all: bool
     request_id: str | None
     encoding: Encoding
+
+
+class StartOptions(TypedDict, total=False):
+    """Of `ExecuteRequest`, for a process in the background."""
+
+    cwd: str | None
+    env: dict[str, str] | None
+    stdin: str | None
+    stdin_encoding: Encoding
+    stdin_path: str | None
+    stdin_open: bool
+    timeout_seconds: float | None
+    max_output_bytes: int | None
+    request_id: str | None
+
+
+class ListOptions(TypedDict, total=False):
+    """Of `ProcessesRequest`."""
+
+    request_id: str | None
+    state: Literal["running", "exited", "lost"] | None
+    limit: int
+    cursor: str | None
+
+
+class AttachOptions(TypedDict, total=False):
+    """Of `AttachRequest`."""
+
+    offset: int | Literal["end"]
+    max_bytes: int
+    encoding: Encoding
+
+
+class InputOptions(TypedDict, total=False):
+    """Of `InputRequest`."""
+
+    close: bool
+    encoding: Encoding
+
+
+class SignalOptions(TypedDict, total=False):
+    """Of `SignalRequest`."""
+
+    to: Literal["all", "main"]
 
 
 class LsOptions(TypedDict, total=False):
@@ -135,3 +189,23 @@ class WriteFields(WriteOptions, Reference, total=False):
 
 class ReplaceFields(ReplaceOptions, Reference, total=False):
     """With a name."""
+
+
+class StartFields(Reference, StartOptions, total=False):
+    """Of `ExecuteRequest`, for a process in the background."""
+
+
+class ListFields(Reference, ListOptions, total=False):
+    """Of `ProcessesRequest`."""
+
+
+class AttachFields(Reference, AttachOptions, total=False):
+    """Of `AttachRequest`."""
+
+
+class InputFields(Reference, InputOptions, total=False):
+    """Of `InputRequest`."""
+
+
+class SignalFields(Reference, SignalOptions, total=False):
+    """Of `SignalRequest`."""

@@ -28,7 +28,7 @@ def is_repeatable(request: object) -> bool:
         return request.sandbox_id is not None
     if isinstance(request, models.WriteFileTarget):
         return not (request.append or request.create_only or request.if_sha256)
-    return not isinstance(request, models.ReplaceRequest)
+    return not isinstance(request, models.ReplaceRequest | models.SignalRequest)
 
 
 @dataclass(slots=True)

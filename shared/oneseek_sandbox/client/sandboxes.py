@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from pydantic import BaseModel
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from oneseek_sandbox.client.uploads import Content, LocalFile
 
 __all__ = ["Sandboxes"]
+
+_ATTACHED_SECONDS: Final = 20.0
 
 RequestT = TypeVar("RequestT", bound=BaseModel)
 AnswerT = TypeVar("AnswerT", bound=BaseModel)
@@ -90,6 +92,71 @@ class Sandboxes(ABC):
         """
         request = _request(models.ExecuteRequest, reference, cancel=request_id)
         return (await self._done("execute", request, models.CancelAnswer)).cancelled
+
+    async def start(
+        self, command: str | Sequence[str], **fields: Unpack[f.StartFields]
+    ) -> models.StartedAnswer:
+        """Start a process in the background; it is found again by its `request_id`.
+
+        Without one it gets one, and a start that is repeated is then another process. Without
+        `timeout_seconds` it lives as long as its sandbox.
+        """
+        command = _command(command)
+        request = _request(models.ExecuteRequest, fields, command=command, background=True)
+        return await self._done("execute", request, models.StartedAnswer)
+
+    async def processes(self, **fields: Unpack[f.ListFields]) -> models.ProcessesAnswer:
+        """List the processes of a sandbox that have a `request_id`, also those that have ended."""
+        request = _request(models.ProcessesRequest, fields)
+        return await self._done("processes", request, models.ProcessesAnswer)
+
+    async def attach(
+        self, request_id: str, **fields: Unpack[f.AttachFields]
+    ) -> AsyncGenerator[models.OutputEvent | models.GapEvent | models.ProcessAnswer, None]:
+        """Yield what a process prints, from `offset` on, and last the process when it has ended.
+
+        Leaving it early leaves the process alone. Broken connections are taken up again unseen.
+        """
+        request = _request(models.AttachRequest, fields, request_id=request_id)
+        while True:
+            waiting = request.model_copy(update={"wait_seconds": _ATTACHED_SECONDS})
+            answer = await self._done("attach", waiting, models.AttachAnswer)
+            for event in answer.events:
+                yield event
+            if answer.is_over:
+                yield answer.process
+                return
+            request = request.model_copy(update={"offset": answer.next_offset})
+
+    async def output(
+        self, request_id: str, *, wait_seconds: float = 0, **fields: Unpack[f.AttachFields]
+    ) -> models.AttachAnswer:
+        """Return what a process has printed from `offset` on, waiting for the first of it at most."""
+        request = _request(
+            models.AttachRequest, fields, request_id=request_id, wait_seconds=wait_seconds
+        )
+        return await self._done("attach", request, models.AttachAnswer)
+
+    async def input(
+        self, request_id: str, data: str, *, offset: int, **fields: Unpack[f.InputFields]
+    ) -> models.InputAnswer:
+        """Write to the standard input of a process that was started with `stdin_open`.
+
+        Args:
+            offset: Position of the first byte of `data` in all its input, so that what is sent
+                twice is taken once; the last answer's `stdin_offset`.
+        """
+        request = _request(
+            models.InputRequest, fields, request_id=request_id, data=data, offset=offset
+        )
+        return await self._done("input", request, models.InputAnswer)
+
+    async def signal(
+        self, request_id: str, signal: str, **fields: Unpack[f.SignalFields]
+    ) -> models.SignalAnswer:
+        """Send a signal (`TERM`, `INT`, `KILL`...) to a process and what it has started."""
+        request = _request(models.SignalRequest, fields, request_id=request_id, signal=signal)
+        return await self._done("signal", request, models.SignalAnswer)
 
     async def ls(self, path: str | None = None, **fields: Unpack[f.LsFields]) -> models.LsAnswer:
         """List a directory; the workspace when no path is given."""

@@ -110,6 +110,51 @@ class ThreadSandbox:
         """End the running command of `request_id`; False when it had ended."""
         return await self._in(functools.partial(self.sandboxes.cancel, request_id))
 
+    async def start(
+        self, command: str | Sequence[str], **options: Unpack[f.StartOptions]
+    ) -> models.StartedAnswer:
+        """Start a process in the background; it is found again by its `request_id`."""
+        return await self._in(functools.partial(self.sandboxes.start, command, **options))
+
+    async def processes(self, **options: Unpack[f.ListOptions]) -> models.ProcessesAnswer:
+        """List the sandbox's processes that have a `request_id`."""
+        return await self._in(functools.partial(self.sandboxes.processes, **options))
+
+    async def attach(
+        self, request_id: str, **options: Unpack[f.AttachOptions]
+    ) -> AsyncGenerator[models.OutputEvent | models.GapEvent | models.ProcessAnswer, None]:
+        """Yield what a process prints, and last the process when it has ended."""
+        async with (
+            self._presence() as sandbox_id,
+            aclosing(self.sandboxes.attach(request_id, sandbox_id=sandbox_id, **options)) as events,
+        ):
+            async for event in events:
+                yield event
+
+    async def output(
+        self, request_id: str, *, wait_seconds: float = 0, **options: Unpack[f.AttachOptions]
+    ) -> models.AttachAnswer:
+        """Return what a process has printed from `offset` on."""
+        output = functools.partial(
+            self.sandboxes.output, request_id, wait_seconds=wait_seconds, **options
+        )
+        return await self._in(output)
+
+    async def input(
+        self, request_id: str, data: str, *, offset: int, **options: Unpack[f.InputOptions]
+    ) -> models.InputAnswer:
+        """Write to the standard input of a process that was started with `stdin_open`."""
+        give = functools.partial(self.sandboxes.input, request_id, data, offset=offset, **options)
+        return await self._in(give)
+
+    async def signal(
+        self, request_id: str, signal: str, **options: Unpack[f.SignalOptions]
+    ) -> models.SignalAnswer:
+        """Send a signal to a process and what it has started."""
+        return await self._in(
+            functools.partial(self.sandboxes.signal, request_id, signal, **options)
+        )
+
     async def ls(self, path: str | None = None, **options: Unpack[f.LsOptions]) -> models.LsAnswer:
         """List a directory; the workspace when no path is given."""
         return await self._in(functools.partial(self.sandboxes.ls, path, **options))

@@ -95,6 +95,7 @@ class Cleanup:
             lost = len(gone)
             leases = {thread: lease for thread, lease in leases.items() if thread not in gone}
             adopted, orphans = await self._settle_objects(objects, leases)
+            expired += await self._expire_rested(leases.values())
             await self._delete_doomed()
         await self._runtime.maintain()
         return CleanupIdleAnswer(expired=expired, adopted=adopted, lost=lost, orphans=orphans)
@@ -107,6 +108,21 @@ class Cleanup:
             if not ended.more:
                 break
         return expired
+
+    async def _expire_rested(self, leases: Iterable[Lease]) -> int:
+        """End idle sandboxes that were held for processes in the background, which have ended."""
+        held = [
+            lease
+            for lease in leases
+            if lease.busy_until_ms and lease.expires_ms <= self._now_ms and not lease.pins
+        ]
+
+        async def rest(lease: Lease) -> None:
+            if await self._judge.is_resting(lease):
+                await self._store.rest(lease)
+
+        await _each(held, rest)
+        return await self._expire() if held else 0
 
     async def _delete_doomed(self) -> None:
         """Ask all that is due to end, first what never was: nothing that stays delays it."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from oneseek_sandbox.models import ExecuteRequest
     from oneseek_sandbox.settings import Settings
 
-__all__ = ["directory_path", "file_path", "worker_command"]
+__all__ = ["background_command", "directory_path", "file_path", "worker_command"]
 
 _KILL_GRACE_MS: Final = 2000
 """Between TERM and KILL at a command's limit."""
@@ -26,10 +26,14 @@ def worker_command(request: ExecuteRequest, settings: Settings, *, stream: bool)
         PathOutsideWorkspaceError: `cwd` is not where this server lets commands start.
     """
     cwd, stdin_path = request.cwd, request.stdin_path
-    if request.timeout_seconds > settings.max_timeout_seconds:
+    most_seconds = settings.max_timeout_seconds
+    if request.background:
+        most_seconds = settings.max_background_seconds
+    seconds = request.limit_seconds
+    if seconds is not None and seconds > most_seconds:
         raise InvalidRequestError(
-            f"timeout_seconds: {request.timeout_seconds:g} is over this server's limit of "
-            f"{settings.max_timeout_seconds}; give less, or run it in the background."
+            f"timeout_seconds: {seconds:g} is over this server's limit of {most_seconds}; give "
+            f"less, or {'none' if request.background else 'run it in the background'}."
         )
     output = request.max_output_bytes or settings.max_output_bytes
     most = max(settings.max_output_bytes, settings.output_limit_bytes)
@@ -46,12 +50,25 @@ def worker_command(request: ExecuteRequest, settings: Settings, *, stream: bool)
         "env": request.env,
         **stdin_fields(request),
         "stdin_path": None if stdin_path is None else file_path(stdin_path, settings),
-        "timeout_ms": round(1000 * request.timeout_seconds),
+        "timeout_ms": None if seconds is None else round(1000 * seconds),
         "grace_ms": _KILL_GRACE_MS,
         "max_output_bytes": output,
         "request_id": request.request_id,
         "stream": stream,
+        # Workers of before refuse fields that they do not know.
+        "stdin_open": request.stdin_open or None,
     }
+
+
+def background_command(request: ExecuteRequest, settings: Settings) -> dict[str, Any]:
+    """Write a command that is not waited for in the worker's words; a limit of it may be None.
+
+    Raises:
+        InvalidRequestError: As of `worker_command`.
+        PathOutsideWorkspaceError: As of `worker_command`.
+    """
+    command = worker_command(request, settings, stream=False)
+    return command | {"background": True, "log_bytes": settings.process_log_bytes}
 
 
 def directory_path(path: str, settings: Settings) -> str:

@@ -62,6 +62,13 @@ class Judge:
             await self._store.clear(lease)
         return True
 
+    async def is_resting(self, lease: Lease) -> bool:
+        """Ask the worker whether nothing with a time limit runs in the background any more."""
+        try:
+            return (await self._ask(lease)).lasting == 0
+        except SandboxError:
+            return False
+
     async def judge(self, lease: Lease) -> Verdict:
         """Say what became of a ready lease's sandbox that did not answer.
 

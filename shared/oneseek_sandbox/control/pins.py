@@ -88,12 +88,16 @@ class Pins:
         limit_ms: int,
         *,
         request_id: str | None = None,
+        sent: str | None = None,
+        busy_ms: int = 0,
     ) -> AsyncIterator[Lease]:
         """Pin the lease for one operation of at most `limit_ms`, and let go at its end.
 
         Args:
             request_id: The operation is done once, and goes on in the sandbox when the caller goes
                 away; its pin then stays until its own deadline.
+            sent: The `request_id` of an earlier operation that this one is about.
+            busy_ms: How long what it starts may run in the background.
         """
         thread, sandbox_id = await self.locate(reference, caller)
         request = None if request_id is None else request_digest(request_id)
@@ -105,6 +109,8 @@ class Pins:
                 pin_id=pin_id,
                 limit_ms=limit_ms + _GRACE_MS,
                 request=request,
+                sent=None if sent is None else request_digest(sent),
+                busy_ms=busy_ms,
             )
         )
         try:

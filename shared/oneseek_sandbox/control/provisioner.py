@@ -15,6 +15,7 @@ from oneseek_sandbox.control import translation as answers
 from oneseek_sandbox.control.cleanup import Cleanup
 from oneseek_sandbox.control.commands import directory_path, file_path, worker_command
 from oneseek_sandbox.control.in_flight import OutputInFlight
+from oneseek_sandbox.control.processes import Processes
 from oneseek_sandbox.errors import (
     ConfigurationError,
     InvalidRequestError,
@@ -76,6 +77,7 @@ class Provisioner:
         self._pins = pins
         self._clock = clock
         self._acquisition = acquisition
+        self.processes = Processes(settings, pins, workers, is_function=acquisition is None)
         self._in_flight = OutputInFlight(settings.max_output_bytes)
 
     async def open(self) -> None:
@@ -169,9 +171,8 @@ class Provisioner:
             StoreUnavailableError: The store takes no writes.
         """
         await self._store.once("readyz", _READY_MS)
-        return (
-            [] if self._acquisition is None else list(await self._acquisition.runtime.shortages())
-        )
+        control = self._acquisition
+        return list(await control.runtime.shortages()) if control else []
 
     async def count_live(self) -> None:
         """Ask the store how many sandboxes are live, for the figures."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from oneseek_sandbox import output
 from oneseek_sandbox.errors import InvalidRequestError, NotTextError, OutputTooLargeError
@@ -16,6 +16,7 @@ from oneseek_sandbox.models import (
     ExecuteAnswer,
     ListedSandbox,
     LsAnswer,
+    ProcessAnswer,
     ReadFileAnswer,
 )
 
@@ -25,20 +26,31 @@ if TYPE_CHECKING:
     from oneseek_sandbox.leases.store import Lease
     from oneseek_sandbox.models import ExecuteRequest, ReadFileRequest, WriteFileRequest
     from oneseek_sandbox.settings import Settings
+    from oneseek_sandbox.workers.process_replies import Process
     from oneseek_sandbox.workers.replies import Entries, Exit, Kept, ReadMeta
 
 __all__ = [
     "acquired",
+    "bytes_of",
     "content_bytes",
+    "described",
     "directory",
     "executed",
     "listed",
+    "moment",
     "read",
     "stdin_fields",
 ]
 
 
-def _time(milliseconds: int) -> datetime:
+_AS_IT_IS: Final = {
+    "request_id", "command", "state", "pid", "exit_code", "killed_by", "leftover", "stdin_open",
+    "stdin_offset",
+}  # fmt: skip
+
+
+def moment(milliseconds: int) -> datetime:
+    """Return a time of the store or a worker."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
@@ -53,9 +65,9 @@ def acquired(lease: Lease, workspace: str, *, fresh: bool, restarted: bool) -> A
         reused=not fresh,
         warm=placement is not None and placement.warm,
         restarted=restarted,
-        created_at=_time(lease.created_ms),
-        last_used_at=_time(lease.used_ms),
-        expires_at=_time(lease.expires_ms),
+        created_at=moment(lease.created_ms),
+        last_used_at=moment(lease.used_ms),
+        expires_at=moment(lease.expires_ms),
         workspace=workspace,
         # Or a server of before started it with a worker that cannot be given it.
         env_lost=lease.env_lost or (lease.env_version > 0 and not lease.gives_env),
@@ -76,9 +88,9 @@ def _listed(lease: Lease) -> ListedSandbox:
         generation=lease.generation,
         state="suspect" if lease.suspect else "ready" if lease.placement else "creating",
         running=lease.pins,
-        created_at=_time(lease.created_ms),
-        last_used_at=_time(lease.used_ms),
-        expires_at=_time(lease.expires_ms),
+        created_at=moment(lease.created_ms),
+        last_used_at=moment(lease.used_ms),
+        expires_at=moment(lease.expires_ms),
         labels=read_mapping(lease.labels),
     )
 
@@ -116,7 +128,7 @@ def executed(end: Exit, request: ExecuteRequest, settings: Settings) -> ExecuteA
             stderr=stderr,
             network=settings.network == "on",
             memory_limit=settings.memory_limit_in_words,
-            timeout_seconds=request.timeout_seconds,
+            timeout_seconds=request.limit_seconds or 0,
             max_timeout_seconds=settings.max_timeout_seconds,
             process_limit=settings.process_limit,
             ended=end.ended,
@@ -150,7 +162,7 @@ def directory(found: Entries) -> LsAnswer:
             type=entry.type,
             size=entry.size,
             mode=entry.mode,
-            modified_at=_time(entry.mtime_ms),
+            modified_at=moment(entry.mtime_ms),
         )
         for entry in found.entries
     ]
@@ -194,9 +206,30 @@ def content_bytes(request: WriteFileRequest) -> bytes:
     Raises:
         InvalidRequestError: `content` is not base64 though `encoding` says so.
     """
-    if request.encoding == "utf-8":
-        return request.content.encode()
-    return _from_base64("content", request.content)
+    return bytes_of("content", request.content, request.encoding)
+
+
+def bytes_of(field: str, text: str, encoding: str) -> bytes:
+    """Return the bytes of a field.
+
+    Raises:
+        InvalidRequestError: It is not base64 though `encoding` says so.
+    """
+    return text.encode() if encoding == "utf-8" else _from_base64(field, text)
+
+
+def described(process: Process) -> ProcessAnswer:
+    """Describe a process as its worker knows it."""
+    known = process.model_dump(include=_AS_IT_IS)
+    return ProcessAnswer.model_validate(
+        known
+        | {
+            "started_at": moment(process.started_ms),
+            "ended_at": None if process.ended_ms is None else moment(process.ended_ms),
+            "deadline_at": None if process.deadline_ms is None else moment(process.deadline_ms),
+            "log": process.log.model_dump(),
+        }
+    )
 
 
 def stdin_fields(request: ExecuteRequest) -> dict[str, str | None]:

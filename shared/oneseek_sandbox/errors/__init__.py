@@ -22,7 +22,10 @@ reads it. `docs/errors.md` has a paragraph per code; a test holds it complete.
     ├── CommandError
     │   ├── RequestIdConflictError · AnswerEvictedError · AnswerLostError
     │   ├── RequestIdsExhaustedError · CommandNotFoundError
-    │   └── TooManyCommandsError · CommandNotStartedError · OutputNotTakenError · OutputTooLargeError
+    │   ├── TooManyCommandsError · CommandNotStartedError · OutputNotTakenError · OutputTooLargeError
+    │   ├── CannotExecuteError · ProcessNotFoundError · ProcessLostError · ProcessEndedError
+    │   ├── StdinClosedError · InputGapError · InputFullError
+    │   └── OffsetAheadError · TooManyStreamsError
     ├── UnavailableError
     │   ├── StoreUnavailableError · RuntimeUnavailableError · SandboxUnavailableError
     │   ├── SandboxStartError · ShuttingDownError · ServerBusyError
@@ -40,14 +43,23 @@ from oneseek_sandbox.errors.client import SandboxReplacedError, ServerUnreachabl
 from oneseek_sandbox.errors.commands import (
     AnswerEvictedError,
     AnswerLostError,
+    CannotExecuteError,
     CommandError,
     CommandNotFoundError,
     CommandNotStartedError,
+    InputFullError,
+    InputGapError,
+    OffsetAheadError,
     OutputNotTakenError,
     OutputTooLargeError,
+    ProcessEndedError,
+    ProcessLostError,
+    ProcessNotFoundError,
     RequestIdConflictError,
     RequestIdsExhaustedError,
+    StdinClosedError,
     TooManyCommandsError,
+    TooManyStreamsError,
 )
 from oneseek_sandbox.errors.leases import (
     CapacityError,
@@ -102,6 +114,7 @@ from oneseek_sandbox.errors.workspace import (
 __all__ = [
     "AnswerEvictedError",
     "AnswerLostError",
+    "CannotExecuteError",
     "CapacityError",
     "CommandError",
     "CommandNotFoundError",
@@ -111,6 +124,8 @@ __all__ = [
     "CreationLostError",
     "FileTooLargeError",
     "ForbiddenError",
+    "InputFullError",
+    "InputGapError",
     "InternalError",
     "InvalidRequestError",
     "IsADirectoryInWorkspaceError",
@@ -120,10 +135,14 @@ __all__ = [
     "NotADirectoryInWorkspaceError",
     "NotARegularFileError",
     "NotTextError",
+    "OffsetAheadError",
     "OutputNotTakenError",
     "OutputTooLargeError",
     "PathChangedError",
     "PathOutsideWorkspaceError",
+    "ProcessEndedError",
+    "ProcessLostError",
+    "ProcessNotFoundError",
     "RequestError",
     "RequestIdConflictError",
     "RequestIdsExhaustedError",
@@ -141,10 +160,12 @@ __all__ = [
     "ServerBusyError",
     "ServerUnreachableError",
     "ShuttingDownError",
+    "StdinClosedError",
     "StoreUnavailableError",
     "TextNotFoundError",
     "TextNotUniqueError",
     "TooManyCommandsError",
+    "TooManyStreamsError",
     "UnauthenticatedError",
     "UnavailableError",
     "UnknownVerbError",

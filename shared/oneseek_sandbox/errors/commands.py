@@ -12,14 +12,23 @@ if TYPE_CHECKING:
 __all__ = [
     "AnswerEvictedError",
     "AnswerLostError",
+    "CannotExecuteError",
     "CommandError",
     "CommandNotFoundError",
     "CommandNotStartedError",
+    "InputFullError",
+    "InputGapError",
+    "OffsetAheadError",
     "OutputNotTakenError",
     "OutputTooLargeError",
+    "ProcessEndedError",
+    "ProcessLostError",
+    "ProcessNotFoundError",
     "RequestIdConflictError",
     "RequestIdsExhaustedError",
+    "StdinClosedError",
     "TooManyCommandsError",
+    "TooManyStreamsError",
 ]
 
 
@@ -101,6 +110,77 @@ class CommandNotFoundError(CommandError):
 
     code = "command_not_found"
     status = 404
+
+
+class CannotExecuteError(CommandError):
+    """Raised when the program of a background process cannot be run; nothing was started."""
+
+    code = "cannot_execute"
+
+
+class ProcessNotFoundError(CommandError):
+    """Raised when no process of this sandbox has the `request_id`."""
+
+    code = "process_not_found"
+    status = 404
+
+
+class ProcessLostError(CommandError):
+    """Raised when the sandbox was restarted since the process was started; it is gone.
+
+    What it has done to files may be there.
+    """
+
+    code = "process_lost"
+
+
+class ProcessEndedError(CommandError):
+    """Raised when the process has ended, and nothing that it started is left."""
+
+    code = "process_ended"
+
+
+class StdinClosedError(CommandError):
+    """Raised when the process reads no more input, or was started without an open stdin."""
+
+    code = "stdin_closed"
+
+
+class InputGapError(CommandError):
+    """Raised when input is ahead of what the process was given.
+
+    Its details have `stdin_offset`, the position of the next byte.
+    """
+
+    code = "input_gap"
+
+
+class InputFullError(CommandError):
+    """Raised when the process has not read enough of its input to take all of this.
+
+    Its details have `stdin_offset`, before which all was taken, and `pending` bytes.
+    """
+
+    code = "input_full"
+    status = 429
+    retryable = True
+    default_retry_after_seconds = 1
+
+
+class OffsetAheadError(CommandError):
+    """Raised when output is asked for that was not printed yet; the details have `next_offset`."""
+
+    code = "offset_ahead"
+    status = 400
+
+
+class TooManyStreamsError(CommandError):
+    """Raised when as many readers are attached as there may be."""
+
+    code = "too_many_streams"
+    status = 429
+    retryable = True
+    default_retry_after_seconds = 1
 
 
 class TooManyCommandsError(CommandError):

@@ -20,6 +20,10 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "replace": {"thread_id": "demo", "path": "/workspace/a.py", "old": "(1)", "new": "(2)"},
     "release": {"thread_id": "demo"},
     "cleanup_idle": {},
+    "processes": {"thread_id": "demo", "state": "running"},
+    "attach": {"thread_id": "demo", "request_id": "server", "offset": 0, "wait_seconds": 30},
+    "input": {"thread_id": "demo", "request_id": "server", "data": "help\n", "offset": 0},
+    "signal": {"thread_id": "demo", "request_id": "server", "signal": "TERM"},
 }
 _BYTES: Final = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 _ERROR: Final = {
@@ -43,6 +47,12 @@ _ERROR: Final = {
 _EVENTS: Final = (
     'Server-sent events: `stdout` and `stderr` with `{"text"}` as output is printed, then `exit` '
     "with the result, or `error` with the error."
+)
+
+_OUTPUT_EVENTS: Final = (
+    "Server-sent events: `stdout`, `stderr` with `text`, and `gap` with `from` and `to`, as output "
+    "comes; last `exit` with the process, `again` with `next_offset` when the time is over, or "
+    "`error`. `id` is where to go on."
 )
 
 
@@ -115,12 +125,16 @@ def _operation(verb: str, schemas: dict[str, Any]) -> dict[str, Any]:
         "responses": _responses(answers),
     }
     if verb == "execute":
-        either = [_schema(name)["schema"] for name in ("ExecuteAnswer", "CancelAnswer")]
+        either = [
+            _schema(name)["schema"] for name in ("ExecuteAnswer", "StartedAnswer", "CancelAnswer")
+        ]
         answers["application/json"] = {"schema": {"oneOf": either}}
         answers["text/event-stream"] = {"schema": {"type": "string", "description": _EVENTS}}
+    elif verb == "attach":
+        answers["text/event-stream"] = {"schema": {"type": "string", "description": _OUTPUT_EVENTS}}
     elif verb == "read_file":
         answers.update(_BYTES)
-    elif verb == "write_file":
+    elif verb in ("write_file", "input"):
         operation["requestBody"]["content"].update(_BYTES)
         operation["parameters"] = _query(schemas[request])
     elif verb == "cleanup_idle":
@@ -133,7 +147,7 @@ def _query(schema: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         {"name": name, "in": "query", "schema": field, "description": "With an octet-stream body."}
         for name, field in schema["properties"].items()
-        if name not in ("content", "encoding")
+        if name not in ("content", "data", "encoding")
     ]
 
 

@@ -24,6 +24,10 @@ REQUESTS: Final[dict[str, type[BaseModel]]] = {
     "replace": models.ReplaceRequest,
     "release": models.ReleaseRequest,
     "cleanup_idle": models.CleanupIdleRequest,
+    "processes": models.ProcessesRequest,
+    "attach": models.AttachRequest,
+    "input": models.InputRequest,
+    "signal": models.SignalRequest,
 }
 ANSWERS: Final[dict[str, type[BaseModel]]] = {
     "acquire": models.AcquireAnswer,
@@ -34,12 +38,21 @@ ANSWERS: Final[dict[str, type[BaseModel]]] = {
     "replace": models.ReplaceAnswer,
     "release": models.ReleaseAnswer,
     "cleanup_idle": models.CleanupIdleAnswer,
+    "processes": models.ProcessesAnswer,
+    "attach": models.AttachAnswer,
+    "input": models.InputAnswer,
+    "signal": models.SignalAnswer,
 }
 _FURTHER_ANSWERS: Final[list[type[BaseModel]]] = [
     models.CancelAnswer,
     models.DirectoryEntry,
+    models.GapEvent,
     models.ListedSandbox,
     models.ListSandboxesAnswer,
+    models.LogAnswer,
+    models.OutputEvent,
+    models.ProcessAnswer,
+    models.StartedAnswer,
 ]
 
 

@@ -37,7 +37,7 @@ HEADERS: Final = {"cache-control": "no-store", "x-content-type-options": "nosnif
 
 def json_response(answer: BaseModel | dict[str, Any], status: int = 200) -> Response:
     """Return an answer as JSON."""
-    body = json.dumps(answer) if isinstance(answer, dict) else answer.model_dump_json()
+    body = json.dumps(answer) if isinstance(answer, dict) else answer.model_dump_json(by_alias=True)
     return Response(body, status, headers=HEADERS, media_type="application/json")
 
 
@@ -88,9 +88,14 @@ def error_response(error: Exception) -> Response:
     return response
 
 
-def event(name: str, data: str) -> bytes:
-    """Return one server-sent event; `data` is JSON and so has no newline."""
-    return f"event: {name}\ndata: {data}\n\n".encode()
+def event(name: str, data: str, id_: int | None = None) -> bytes:
+    """Return one server-sent event; `data` is JSON and so has no newline.
+
+    Args:
+        id_: Where a reader goes on that names this event as its last.
+    """
+    id_line = "" if id_ is None else f"id: {id_}\n"
+    return f"event: {name}\n{id_line}data: {data}\n\n".encode()
 
 
 def event_stream(

@@ -8,11 +8,11 @@ import threading
 from functools import cache
 from typing import TYPE_CHECKING
 
-from oneseek_sandbox.errors import ConfigurationError
+from oneseek_sandbox.errors import ConfigurationError, UnknownVerbError
 from oneseek_sandbox.http.answering import json_response
 from oneseek_sandbox.http.refusing import refuse
 from oneseek_sandbox.http.service import Service
-from oneseek_sandbox.http.verbs import CONTROL_VERBS
+from oneseek_sandbox.http.verbs import CONTROL_VERBS, FUNCTIONS
 from oneseek_sandbox.log_lines import configure_logging
 from oneseek_sandbox.settings import Settings, unknown_settings
 from oneseek_sandbox.telemetry.providers import set_up
@@ -29,7 +29,10 @@ log = logging.getLogger(__name__)
 
 
 async def serve_verb(verb: str, request: Request) -> Response:
-    """Answer a request to the function of `verb`, on whatever path it came."""
+    """Answer a request to the function of `verb`: another verb that it serves, by the path's end.
+
+    What is no verb's name counts for nothing: a function may be called on any path.
+    """
     _set_up_telemetry(verb)
     if request.url.path == "/healthz":
         return json_response({"status": "ok", "service": "oneseek-sandbox", "verb": verb})
@@ -42,7 +45,14 @@ async def serve_verb(verb: str, request: Request) -> Response:
         return await service.readiness()
     if request.url.path == "/metrics" and request.method == "GET":
         return await service.metrics(request)
-    return await service.answer(verb, request)
+    named = request.url.path.rpartition("/")[2]
+    if named not in FUNCTIONS:
+        return await service.answer(verb, request)
+    if FUNCTIONS[named] != verb:
+        mine = ", ".join(name for name, function in FUNCTIONS.items() if function == verb)
+        other = UnknownVerbError(f"This function does not serve {named!r}, but: {mine}.")
+        return refuse(other, request.scope)
+    return await service.answer(named, request)
 
 
 @cache

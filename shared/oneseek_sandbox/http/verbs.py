@@ -1,4 +1,4 @@
-"""The eight verbs: what each reads from a request, calls, and answers.
+"""The verbs: what each reads from a request, calls, and answers.
 
 The functions in `functions/` and the gateway both serve these; a verb is the same wherever it runs.
 """
@@ -23,6 +23,7 @@ from oneseek_sandbox.http.answering import (
 )
 from oneseek_sandbox.http.cloud_events import is_cloud_event, read_cloud_event
 from oneseek_sandbox.http.disconnect import unless_disconnected, until_read
+from oneseek_sandbox.http.process_verbs import PROCESS_VERBS
 from oneseek_sandbox.http.reading import (
     SEND_PARTS,
     accepts,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CONTROL_VERBS",
+    "FUNCTIONS",
     "VERBS",
     "acquire",
     "check_method",
@@ -85,6 +87,9 @@ async def acquire(call: Call) -> Response:
 async def execute(call: Call) -> Response:
     """Answer an execute: when the command has ended, or as a stream (`text/event-stream`)."""
     request = await call.read(models.ExecuteRequest)
+    if request.background:
+        starting = call.provisioner.processes.start(request, call.caller)
+        return call.answered(await call.unless_gone(starting))
     if request.cancel is not None:
         return call.answered(await call.provisioner.cancel(request, call.caller))
     if accepts(call.request, "text/event-stream"):
@@ -245,7 +250,10 @@ VERBS: Final[dict[str, Callable[[Call], Awaitable[Response]]]] = {
     "replace": replace,
     "release": release,
     "cleanup_idle": cleanup_idle,
+    **PROCESS_VERBS,
 }
+FUNCTIONS: Final = {verb: "execute" if verb in PROCESS_VERBS else verb for verb in VERBS}
+"""Which function serves a verb."""
 CONTROL_VERBS: Final = frozenset({"acquire", "release", "cleanup_idle"})
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from oneseek_sandbox.errors import SandboxReleasedError
+from oneseek_sandbox.leases.background import hold, let_go
 from oneseek_sandbox.leases.book_state import BookState
 from oneseek_sandbox.leases.ends import End
 from oneseek_sandbox.leases.refusals import refusal
@@ -171,16 +172,20 @@ class LeaseBook(BookState):
         pin_id: str,
         limit_ms: int,
         request: str | None = None,
+        sent: str | None = None,
+        busy_ms: int = 0,
     ) -> Lease:
         """Count activity and hold the lease for an operation."""
         record = self._settled(thread, now_ms)
         if record is None or sandbox_id not in (None, record.sandbox_id):
             raise self.ends.absence(thread, sandbox_id, now_ms)
         code = record.refuses(now_ms, named=sandbox_id is not None)
-        if code := code or record.note(request, pin_id, self.terms.max_request_ids):
+        if code := code or record.note(request, sent, pin_id, self.terms.max_request_ids):
             raise refusal(code, thread=thread, sandbox_id=sandbox_id)
         record.use(now_ms)
         record.pins[pin_id] = now_ms + limit_ms
+        if busy_ms:
+            hold(record.pins, now_ms + busy_ms, record.ends_ms)
         return record.lease(now_ms)
 
     def unpin(
@@ -195,6 +200,12 @@ class LeaseBook(BookState):
         record.erase(unstarted, lease, pin_id)
         if record.is_retired(now_ms):
             self.notices.append(lease.thread)
+
+    def rest(self, lease: Lease, *, now_ms: int) -> None:
+        """Note that nothing runs in the background any more."""
+        record = self._seen(lease)
+        if record is not None and now_ms >= record.expires_ms:
+            let_go(record.pins, now_ms)
 
     def suspect(self, lease: Lease) -> None:
         """Mark a ready lease."""

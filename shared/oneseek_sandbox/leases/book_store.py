@@ -160,6 +160,8 @@ class BookStore(ABC):
         pin_id: str,
         limit_ms: int,
         request: str | None = None,
+        sent: str | None = None,
+        busy_ms: int = 0,
     ) -> Lease:
         """Hold the lease for an operation."""
         return await self._change(
@@ -170,6 +172,8 @@ class BookStore(ABC):
                 pin_id=pin_id,
                 limit_ms=limit_ms,
                 request=request,
+                sent=sent,
+                busy_ms=busy_ms,
             )
         )
 
@@ -180,6 +184,10 @@ class BookStore(ABC):
                 lease, now_ms=now_ms, pin_id=pin_id, unstarted=unstarted
             )
         )
+
+    async def rest(self, lease: Lease) -> None:
+        """Note that nothing runs in the background any more."""
+        await self._change(lambda book, now_ms: book.rest(lease, now_ms=now_ms))
 
     async def suspect(self, lease: Lease) -> None:
         """Mark a lease."""

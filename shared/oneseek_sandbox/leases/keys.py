@@ -14,7 +14,7 @@ import re
 from oneseek_sandbox.errors import ConfigurationError
 from oneseek_sandbox.leases.store import Thread
 
-__all__ = ["KeyNames", "request_digest", "thread_of_tag", "thread_tag"]
+__all__ = ["KeyNames", "noted", "request_digest", "thread_of_tag", "thread_tag"]
 
 
 def thread_tag(thread: Thread) -> str:
@@ -26,6 +26,11 @@ def thread_of_tag(tag: str) -> Thread:
     """Return whose name `thread_tag` made."""
     length, _, rest = tag.partition(":")
     return Thread(rest[: int(length)], rest[int(length) + 1 :])
+
+
+def noted(boot_id: str, pin_id: str) -> str:
+    """Return what is noted of a request: the boot it was sent to, and its pin while it has one only."""
+    return f"{boot_id} {pin_id}"
 
 
 def request_digest(request_id: str) -> str:

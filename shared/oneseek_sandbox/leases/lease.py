@@ -99,6 +99,8 @@ class Lease:
         labels: What acquires gave, as `write_mapping` has it; empty for none.
         env_version: How often the variables changed that acquires gave; 0 for none.
         env_lost: The sandbox once had variables that this store knows nothing of.
+        busy_until_ms: Until then a process with a time limit may run in the background; 0 for none.
+            At idle expiry somebody asks (`rest`).
     """
 
     thread: Thread
@@ -116,6 +118,7 @@ class Lease:
     labels: str = ""
     env_version: int = 0
     env_lost: bool = False
+    busy_until_ms: int = 0
 
     @property
     def gives_env(self) -> bool:

@@ -52,9 +52,6 @@ class RedisLeaseStore:
         url: `redis://`, `rediss://` or `unix://`.
         prefix: Keeps several installations apart in one Redis.
         revive: Starts the server again when it went away; for a server of our own.
-
-    Source:
-        `scripts/*.lua`.
     """
 
     def __init__(
@@ -183,12 +180,13 @@ class RedisLeaseStore:
         pin_id: str,
         limit_ms: int,
         request: str | None = None,
+        sent: str | None = None,
+        busy_ms: int = 0,
     ) -> Lease:
         """Hold the lease for an operation."""
-        most = self._terms.max_request_ids
-        _, flat = await self._transitions.of_thread(
-            "pin", thread, sandbox_id or "", pin_id, limit_ms, request or "", most
-        )
+        held = (sandbox_id or "", pin_id, limit_ms)
+        noted = (request or "", self._terms.max_request_ids, sent or "")
+        _, flat = await self._transitions.of_thread("pin", thread, *held, *noted, busy_ms)
         return read_lease(flat)
 
     async def unpin(self, lease: Lease, *, pin_id: str, unstarted: str | None = None) -> None:
@@ -196,6 +194,10 @@ class RedisLeaseStore:
         await self._transitions.of_thread(
             "unpin", lease.thread, lease.sandbox_id, pin_id, unstarted or "", lease.boot_id
         )
+
+    async def rest(self, lease: Lease) -> None:
+        """Note that nothing runs in the background any more."""
+        await self._transitions.of_thread("rest", lease.thread, *seen(lease))
 
     async def suspect(self, lease: Lease) -> None:
         """Mark a lease."""

@@ -82,6 +82,7 @@ def read_lease(flat: Sequence[str]) -> Lease:
         labels=values.get("labels", ""),
         env_version=int(values.get("env_version", "0")),
         env_lost=values.get("env_lost") == "1",
+        busy_until_ms=int(values["busy_until"]),
     )
 
 

@@ -11,13 +11,24 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from oneseek_sandbox.errors import InternalError
+from oneseek_sandbox.leases.background import BACKGROUND, busy_until
 from oneseek_sandbox.leases.given import Given
+from oneseek_sandbox.leases.keys import noted
 from oneseek_sandbox.leases.store import Creation, Lease, Placement, Thread
 
 if TYPE_CHECKING:
     from oneseek_sandbox.leases.refusals import RefusalCode
 
-__all__ = ["STATES", "TRANSITIONS", "Event", "LeaseRecord", "State", "next_state", "noted"]
+__all__ = [
+    "BACKGROUND",
+    "STATES",
+    "TRANSITIONS",
+    "Event",
+    "LeaseRecord",
+    "State",
+    "next_state",
+    "noted",
+]
 
 State = Literal["none", "creating", "ready", "restarting"]
 STATES: Final[frozenset[State]] = frozenset(get_args(State))
@@ -77,11 +88,6 @@ def next_state(state: State, event: Event) -> State:
         return TRANSITIONS[state, event]
     except KeyError:
         raise InternalError(f"A lease that is {state} cannot {event}.") from None
-
-
-def noted(boot_id: str, pin_id: str) -> str:
-    """Return what is noted of a request: the boot it was sent to, and its pin while it has one only."""
-    return f"{boot_id} {pin_id}"
 
 
 @dataclass(slots=True)
@@ -173,8 +179,8 @@ class LeaseRecord(Given):
             self.ends_ms = self.created_ms + lifetime_ms if lifetime_ms else 0
             self.idle_ms = idle_ms or self.idle_ms
         self.move("commit")
-        self.placement, self.suspect = placement, False
-        self.teller, self.telling_ms = "", 0
+        self.placement, self.suspect, self.teller, self.telling_ms = placement, False, "", 0
+        self.pins.pop(BACKGROUND, None)  # of a process before this one
 
     def restart(self, attempt: str, deadline_ms: int) -> Creation:
         """Begin to start the same sandbox again."""
@@ -223,27 +229,31 @@ class LeaseRecord(Given):
             return "expired" if named else "no_lease"
         return None
 
-    def note(self, request: str | None, pin_id: str, most: int) -> RefusalCode | None:
-        """Note where a request is sent, or return why it must not be."""
+    def note(
+        self, request: str | None, sent: str | None, pin_id: str, most: int
+    ) -> RefusalCode | None:
+        """Note where a request is sent, or return why it must not be; of one `sent` only look."""
+        boot_id = self.placement.boot_id if self.placement else ""
+        here, mine = noted(boot_id, ""), noted(boot_id, pin_id)
+        if sent is not None and not self.requests.get(sent, here).startswith(here):
+            return "answer_lost"
         if request is None:
             return None
-        boot_id = self.placement.boot_id if self.placement else ""
-        seen, mine = self.requests.get(request), noted(boot_id, pin_id)
+        seen = self.requests.get(request)
         if seen is None:
             if len(self.requests) >= most:
                 return "request_ids_exhausted"
             self.requests[request] = mine
-        elif not seen.startswith(noted(boot_id, "")):
+        elif not seen.startswith(here):
             return "answer_lost"
         elif seen != mine:
             # A second pin under it: neither may erase it, as it does not know how the other fared.
-            self.requests[request] = noted(boot_id, "")
+            self.requests[request] = here
         return None
 
     def erase(self, request: str | None, lease: Lease, pin_id: str) -> None:
         """Forget a request that did not start, if the pin that says so is the only one of it."""
-        boot_id = lease.placement.boot_id if lease.placement else ""
-        if request is not None and self.requests.get(request) == noted(boot_id, pin_id):
+        if request is not None and self.requests.get(request) == noted(lease.boot_id, pin_id):
             del self.requests[request]
 
     def is_seen_by(self, lease: Lease) -> bool:
@@ -267,7 +277,8 @@ class LeaseRecord(Given):
             expires_ms=self.expires_ms,
             ends_ms=self.ends_ms,
             suspect=self.suspect,
-            pins=sum(until > now_ms for until in self.pins.values()),
+            pins=sum(until > now_ms for pin, until in self.pins.items() if pin != BACKGROUND),
+            busy_until_ms=busy_until(self.pins, now_ms),
             labels=self.labels,
             env_version=self.env_version,
             env_lost=self.env_lost,

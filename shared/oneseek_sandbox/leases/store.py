@@ -59,12 +59,7 @@ class LeaseStore(Protocol):
     """
 
     async def open(self) -> None:
-        """Connect and check that the store can keep its promises.
-
-        Raises:
-            ConfigurationError: It could lose leases by itself (a Redis that evicts, promise 8).
-        """
-        ...
+        """Connect; a `ConfigurationError` when it may lose leases (a Redis that evicts, 8)."""
 
     async def close(self) -> None:
         """Let go of connections."""
@@ -178,17 +173,22 @@ class LeaseStore(Protocol):
         pin_id: str,
         limit_ms: int,
         request: str | None = None,
+        sent: str | None = None,
+        busy_ms: int = 0,
     ) -> Lease:
         """Count activity and keep the lease from expiring for `limit_ms` at most (5).
 
         Args:
             request: Digest of a `request_id`. It is noted with the boot id of the sandbox, in the
                 same transition, and remembered as long as the lease.
+            sent: Digest of a `request_id` that is asked about: nothing is noted of it.
+            busy_ms: How long what it starts may run in the background: the lease does not expire
+                till then, or `rest`, but at its maximum lifetime.
 
         Raises:
             LeaseNotFoundError: No ready lease for this thread (by thread only).
             SandboxGoneError: `sandbox_id` is not the current one; the class says why.
-            AnswerLostError: `request` was noted under another boot id of this sandbox.
+            AnswerLostError: `request` or `sent` was noted under another boot id of this sandbox.
             RequestIdsExhaustedError: The lease has noted `max_request_ids` others.
         """
         ...
@@ -200,6 +200,10 @@ class LeaseStore(Protocol):
             unstarted: The `request` of this pin, when its command surely did not start: its note
                 is erased, unless another pin has come with the same request since.
         """
+        ...
+
+    async def rest(self, lease: Lease) -> None:
+        """Note that nothing with a limit runs in the background; void unless idle and as seen (5)."""
         ...
 
     async def suspect(self, lease: Lease) -> None:

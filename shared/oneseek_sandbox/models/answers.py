@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AcquireAnswer",
+    "Answer",
     "CancelAnswer",
     "CleanupIdleAnswer",
     "DirectoryEntry",
@@ -30,11 +31,13 @@ __all__ = [
 ]
 
 
-class _Answer(BaseModel):
+class Answer(BaseModel):
+    """The base of all."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
-class _Brief(_Answer):
+class _Brief(Answer):
     """An answer of which some fields are there only if they say something.
 
     Clients of before refuse a field that they do not know; they cause none of these.
@@ -85,7 +88,7 @@ class AcquireAnswer(_Brief):
     _SAYS_SOMETHING = frozenset({"env_lost"})
 
 
-class ExecuteAnswer(_Answer):
+class ExecuteAnswer(Answer):
     r"""How a command ended.
 
     Attributes:
@@ -124,7 +127,7 @@ class ExecuteAnswer(_Answer):
     hint: str | None = None
 
 
-class CancelAnswer(_Answer):
+class CancelAnswer(Answer):
     """Whether a running command was killed; false if it had already ended.
 
     After `*`: whether there was any process to kill.
@@ -133,7 +136,7 @@ class CancelAnswer(_Answer):
     cancelled: bool
 
 
-class DirectoryEntry(_Answer):
+class DirectoryEntry(Answer):
     """One name in a directory.
 
     Attributes:
@@ -150,7 +153,7 @@ class DirectoryEntry(_Answer):
     modified_at: datetime
 
 
-class LsAnswer(_Answer):
+class LsAnswer(Answer):
     """Entries sorted by path, parents before children."""
 
     entries: list[DirectoryEntry]
@@ -158,7 +161,7 @@ class LsAnswer(_Answer):
     cursor: str | None
 
 
-class ReadFileAnswer(_Answer):
+class ReadFileAnswer(Answer):
     """The content of a file.
 
     Attributes:
@@ -177,7 +180,7 @@ class ReadFileAnswer(_Answer):
     truncated: bool
 
 
-class WriteFileAnswer(_Answer):
+class WriteFileAnswer(Answer):
     """The file as it is now.
 
     Attributes:
@@ -190,7 +193,7 @@ class WriteFileAnswer(_Answer):
     created: bool
 
 
-class ReplaceAnswer(_Answer):
+class ReplaceAnswer(Answer):
     """How often the text was replaced, and the file's new hash."""
 
     path: str
@@ -198,14 +201,14 @@ class ReplaceAnswer(_Answer):
     sha256: str
 
 
-class ReleaseAnswer(_Answer):
+class ReleaseAnswer(Answer):
     """Whether this call released the sandbox, or an earlier one had."""
 
     released: bool
     already_released: bool
 
 
-class CleanupIdleAnswer(_Answer):
+class CleanupIdleAnswer(Answer):
     """What a cleanup did.
 
     Attributes:
@@ -242,7 +245,7 @@ class ListedSandbox(_Brief):
     _SAYS_SOMETHING = frozenset({"labels"})
 
 
-class ListSandboxesAnswer(_Answer):
+class ListSandboxesAnswer(Answer):
     """Live sandboxes, in no order.
 
     Attributes:

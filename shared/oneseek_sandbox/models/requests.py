@@ -92,7 +92,9 @@ class ExecuteRequest(SandboxReference):
         stdin: The command's standard input. Default: empty.
         stdin_encoding: Encoding of `stdin`: `utf-8` for text, `base64` for binary.
         stdin_path: Instead of `stdin`: a file in the workspace that the command reads, of any size.
-        timeout_seconds: From 0.1 to the server's maximum. Default: 30.
+        stdin_open: Instead of `stdin`: standard input stays open for `input`; needs `background`.
+        background: Answer as soon as the program runs, and find it by its `request_id`.
+        timeout_seconds: From 0.1 to the server's maximum. Default: 30; in the background none.
         max_output_bytes: Limit for stdout and for stderr each; head and tail are kept. A stream is
             live up to this limit, followed by a `gap` and the last 64 KiB.
         overflow: With more output than that, `keep_ends` keeps head and tail, and `error` fails with
@@ -114,6 +116,8 @@ class ExecuteRequest(SandboxReference):
     stdin: str | None = None
     stdin_encoding: Encoding = "utf-8"
     stdin_path: Path | None = None
+    stdin_open: bool = False
+    background: bool = False
     timeout_seconds: Annotated[float, Field(ge=0.1, allow_inf_nan=False)] = 30.0
     max_output_bytes: Annotated[int, Field(ge=1)] | None = None
     overflow: Literal["keep_ends", "error"] = "keep_ends"
@@ -126,11 +130,23 @@ class ExecuteRequest(SandboxReference):
     def _command_or_cancel(self) -> Self:
         if (self.command is None) == (self.cancel is None):
             raise ValueError("give either command or cancel")
-        if self.stdin is not None and self.stdin_path is not None:
-            raise ValueError("give stdin or stdin_path, not both")
+        inputs = (self.stdin is not None, self.stdin_path is not None, self.stdin_open)
+        if sum(inputs) > 1:
+            raise ValueError("give one of stdin, stdin_path and stdin_open")
+        if self.stdin_open and not self.background:
+            raise ValueError("stdin_open needs background")
+        if self.background and self.cancel is not None:
+            raise ValueError("background is for a command")
         if self.request_id == "*":
             raise ValueError("request_id `*` is reserved for all commands; use another")
         return self
+
+    @property
+    def limit_seconds(self) -> float | None:
+        """The time limit; None for none."""
+        if self.background and "timeout_seconds" not in self.model_fields_set:
+            return None
+        return self.timeout_seconds
 
 
 class LsRequest(SandboxReference):

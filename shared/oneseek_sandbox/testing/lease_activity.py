@@ -51,6 +51,67 @@ class ActivityPromises:
         ]
 
     @pytest.mark.promise(5)
+    async def test_a_process_in_the_background_holds_an_idle_lease_until_it_is_said_to_have_ended(
+        self, new_store: NewStore, later: Later
+    ) -> None:
+        store = await new_store(_IDLE)
+        lease = await make_ready(store, uid="u1")
+        begun = await store.pin(THREAD, sandbox_id=None, pin_id="p", limit_ms=1000, busy_ms=600_000)
+        assert (begun.pins, begun.busy_until_ms > begun.used_ms + 500_000) == (1, True)
+        await store.unpin(begun, pin_id="p")
+        await store.rest(begun)  # it is not idle yet, so nobody has asked
+        await later(_IDLE_MS)
+        assert (await store.expire(10)).doomed == []
+        idle = await store.get(THREAD)
+        assert idle is not None
+        assert (idle.pins, idle.busy_until_ms) == (0, begun.busy_until_ms)
+        await store.rest(replace(idle, placement=placement("u1", "another boot")))
+        assert (await store.expire(10)).doomed == []
+        await store.rest(idle)
+        assert [doomed.uid for doomed in (await store.expire(10)).doomed] == ["u1"]
+        assert await store.resolve(lease.sandbox_id) == Resolved(THREAD, "expired")
+
+    @pytest.mark.promise(5)
+    async def test_while_a_lease_is_used_nobody_says_that_its_processes_have_ended(
+        self, new_store: NewStore, later: Later
+    ) -> None:
+        store = await new_store(_IDLE)
+        lease = await make_ready(store)
+        await store.pin(THREAD, sandbox_id=None, pin_id="p", limit_ms=60_000, busy_ms=600_000)
+        await later(_IDLE_MS)
+        await store.rest(lease)
+        found = await store.get(THREAD)
+        assert found is not None
+        assert found.busy_until_ms > 0
+
+    @pytest.mark.promise(5)
+    async def test_a_process_in_the_background_does_not_outlast_the_lifetime(
+        self, new_store: NewStore, later: Later
+    ) -> None:
+        store = await new_store(replace(_IDLE, lifetime_ms=400))
+        await make_ready(store, uid="u1")
+        begun = await store.pin(THREAD, sandbox_id=None, pin_id="p", limit_ms=1, busy_ms=600_000)
+        assert begun.busy_until_ms == begun.ends_ms
+        await later(401)
+        assert [doomed.uid for doomed in (await store.expire(10)).doomed] == ["u1"]
+
+    @pytest.mark.promise(5)
+    async def test_the_longest_process_counts_and_ends_by_itself(
+        self, new_store: NewStore, later: Later
+    ) -> None:
+        store = await new_store(_IDLE)
+        await make_ready(store, uid="u1")
+        for busy_ms in (_IDLE_MS + 300, 1):
+            lease = await store.pin(
+                THREAD, sandbox_id=None, pin_id="p", limit_ms=1000, busy_ms=busy_ms
+            )
+            await store.unpin(lease, pin_id="p")
+        await later(_IDLE_MS)
+        assert (await store.expire(10)).doomed == []
+        await later(300)
+        assert [doomed.uid for doomed in (await store.expire(10)).doomed] == ["u1"]
+
+    @pytest.mark.promise(5)
     async def test_an_idle_sandbox_id_has_expired_even_before_cleanup(
         self, new_store: NewStore, later: Later
     ) -> None:

@@ -25,6 +25,10 @@ async def _pin(store: LeaseStore, pin_id: str = "p", request: str = _REQUEST) ->
     return await store.pin(THREAD, sandbox_id=None, pin_id=pin_id, limit_ms=60_000, request=request)
 
 
+async def _ask(store: LeaseStore, pin_id: str, sent: str = _REQUEST) -> Lease:
+    return await store.pin(THREAD, sandbox_id=None, pin_id=pin_id, limit_ms=60_000, sent=sent)
+
+
 async def _restart(store: LeaseStore, lease: Lease, boot_id: str = "another boot") -> Lease:
     outcome = await store.restart(lease, attempt=secrets.token_hex(8))
     assert isinstance(outcome, Creation)
@@ -44,6 +48,18 @@ class RequestPromises:
                 await _pin(store, pin_id)
             assert refused.value.may_have_run is True
         assert (await _pin(store, "r", request_digest("step-2"))).pins == 1
+
+    async def test_one_that_is_asked_about_is_not_noted_and_told_when_it_was_lost(
+        self, store: LeaseStore
+    ) -> None:
+        lease = await make_ready(store)
+        assert (await _ask(store, "a")).pins == 1
+        await store.unpin(await _pin(store), pin_id="p")
+        assert (await _ask(store, "b")).pins == 2
+        await _restart(store, lease)
+        with pytest.raises(AnswerLostError):
+            await _ask(store, "c")
+        assert (await _ask(store, "d", request_digest("never"))).pins == 3
 
     async def test_without_a_restart_it_goes_to_the_worker_again(self, store: LeaseStore) -> None:
         await make_ready(store)

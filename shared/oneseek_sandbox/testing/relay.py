@@ -7,6 +7,7 @@ import base64
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager, contextmanager
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import uvicorn
@@ -60,6 +61,7 @@ class _Relay:
 
     def __init__(self, sandboxes: Sandboxes) -> None:
         self._sandboxes = sandboxes
+        self.processes = _RelayedProcesses(sandboxes)
 
     def __getattr__(self, verb: str) -> Any:  # noqa: ANN401 - one of the verbs
         call = getattr(self._sandboxes, verb)
@@ -131,6 +133,60 @@ class _Relay:
                 truncated=file.truncated,
             )
             yield OpenFile(meta, file.chunks)
+
+
+class _RelayedProcesses:
+    """The verbs of processes, each done by the sandboxes."""
+
+    def __init__(self, sandboxes: Sandboxes) -> None:
+        self._sandboxes = sandboxes
+
+    def __getattr__(self, verb: str) -> Any:  # noqa: ANN401 - one of the verbs
+        call = getattr(self._sandboxes, verb)
+
+        async def relay(request: BaseModel, caller: object) -> Any:  # noqa: ANN401
+            del caller
+            fields = _fields(request)
+            fields.pop("background", None)
+            return await call(**fields)
+
+        return relay
+
+    async def attach(self, request: models.AttachRequest, caller: object) -> models.AttachAnswer:
+        del caller
+        return await self._sandboxes.output(**_fields(request))
+
+    async def give(
+        self, target: models.InputTarget, caller: object, data: bytes
+    ) -> models.InputAnswer:
+        del caller
+        text = base64.b64encode(data).decode()
+        return await self._sandboxes.input(data=text, encoding="base64", **_fields(target))
+
+    @asynccontextmanager
+    async def attached(
+        self, request: models.AttachRequest, caller: object
+    ) -> AsyncIterator[_RelayedReader]:
+        del caller
+        yield _RelayedReader(self._sandboxes, _fields(request))
+
+
+class _RelayedReader:
+    def __init__(self, sandboxes: Sandboxes, fields: dict[str, Any]) -> None:
+        self._sandboxes = sandboxes
+        self._fields = fields
+        self.positions: list[int] = []
+
+    async def read(self, seconds: float) -> models.AttachAnswer:
+        answer = await self._sandboxes.output(**self._fields | {"wait_seconds": seconds})
+        self._fields["offset"] = answer.next_offset
+        sizes = [
+            len(event.text.encode()) if event.type != "gap" else event.end - event.start
+            for event in answer.events
+        ]
+        begin = answer.next_offset - sum(sizes)
+        self.positions = [begin + end for end in accumulate(sizes)]
+        return answer
 
 
 def _fields(request: BaseModel) -> dict[str, Any]:

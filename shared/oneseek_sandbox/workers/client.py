@@ -122,7 +122,7 @@ class WorkerClient:
     async def health(self, lease: Lease, *, idle_ms: int | None = None) -> Health:
         """Ask whether the worker lives, and tell it the idle time."""
         query = "" if idle_ms is None else f"?idle_seconds={max(1, idle_ms // 1000)}"
-        return parse(Health, await self._call(lease, "GET", "/health" + query, b""))
+        return parse(Health, await self.ask(lease, "GET", "/health" + query, b""))
 
     async def execute(
         self, lease: Lease, request: dict[str, Any], *, live_bytes: int | None = None
@@ -167,11 +167,11 @@ class WorkerClient:
     async def cancel(self, lease: Lease, request_id: str) -> Cancelled:
         """End a running command by its `request_id`."""
         body = _json({"request_id": request_id})
-        return parse(Cancelled, await self._call(lease, "POST", "/cancel", body))
+        return parse(Cancelled, await self.ask(lease, "POST", "/cancel", body))
 
     async def ls(self, lease: Lease, request: dict[str, Any]) -> Entries:
         """List a directory."""
-        return parse(Entries, await self._call(lease, "POST", "/ls", _json(request)))
+        return parse(Entries, await self.ask(lease, "POST", "/ls", _json(request)))
 
     @asynccontextmanager
     async def read(self, lease: Lease, request: dict[str, Any]) -> AsyncIterator[OpenFile]:
@@ -189,26 +189,29 @@ class WorkerClient:
         headers = {"x-meta": json.dumps(meta)}
         if not isinstance(content, bytes):
             headers["transfer-encoding"] = "chunked"
-        return parse(Written, await self._call(lease, "POST", "/write", content, headers))
+        return parse(Written, await self.ask(lease, "POST", "/write", content, headers))
 
     async def replace(self, lease: Lease, request: dict[str, Any]) -> Replaced:
         """Replace exact text in a file."""
-        return parse(Replaced, await self._call(lease, "POST", "/replace", _json(request)))
+        return parse(Replaced, await self.ask(lease, "POST", "/replace", _json(request)))
 
-    async def _call(
+    async def ask(
         self,
         lease: Lease,
         method: str,
         target: str,
         content: bytes | AsyncIterable[bytes],
         headers: dict[str, str] | None = None,
+        *,
+        seconds: float = _WHOLE_ANSWER_SECONDS,
     ) -> bytes:
+        """Ask a worker and return its answer, which is to come within so many seconds."""
         # An upload goes on as long as its sender does.
-        seconds = _WHOLE_ANSWER_SECONDS if isinstance(content, bytes) else None
+        most = seconds if isinstance(content, bytes) else None
         try:
             async with (
-                asyncio.timeout(seconds),
-                self._request(lease, method, target, content, headers) as (response, _),
+                asyncio.timeout(most),
+                self._request(lease, method, target, content, headers, seconds) as (response, _),
             ):
                 return await read_whole(response, _SMALL_ANSWER)
         except TimeoutError:

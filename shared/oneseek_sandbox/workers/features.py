@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 __all__ = ["require", "require_fields", "too_old"]
 
-_OF_FIELDS: Final = {"stdin_path": "stdin_path"}
+_OF_FIELDS: Final = {
+    "background": "processes",
+    "log_bytes": "processes",
+    "stdin_open": "processes",
+    "stdin_path": "stdin_path",
+}
 """The feature that a field of a request needs; a field of the first version needs none."""
 
 
@@ -48,5 +53,6 @@ def too_old(name: str) -> SandboxTooOldError:
     return SandboxTooOldError(
         f"This sandbox was made by an earlier version and does not know {name!r}: nothing was done. "
         "Go on with the calls that it knows, or release it (its files are deleted) and acquire "
-        "again for a new one."
+        "again for a new one.",
+        may_have_run=False,
     )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
+    "Answer",
     "Cancelled",
     "Claimed",
     "Count",
@@ -35,6 +36,7 @@ __all__ = [
     "Kept",
     "Printed",
     "ReadMeta",
+    "Reason",
     "Replaced",
     "Written",
     "error_from",
@@ -43,13 +45,14 @@ __all__ = [
 
 _MESSAGE_CHARACTERS: Final = 2000
 _UNKNOWN_FIELD: Final = re.compile(r"Unknown field '(\w{1,40})'\.")
+_DETAILS: Final = ("next_offset", "pending", "stdin_offset")
 _FENCING_CODES: Final = {"restarted", "stale_generation", "bad_token", "unclaimed"}
 
 Count = Annotated[int, Field(ge=0, le=2**62)]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 # A word of ours, or one that only a newer worker knows: it says how a command ended, no more.
-_Reason = Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,31}$")]
+Reason = Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,31}$")]
 
 _Feature = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,40}$")]
 
@@ -57,12 +60,14 @@ _MAX_ENDED: Final = 32
 _MAX_FEATURES: Final = 128
 
 
-class _Answer(BaseModel):
+class Answer(BaseModel):
+    """The base of all: what a worker says beside is dropped."""
+
     # Unknown fields are dropped, not refused: a newer worker may say more.
     model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
 
-class Claimed(_Answer):
+class Claimed(Answer):
     """The worker belongs to us now; `empty` says that nothing is in its workspace."""
 
     protocol: int
@@ -72,15 +77,16 @@ class Claimed(_Answer):
     features: Annotated[list[_Feature], Field(max_length=_MAX_FEATURES)] = []
 
 
-class Health(_Answer):
+class Health(Answer):
     """The worker lives."""
 
     commands: Count
     processes: Count
     env_version: Count = 0  # workers of before do not say
+    lasting: Count | None = None  # workers of before do not say
 
 
-class Kept(_Answer):
+class Kept(Answer):
     """What was kept of one output stream: its first and last bytes, and how many there were."""
 
     head: Base64Bytes
@@ -103,12 +109,12 @@ class Kept(_Answer):
         )
 
 
-class Exit(_Answer):
+class Exit(Answer):
     """How a command ended."""
 
     exit_code: Annotated[int, Field(ge=-1, le=255)]
     timed_out: bool
-    killed_by: _Reason | None
+    killed_by: Reason | None
     oom_kills: Count = 0
     duration_ms: Count
     background: bool
@@ -124,26 +130,26 @@ class Exit(_Answer):
         return self.model_copy(update=kept)
 
 
-class Ended(_Answer):
+class Ended(Answer):
     """The last line of an execute's answer."""
 
     exit: Exit
 
 
-class Printed(_Answer):
+class Printed(Answer):
     """A line of an execute's answer while the command runs."""
 
     stdout: Base64Bytes | None = None
     stderr: Base64Bytes | None = None
 
 
-class Cancelled(_Answer):
+class Cancelled(Answer):
     """Whether a command was ended."""
 
     cancelled: bool
 
 
-class Entry(_Answer):
+class Entry(Answer):
     """One name in a directory."""
 
     path: Annotated[str, Field(max_length=16_384)]
@@ -153,7 +159,7 @@ class Entry(_Answer):
     mtime_ms: Annotated[int, Field(ge=-(2**52), le=2**52)]
 
 
-class Entries(_Answer):
+class Entries(Answer):
     """A directory, or a part of it."""
 
     entries: Annotated[list[Entry], Field(max_length=10_000)]
@@ -161,7 +167,7 @@ class Entries(_Answer):
     cursor: Annotated[str, Field(max_length=16_384)] | None
 
 
-class ReadMeta(_Answer):
+class ReadMeta(Answer):
     """What is said of a file beside its bytes."""
 
     size: Count
@@ -170,7 +176,7 @@ class ReadMeta(_Answer):
     truncated: bool
 
 
-class Written(_Answer):
+class Written(Answer):
     """A file after it was written."""
 
     size: Count
@@ -178,7 +184,7 @@ class Written(_Answer):
     created: bool
 
 
-class Replaced(_Answer):
+class Replaced(Answer):
     """A file after text in it was replaced."""
 
     replacements: Count
@@ -186,7 +192,7 @@ class Replaced(_Answer):
     sha256: Hash
 
 
-AnswerT = TypeVar("AnswerT", bound=_Answer)
+AnswerT = TypeVar("AnswerT", bound=Answer)
 
 
 def parse(model: type[AnswerT], text: bytes | str) -> AnswerT:
@@ -209,7 +215,7 @@ def parse(model: type[AnswerT], text: bytes | str) -> AnswerT:
 
 def error_from(status: int, body: bytes) -> SandboxError:
     """Turn a worker's error into ours; codes it has no business with become `sandbox_unavailable`."""
-    code, message = _code_and_message(body)
+    code, message, details = _told(body)
     if code in _FENCING_CODES:
         return SandboxLostError(
             f"The sandbox refused this call as not its own ({code}): it was taken over or "
@@ -222,18 +228,24 @@ def error_from(status: int, body: bytes) -> SandboxError:
     if isinstance(kind, type) and issubclass(
         kind, (WorkspaceError, CommandError, InvalidRequestError)
     ):
-        return kind(message)
+        return kind(message).having(**details)
     return SandboxUnavailableError(
         f"The sandbox answered with an error that is not one of a worker (status {status})."
     )
 
 
-def _code_and_message(body: bytes) -> tuple[str, str]:
+def _told(body: bytes) -> tuple[str, str, dict[str, int]]:
+    """Return code, message and details of an error."""
     try:
-        parsed: Any = json.loads(body)
-        error = parsed["error"]
+        error: Any = json.loads(body)["error"]
         code, message = str(error["code"]), str(error["message"])
-    except (ValueError, RecursionError, TypeError, KeyError):
-        return "", ""
+        details = dict(error.get("details") or {})
+    except (ValueError, RecursionError, TypeError, KeyError, AttributeError):
+        return "", "", {}
     printable = "".join(character if character.isprintable() else " " for character in message)
-    return code, printable[:_MESSAGE_CHARACTERS]
+    figures = {
+        name: details[name]
+        for name in _DETAILS
+        if type(details.get(name)) is int and details[name] >= 0
+    }
+    return code, printable[:_MESSAGE_CHARACTERS], figures

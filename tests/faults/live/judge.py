@@ -14,6 +14,8 @@ _MAY_BE_ANSWERED = {
     "sandbox_released", "sandbox_lost",
     "file_not_found", "disk_full", "text_not_found",
     "answer_evicted", "answer_lost", "command_not_started", "too_many_commands",
+    # Of a process whose start, or input before this one, nobody knows of; or that was restarted.
+    "process_not_found", "process_lost", "process_ended", "stdin_closed", "input_gap",
     "store_unavailable", "runtime_unavailable", "sandbox_unavailable", "sandbox_start_failed",
     "shutting_down", "unavailable",
 }  # fmt: skip

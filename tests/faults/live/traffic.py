@@ -12,6 +12,8 @@ import httpx
 from tests.faults.history import Recorder
 from tests.faults.live.outside import LOG
 
+from oneseek_sandbox.http.verbs import FUNCTIONS
+
 __all__ = ["THREADS", "WORKSPACE", "Answer", "Caller", "Calls", "callers"]
 
 THREADS = ("t0", "t1", "t2")
@@ -20,6 +22,7 @@ _CALLERS_OF_A_THREAD = 2
 _FEWEST_STEPS = 8
 _LONGER_SECONDS = 10.0
 _HANG_SECONDS = 60.0
+_AGAIN = ("sandbox_unavailable", "store_unavailable", "input_full", "shutting_down")
 _GONE = ("sandbox_released", "sandbox_expired", "lease_not_found")
 _TOLD = ("sandbox_id", "generation", "reused", "restarted", "released", "already_released")
 
@@ -76,7 +79,8 @@ class Calls:
         number = self._recorder.call(verb, thread, **fields)
         try:
             response = await self._client.post(
-                f"{self._address(verb, choice)}/v1/sandbox/{verb}", json={**named, **fields}
+                f"{self._address(FUNCTIONS[verb], choice)}/v1/sandbox/{verb}",
+                json={**named, **fields},
             )
             body = response.json()
         except httpx.ReadTimeout:
@@ -98,7 +102,11 @@ def _of_interest(verb: str, body: dict[str, Any]) -> dict[str, Any]:
     if verb == "read_file":
         return {"content": body["content"]}
     if verb == "execute":
-        return {name: body[name] for name in ("exit_code", "killed_by")}
+        return {name: body[name] for name in ("exit_code", "killed_by", "pid") if name in body}
+    if verb == "attach":
+        gaps = any(event["type"] == "gap" for event in body["events"])
+        text = "".join(event.get("text", "") for event in body["events"])
+        return {"text": text, "gaps": gaps, "state": body["process"]["state"]}
     return {name: body[name] for name in _TOLD if name in body}
 
 
@@ -131,7 +139,15 @@ class Caller:
         if not self._sandbox_id or self._choose.random() < 0.12:
             await self._acquire()
             return
-        weights = {"_write": 6, "_read": 5, "_run": 5, "_replace": 2, "_list": 1, "_release": 1}
+        weights = {
+            "_write": 6,
+            "_read": 5,
+            "_run": 5,
+            "_replace": 2,
+            "_list": 1,
+            "_release": 1,
+            "_talk": 2,
+        }
         name = self._choose.choices(list(weights), list(weights.values()))[0]
         answer = await getattr(self, name)()
         if answer.code.startswith(("sandbox_", "lease_")):
@@ -195,6 +211,38 @@ class Caller:
                 break
             if answer.code.startswith("sandbox_"):
                 await self._acquire()
+        return answer
+
+    async def _talk(self) -> Answer:
+        """Start a process, speak to it line by line, each line perhaps twice, read it, stop it."""
+        request_id = self._new("once")
+        which = {"sandbox_id": self._sandbox_id, "request_id": request_id}
+        script = f"echo {request_id} >> {WORKSPACE}/{LOG}; while read l; do echo $l; done"
+        fields = {"background": True, "stdin_open": True, "timeout_seconds": 5}
+        answer = await self._until_told("execute", **which, command=script, **fields)
+        if not answer.ok:
+            return answer
+        offset = 0
+        for line in (f"{number:04}\n" for number in range(self._choose.randint(1, 4))):
+            for _ in range(self._choose.choice((1, 1, 2))):
+                await self._until_told("input", **which, data=line, offset=offset)
+            offset += len(line)
+            if self._choose.random() < 0.5:
+                await self._call("attach", **which, offset=0, wait_seconds=0.2)
+        if self._choose.random() < 0.5:
+            await self._until_told("input", **which, offset=offset, close=True)
+        else:
+            await self._until_told("signal", **which, signal="KILL")
+        return await self._call("attach", **which, offset=0, wait_seconds=0.5)
+
+    async def _until_told(self, verb: str, **fields: Any) -> Answer:
+        """Call, and again where nobody knows or it is worth another try."""
+        answer = Answer()
+        for _ in range(3):
+            answer = await self._call(verb, **fields)
+            if answer.ok or not (answer.cut or answer.code in _AGAIN):
+                break
+            await asyncio.sleep(0.05)
         return answer
 
     async def _release(self) -> Answer:

@@ -26,6 +26,7 @@ MAX_MESSAGE = 2000
 STATUS = {
     "answer_evicted": 409,
     "bad_token": 401,
+    "cannot_execute": 409,
     "claim_conflict": 409,
     "command_not_found": 404,
     "command_not_started": 503,
@@ -34,23 +35,30 @@ STATUS = {
     "file_exists": 409,
     "file_not_found": 404,
     "file_too_large": 413,
+    "input_full": 429,
+    "input_gap": 409,
     "internal": 500,
     "invalid_request": 400,
     "is_a_directory": 409,
     "method_not_allowed": 405,
     "not_a_directory": 409,
     "not_a_regular_file": 409,
+    "offset_ahead": 400,
     "path_changed": 409,
     "path_outside_workspace": 400,
     "permission_denied": 403,
+    "process_ended": 409,
+    "process_not_found": 404,
     "request_id_conflict": 409,
     "request_ids_exhausted": 409,
     "request_too_large": 413,
     "restarted": 410,
     "stale_generation": 409,
+    "stdin_closed": 409,
     "text_not_found": 409,
     "text_not_unique": 409,
     "too_many_commands": 429,
+    "too_many_streams": 429,
     "unclaimed": 409,
     "unknown_verb": 404,
 }
@@ -74,11 +82,16 @@ ERRNO_CODES = {
 
 
 class WorkerError(Exception):
-    """An answer other than 200: a stable code, and a message an agent can act on."""
+    """An answer other than 200: a stable code, and a message an agent can act on.
 
-    def __init__(self, code: str, message: str) -> None:
+    Args:
+        details: Figures that a program goes on with.
+    """
+
+    def __init__(self, code: str, message: str, details: dict[str, int] | None = None) -> None:
         super().__init__(message)
         self.code = code
+        self.details = details
         self.status = STATUS[code]
         self.message = message[:MAX_MESSAGE]  # it may name what a caller sent
 

@@ -17,6 +17,7 @@ from oneseek_sandbox.guest.worker.processes import (
     freeze,
     read_processes,
     send_signal,
+    signal_exactly,
     thaw,
 )
 from oneseek_sandbox.guest.worker.scheduler import Condition, Wait, sleep
@@ -27,12 +28,14 @@ if TYPE_CHECKING:
 
     from oneseek_sandbox.guest.worker.command import Command
     from oneseek_sandbox.guest.worker.kernel import OutOfMemoryScore
+    from oneseek_sandbox.guest.worker.managed import Managed
     from oneseek_sandbox.guest.worker.processes import Process
     from oneseek_sandbox.guest.worker.scheduler import Scheduler
 
-__all__ = ["KILL_SECONDS", "Children"]
+__all__ = ["KILL_SECONDS", "SIGNAL_ROUNDS", "Children"]
 
 KILL_SECONDS = 10.0
+SIGNAL_ROUNDS = 4
 
 
 class Children:
@@ -42,6 +45,7 @@ class Children:
         self._score = score
         self._monitors: dict[int, Command] = {}
         self._leaving: set[int] = set()
+        self._lingering: dict[int, Managed] = {}  # monitors of what managed processes left behind
         self._background: dict[int, int] = {}
         self._spare: Spare | None = None
         self._syncs: dict[int, int | None] = {}  # exit codes, by process
@@ -129,6 +133,30 @@ class Children:
         self._leaving.add(monitor)
         send_signal((monitor,), signal.SIGKILL)
 
+    def linger(self, monitor: int, managed: Managed) -> None:
+        """Keep a monitor whose command is over: by it what is left is found, and signalled."""
+        del self._monitors[monitor]
+        self._lingering[monitor] = managed
+        self.left_behind = True
+
+    def signal(self, managed: Managed, number: int, *, whole: bool) -> int:
+        """Signal a managed process, or all that is left of it; returns how many were reached."""
+        seen: set[int] = set()
+        reached = 0
+        for _ in range(SIGNAL_ROUNDS):  # what is signalled may have forked since it was looked for
+            processes = read_processes()
+            root = managed.monitor
+            found = descendants(processes, root, set()) if root else []
+            if not whole:
+                main = processes.get(managed.pid)
+                found = [managed.pid] if main is not None and main.begin == managed.begin else []
+            new = [pid for pid in found if pid not in seen]
+            if not new:
+                break
+            seen.update(new)
+            reached += sum(signal_exactly(pid, processes[pid].begin, number) for pid in new)
+        return reached
+
     def unowned(self) -> list[int]:
         """Return the processes below this one that no running or former command accounts for."""
         processes = read_processes()
@@ -137,7 +165,7 @@ class Children:
             for pid, begin in self._background.items()
             if pid in processes and processes[pid].begin == begin
         }
-        spared = {*self._own(), *self._background}
+        spared = {*self._own(), *self._lingering, *self._background}
         return descendants(processes, os.getpid(), spared)
 
     def _own(self) -> set[int]:
@@ -150,7 +178,8 @@ class Children:
         """Return the living processes that belong to no running command."""
         processes = read_processes()
         found = descendants(processes, os.getpid(), self._own())
-        return {pid: processes[pid] for pid in found if pid not in self._leaving}
+        over = self._leaving | self._lingering.keys()
+        return {pid: processes[pid] for pid in found if pid not in over}
 
     async def kill(self, targets: Callable[[], list[int]]) -> None:
         """Stop and kill processes until none is left."""
@@ -171,13 +200,14 @@ class Children:
         """Return how many processes and threads there are, and how many of those are leftovers."""
         processes = read_processes()
         found = descendants(processes, os.getpid(), self._own())
-        left = sum(processes[pid].threads for pid in found if pid not in self._leaving)
+        over = self._leaving | self._lingering.keys()
+        left = sum(processes[pid].threads for pid in found if pid not in over)
         self.left_behind = left > 0
         return sum(process.threads for process in processes.values()), left
 
     def count(self) -> int:
         """Return how many processes there are besides our own."""
-        own = self._own() | self._leaving
+        own = self._own() | self._leaving | self._lingering.keys()
         found = descendants(read_processes(), os.getpid(), set())
         return sum(1 for pid in found if pid not in own)
 
@@ -199,14 +229,21 @@ class Children:
                 return
             if os.WIFSTOPPED(status):
                 # Code inside may stop its monitor, and with it the news of its own end.
-                if pid in self._own():
+                if pid in self._own() or pid in self._lingering:
                     send_signal((pid,), signal.SIGCONT)
-            elif pid in self._syncs:
-                self._syncs[pid] = os.waitstatus_to_exitcode(status)
-                self._synced.notify()
-            elif pid in self._monitors:
-                self._monitors.pop(pid).monitor_ended(status)
-            elif pid in self._leaving:
-                self._leaving.remove(pid)
-            elif self._spare is not None and pid == self._spare.pid:
-                self.drop_spare()
+            else:
+                self._ended(pid, status)
+
+    def _ended(self, pid: int, status: int) -> None:
+        """Take note of a process that was reaped."""
+        if pid in self._syncs:
+            self._syncs[pid] = os.waitstatus_to_exitcode(status)
+            self._synced.notify()
+        elif pid in self._monitors:
+            self._monitors.pop(pid).monitor_ended(status)
+        elif pid in self._lingering:
+            self._lingering.pop(pid).monitor = 0
+        elif pid in self._leaving:
+            self._leaving.remove(pid)
+        elif self._spare is not None and pid == self._spare.pid:
+            self.drop_spare()

@@ -9,7 +9,8 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from oneseek_sandbox.guest.worker.base import NotStartedError, from_os_error
+from oneseek_sandbox.guest.worker.base import NotStartedError, WorkerError, from_os_error
+from oneseek_sandbox.guest.worker.ending import AT_ONCE, cause_of, exit_code_for
 from oneseek_sandbox.guest.worker.job import Pipes
 from oneseek_sandbox.guest.worker.output import READ_BYTES, Answer, Capture, Listener
 from oneseek_sandbox.guest.worker.processes import descendants, read_processes, send_signal
@@ -20,22 +21,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from oneseek_sandbox.guest.worker.base import WorkerError
     from oneseek_sandbox.guest.worker.command_spec import CommandSpec
     from oneseek_sandbox.guest.worker.commands import Commands
+    from oneseek_sandbox.guest.worker.managed import Managed
 
-__all__ = ["AT_ONCE", "BACKGROUND_SECONDS", "EXITING_SECONDS", "Command"]
+__all__ = ["BACKGROUND_SECONDS", "EXITING_SECONDS", "Command"]
 
 BACKGROUND_SECONDS = 0.25
 EXITING_SECONDS = 0.02
-AT_ONCE = frozenset(("monitor_killed", "process_limit", "disk_limit"))  # ended without a grace
 
 
 class Command:
-    """One execute, from fork to answer."""
+    """One execute, from fork to answer.
 
-    def __init__(self, commands: Commands, spec: CommandSpec) -> None:
+    Args:
+        managed: Its record, when a caller may find it again.
+    """
+
+    def __init__(self, commands: Commands, spec: CommandSpec, managed: Managed | None) -> None:
         self._commands = commands
+        self._managed = managed
         self.spec = spec
         self.changed = Condition(commands.scheduler)
         self.monitor = 0
@@ -79,6 +84,8 @@ class Command:
             for fd in fds:
                 os.close(fd)
         pipes.keep_reading_ends()
+        if self._managed is not None:
+            self._managed.monitor = self.monitor
         spawn = self._commands.scheduler.spawn
         spawn(self._read_messages(pipes.messages))
         spawn(self._read_output(pipes.stdout, "stdout"))
@@ -100,6 +107,8 @@ class Command:
         """Take note that the monitor was reaped; a signal means that somebody killed it."""
         self.monitor = 0
         self.monitor_failed = status != 0
+        if self._managed is not None:
+            self._managed.monitor = 0
         self.changed.notify()
 
     async def _read_messages(self, fd: int) -> None:
@@ -125,6 +134,8 @@ class Command:
         value = int(number)
         if kind == b"started":
             self.started = True
+            if self._managed is not None:
+                self._managed.started(value)
         elif kind == b"exit":
             self._ended = time.monotonic()
             self._exit_code = 128 - value if value < 0 else value
@@ -139,13 +150,16 @@ class Command:
         if number in (errno.EAGAIN, errno.ENOMEM):
             self.error = NotStartedError(number)
             return
+        name = self.spec.command[0] if isinstance(self.spec.command, list) else "sh"
+        text = f"cannot run {name[:500]!r}: {os.strerror(number)}"
+        if self.spec.background:
+            self.error = WorkerError("cannot_execute", text + ". Nothing was started.")
+            return
         self.started = True
         self._ended = time.monotonic()
         missing = number in (errno.ENOENT, errno.ENOTDIR)
         self._exit_code = 127 if missing else 126
-        name = self.spec.command[0] if isinstance(self.spec.command, list) else "sh"
-        text = f"cannot run {name[:500]!r}: {os.strerror(number)}\n"
-        self._take_output("stderr", text.encode(errors="replace"))
+        self._take_output("stderr", f"{text}\n".encode(errors="replace"))
 
     def leave(self) -> None:
         """Go on without the caller that took the output as it came."""
@@ -184,19 +198,22 @@ class Command:
 
     def _take_output(self, name: str, data: bytes) -> None:
         self._captures[name].feed(data)
+        if self._managed is not None:
+            self._commands.table.feed(self._managed, name, data)
         if self.listener is not None:
             self.listener.put(name, data)
             self.changed.notify()
 
-    async def _until(self, reached: Callable[[], bool], deadline: float) -> bool:
+    async def _until(self, reached: Callable[[], bool], deadline: float | None) -> bool:
         while not reached():
-            if time.monotonic() >= deadline:
+            if deadline is not None and time.monotonic() >= deadline:
                 return False
             await self.changed.wait(deadline)
         return True
 
     async def _supervise(self) -> None:
-        deadline = self._began + self.spec.timeout_ms / 1000
+        timeout_ms = self.spec.timeout_ms
+        deadline = None if timeout_ms is None else self._began + timeout_ms / 1000
         in_time = await self._until(self._has_ended, deadline)
         if self.error is not None:
             reason = "not_started"
@@ -252,15 +269,19 @@ class Command:
     def _finish(self, reason: str | None) -> None:
         below = self.monitor != 0 and not self._alone
         background = below or self._open_streams > 0
-        if below:
+        if below and self._managed is not None:
+            self._commands.children.linger(self.monitor, self._managed)
+        elif below:
             self._commands.children.let_go(self.monitor)
         if self.error is None:
-            code = self._exit_code_for(reason)
+            if reason is not None:
+                self._ended = time.monotonic()
+            code = exit_code_for(reason, self._exit_code)
             kills = max(0, self._commands.count_memory_kills() - self._kills_before)
             fields: dict[str, Any] = {
                 "exit_code": code,
                 "timed_out": reason == "timeout",
-                "killed_by": self._killed_by(reason, code, kills),
+                "killed_by": cause_of(reason, code, kills, shared=self.shared),
                 "oom_kills": kills,
                 "duration_ms": int((max(self._ended, self._began) - self._began) * 1000),
                 "background": background,
@@ -268,20 +289,10 @@ class Command:
             if ended := self._commands.headroom.take_ended():
                 fields["ended"] = ended
             self.answer = Answer(fields, self._captures["stdout"], self._captures["stderr"])
+            if self._managed is not None:
+                self._commands.table.ended(self._managed, fields)
+        elif self._managed is not None:
+            self._commands.table.forget(self._managed.request_id)
         self._captures.clear()
         self._commands.finished(self)
         self.changed.notify()
-
-    def _exit_code_for(self, reason: str | None) -> int:
-        if reason is not None:
-            self._ended = time.monotonic()
-        if reason == "timeout":
-            return 124
-        return 137 if self._exit_code is None else self._exit_code
-
-    def _killed_by(self, reason: str | None, code: int, kills: int) -> str | None:
-        if reason not in (None, "monitor_killed") or code == 0:
-            return reason
-        # When another command ran beside, only a SIGKILL says whose memory it was.
-        mine = code == 137 or not self.shared
-        return "out_of_memory" if mine and kills else reason

@@ -15,8 +15,17 @@ if TYPE_CHECKING:
 
     from oneseek_sandbox.guest.worker.fields import Fields
 
-__all__ = ["MAX_OUTPUT_BYTES", "TAIL_BYTES", "CommandSpec", "environment"]
+__all__ = [
+    "LOG_BYTES",
+    "MAX_LOG_BYTES",
+    "MAX_OUTPUT_BYTES",
+    "TAIL_BYTES",
+    "CommandSpec",
+    "environment",
+]
 
+LOG_BYTES = 1024 * 1024
+MAX_LOG_BYTES = 16 * 1024 * 1024
 TAIL_BYTES = 64 * 1024
 MAX_OUTPUT_BYTES = 64 * 1024 * 1024
 
@@ -35,25 +44,41 @@ class CommandSpec:
         self.env = environment(fields.raw("env"))
         self.stdin = self._stdin(fields)
         self.stdin_path = fields.optional_text("stdin_path", limit=MAX_PATH)
-        if self.stdin is not None and self.stdin_path is not None:
-            raise WorkerError("invalid_request", "Give stdin or stdin_path, not both.")
-        self.timeout_ms = fields.integer("timeout_ms", 1, 86_400_000)
+        self.background = fields.flag("background")
+        self.stdin_open = fields.flag("stdin_open")
+        self.log_bytes = fields.integer("log_bytes", 1, MAX_LOG_BYTES, LOG_BYTES)
+        self.timeout_ms = fields.optional_integer("timeout_ms", 1, 86_400_000)
         self.grace_ms = fields.integer("grace_ms", 0, 600_000, 1000)
         self.max_output_bytes = fields.integer("max_output_bytes", 1, MAX_OUTPUT_BYTES)
         self.request_id = fields.optional_text("request_id", limit=128)
         self.stream = fields.flag("stream")
         fields.close()
+        self._check()
         if live is not None and not (live.isascii() and live.isdigit() and len(live) <= 18):
             raise WorkerError("invalid_request", "x-live-bytes must be a number.")
         self.live_bytes = self.max_output_bytes if live is None else int(live)
         self.least_tail = TAIL_BYTES if self.stream and live is not None else 0
 
+    def _check(self) -> None:
+        """Refuse fields that do not go together."""
+        if self.background and self.request_id is None:
+            raise WorkerError("invalid_request", "A background process needs a request_id.")
+        if self.timeout_ms is None and not self.background:
+            raise WorkerError("invalid_request", "timeout_ms must be given.")
+        inputs = (self.stdin is not None, self.stdin_path is not None, self.stdin_open)
+        if sum(inputs) > 1:
+            raise WorkerError("invalid_request", "Give one of stdin, stdin_path and stdin_open.")
+        if self.stdin_open and self.request_id is None:
+            raise WorkerError("invalid_request", "stdin_open needs a request_id.")
+
     def fingerprint(self) -> bytes:
-        """Return what makes two requests under one id the same."""
+        """Return what makes two requests under one id the same, in the background or not."""
         values: list[Any] = [self.command, self.cwd, sorted(self.env.items())]
         values += [self.timeout_ms, self.grace_ms, self.max_output_bytes]
         if self.stdin_path is not None:
             values.append(self.stdin_path)
+        if self.stdin_open:
+            values.append({"stdin_open": True})
         stdin = b"-" if self.stdin is None else b"+" + self.stdin
         return sha256(encode_json(values) + b"\n" + stdin).digest()
 

@@ -11,10 +11,12 @@ from oneseek_sandbox.guest.worker.base import WorkerError, from_os_error
 from oneseek_sandbox.guest.worker.children import Children
 from oneseek_sandbox.guest.worker.command import Command
 from oneseek_sandbox.guest.worker.headroom import Headroom
+from oneseek_sandbox.guest.worker.managed import ProcessTable
 from oneseek_sandbox.guest.worker.processes import send_signal, stop_everything, thaw
 from oneseek_sandbox.guest.worker.scheduler import sleep
 from oneseek_sandbox.guest.worker.shell import command_environment
 from oneseek_sandbox.guest.worker.spool import Spools
+from oneseek_sandbox.guest.worker.stdin_pipe import StdinPipe
 
 if TYPE_CHECKING:
     from oneseek_sandbox.guest.worker.command_spec import CommandSpec
@@ -34,6 +36,7 @@ class Commands:
         self.scheduler = scheduler
         self.running: list[Command] = []
         self.spools = Spools((workspace.root, b"/tmp"))
+        self.table = ProcessTable(scheduler, self.spools)
         self.children = Children(scheduler, options.score)
         self.headroom = Headroom(scheduler, self.children, self.running, options)
         self._workspace = workspace
@@ -60,13 +63,22 @@ class Commands:
                 "too_many_commands",
                 f"{self._limit} commands run already; wait for one or cancel it.",
             )
+        self._check_background(spec)
         opened: list[int] = []
         try:
             opened.append(self._open_cwd(spec))
             if spec.stdin_path is not None:
                 opened.append(self._open_stdin(spec.stdin_path))
-            command = Command(self, spec)
+            managed = None if spec.request_id is None else self.table.begin(spec)
+            if managed is not None and spec.stdin_open:
+                managed.stdin = StdinPipe()
+                opened.append(managed.stdin.child_end)
+            command = Command(self, spec, managed)
             command.start(opened[0], opened[-1] if opened[1:] else self._null, self._env)
+        except BaseException:
+            if spec.request_id is not None:
+                self.table.forget(spec.request_id)
+            raise
         finally:
             for fd in opened:
                 os.close(fd)
@@ -77,6 +89,20 @@ class Commands:
             for other in self.running:
                 other.shared = True
         return command
+
+    @property
+    def lasting(self) -> int:
+        """How many run that keep the sandbox: all but background processes without a limit."""
+        return sum(command.spec.timeout_ms is not None for command in self.running)
+
+    def _check_background(self, spec: CommandSpec) -> None:
+        """Keep room for commands that somebody waits for."""
+        most = max(1, self._limit // 2)
+        if spec.background and sum(c.spec.background for c in self.running) >= most:
+            raise WorkerError(
+                "too_many_commands",
+                f"{most} background processes run already, which is the most; end one first.",
+            )
 
     async def prepare(self) -> None:
         """Fork the spare monitor when nobody waits for anything."""

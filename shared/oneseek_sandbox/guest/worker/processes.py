@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ __all__ = [
     "read_process",
     "read_processes",
     "send_signal",
+    "signal_exactly",
     "stop_everything",
     "thaw",
 ]
@@ -69,6 +71,32 @@ def descendants(processes: dict[int, Process], root: int, spared: set[int]) -> l
                 if processes[pid].alive:
                     found.append(pid)
     return found
+
+
+def signal_exactly(pid: int, begin: int, number: int) -> bool:
+    """Send a signal to a process that began then, and to no other that got its number since."""
+    try:
+        fd = os.pidfd_open(pid)
+    except AttributeError:
+        fd = -1  # a Python that was built where they were not known
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.EPERM, errno.EINVAL):
+            return False
+        fd = -1  # a kernel without them: what is left is the moment between look and signal
+    try:
+        process = read_process(pid)
+        if process is None or not process.alive or process.begin != begin:
+            return False
+        if fd >= 0:
+            signal.pidfd_send_signal(fd, number)
+        else:
+            os.kill(pid, number)
+    except OSError:
+        return False
+    finally:
+        if fd >= 0:
+            os.close(fd)
+    return True
 
 
 def send_signal(pids: Iterable[int], *numbers: int) -> None:

@@ -140,8 +140,10 @@ class Server:
         if request.answered:
             raise ConnectionLost
         request.keep_alive = request.keep_alive and request.body.is_nearly_read
-        details = {"code": error.code, "message": error.message}
-        await request.answer({"error": details}, error.status)
+        told = {"code": error.code, "message": error.message, "details": error.details}
+        if error.details is None:
+            del told["details"]
+        await request.answer({"error": told}, error.status)
 
     @staticmethod
     async def _refuse(connection: Connection, error: WorkerError) -> None:

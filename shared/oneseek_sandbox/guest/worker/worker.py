@@ -15,6 +15,7 @@ from oneseek_sandbox.guest.worker.disks import Disks
 from oneseek_sandbox.guest.worker.files import Files
 from oneseek_sandbox.guest.worker.once import OnceTable
 from oneseek_sandbox.guest.worker.paths import TEMPORARY, Workspace
+from oneseek_sandbox.guest.worker.process_verbs import ProcessVerbs
 from oneseek_sandbox.guest.worker.reach import Everywhere
 from oneseek_sandbox.guest.worker.relay import STREAM_HEADERS, Relay
 from oneseek_sandbox.guest.worker.scheduler import Scheduler, sleep, turn
@@ -70,6 +71,7 @@ class Worker:
             self.scheduler, self._workspace, self._disks, self._commands.children.sync
         )
         self._once = OnceTable()
+        self._processes = ProcessVerbs(self._commands)
         self._last_contact = time.monotonic()
         self._routes: dict[tuple[str, str], Callable[[Request], Awaitable[None]]] = {
             ("GET", "/proof"): self._proof,
@@ -81,6 +83,10 @@ class Worker:
             ("POST", "/read"): self._files.read,
             ("POST", "/write"): self._write,
             ("POST", "/replace"): self._replace,
+            ("POST", "/processes"): self._processes.processes,
+            ("POST", "/attach"): self._processes.attach,
+            ("POST", "/input"): self._processes.input,
+            ("POST", "/signal"): self._processes.signal,
         }
 
     def run(self, wakeup: int) -> NoReturn:
@@ -136,7 +142,8 @@ class Worker:
         generation, version = self._commands.given
         if generation != self._claim.generation:  # what an earlier lease gave is not this one's
             version = 0
-        await request.answer({"commands": commands, "processes": processes, "env_version": version})
+        answer = {"commands": commands, "processes": processes, "env_version": version}
+        await request.answer({**answer, "lasting": self._commands.lasting})
 
     async def _cancel(self, request: Request) -> None:
         fields = await request.fields()
@@ -183,14 +190,16 @@ class Worker:
             command = self._commands.start(spec)
             await Relay(request, command, command.listener, owner=True).run()
             return
-        entry = self._once.find(spec)
+        entry, listener = self._once.find(spec), None
         if entry is None:
             command = self._commands.start(spec)
+            listener = command.listener
             entry = self._once.record(spec, command)
             self.scheduler.spawn(self._once.settle(spec, entry))
-            await Relay(request, command, command.listener).run()
+        if spec.background:
+            await self._processes.started(request, spec.request_id, entry.command)
         elif entry.command is not None:
-            await Relay(request, entry.command).run()
+            await Relay(request, entry.command, listener).run()
         elif entry.answer is not None:
             await entry.answer.send(request.connection, request.head(200, STREAM_HEADERS))
 
@@ -199,7 +208,7 @@ class Worker:
         while True:
             await sleep(IDLE_CHECK_SECONDS)
             now = time.monotonic()
-            if self._server.requests or self._commands.running:
+            if self._server.requests or self._commands.lasting:
                 continue
             if now - self._last_contact > SPARE_SECONDS:
                 self._commands.children.drop_spare()

@@ -21,6 +21,7 @@ if lease.state == 'creating' then
 end
 lease.state, lease.suspect = 'ready', '0'
 lease.teller, lease.telling_ms = '', 0
+redis.call('ZREM', key('pins', TAG), BACKGROUND)  -- of a process before this one
 for i = 12, #ARGV, 2 do lease[ARGV[i]] = ARGV[i + 1] end
 write(lease)
 notify(TAG)

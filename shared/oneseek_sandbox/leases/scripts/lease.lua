@@ -10,6 +10,7 @@
 local STEM, TAG, ENDED_MS = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local LIVE, DOOMED, ENTRIES = STEM .. 'live', STEM .. 'doomed', STEM .. 'doomed-entries'
 local TRIES = STEM .. 'doomed-tries'
+local BACKGROUND = 'background'  -- the pin of processes in the background; no operation's
 local NUMBERS = { 'generation', 'deadline_ms', 'idle_ms', 'created_ms', 'used_ms',
   'expires_ms', 'over_ms', 'ends_ms', 'telling_ms', 'env_version' }
 local STATES = { creating = true, ready = true, restarting = true }
@@ -64,9 +65,18 @@ local function write(lease)
   end
 end
 
+-- Until when processes in the background may hold it; 0 when none does.
+local function background_until(lease)
+  local until_ms = tonumber(redis.call('ZSCORE', key('pins', lease.tag), BACKGROUND) or '0')
+  return until_ms > NOW and until_ms or 0
+end
+
 -- A lease on the wire: names and values in turn.
 local function shown(lease)
-  local flat = { 'pins', text(redis.call('ZCOUNT', key('pins', lease.tag), '(' .. text(NOW), '+inf')) }
+  local pins = redis.call('ZCOUNT', key('pins', lease.tag), '(' .. text(NOW), '+inf')
+  local busy_until = background_until(lease)
+  if busy_until > 0 then pins = pins - 1 end
+  local flat = { 'pins', text(pins), 'busy_until', text(busy_until) }
   for name, value in pairs(lease) do
     flat[#flat + 1] = name
     flat[#flat + 1] = text(value)

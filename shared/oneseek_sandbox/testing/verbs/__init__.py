@@ -9,6 +9,7 @@ from oneseek_sandbox.testing.verbs.files import FilesContract
 from oneseek_sandbox.testing.verbs.given import GivenContract
 from oneseek_sandbox.testing.verbs.lifecycle import LifecycleContract
 from oneseek_sandbox.testing.verbs.output import OutputContract
+from oneseek_sandbox.testing.verbs.processes import ProcessesContract
 from oneseek_sandbox.testing.verbs.refusals import RefusalsContract
 from oneseek_sandbox.testing.verbs.streams import StreamsContract
 
@@ -18,6 +19,7 @@ __all__ = [
     "GivenContract",
     "LifecycleContract",
     "OutputContract",
+    "ProcessesContract",
     "RefusalsContract",
     "StreamsContract",
     "VerbsContract",
@@ -28,6 +30,7 @@ class VerbsContract(
     LifecycleContract,
     ExecuteContract,
     OutputContract,
+    ProcessesContract,
     StreamsContract,
     FilesContract,
     RefusalsContract,
