@@ -32,16 +32,18 @@ def environment(server):
 
 
 @pytest.fixture
-def shell(environment):
-    thread = f"cli-{secrets.token_hex(4)}"
+def thread():
+    return f"cli-{secrets.token_hex(4)}"
 
+
+@pytest.fixture
+def shell(environment, thread):
     def shell(command, *arguments, stdin=b""):
         named = [*PROGRAM, command, "--thread", thread, *arguments]
         return subprocess.run(
             named, input=stdin, env=environment, capture_output=True, timeout=60, check=False
         )
 
-    shell.thread = thread
     yield shell
     shell("release")
 
@@ -103,13 +105,13 @@ def test_what_is_unknown_is_told(shell):
     assert refused.returncode == 2
 
 
-def test_a_terminal_is_not_sent_control_characters(shell, environment):
+def test_a_terminal_is_not_sent_control_characters(shell, environment, thread):
     started(shell, r"printf 'a\033]52;c;aGk=\007\nb\tc\n'", "hostile")
     shell("logs", "-f", "hostile")
     shown = {}
     for option in ([], ["--raw"]):
         ours, theirs = pty.openpty()
-        named = [*PROGRAM, "logs", "--thread", shell.thread, *option, "hostile"]
+        named = [*PROGRAM, "logs", "--thread", thread, *option, "hostile"]
         subprocess.run(named, stdout=theirs, env=environment, timeout=60, check=True)
         os.close(theirs)
         shown[bool(option)] = b""
