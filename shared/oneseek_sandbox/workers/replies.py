@@ -11,6 +11,7 @@ from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, ValidationError
 from oneseek_sandbox.errors import (
     CommandError,
     InvalidRequestError,
+    RequestTooLargeError,
     SandboxError,
     SandboxLostError,
     SandboxUnavailableError,
@@ -226,7 +227,7 @@ def error_from(status: int, body: bytes) -> SandboxError:
         return too_old(unknown[1])
     kind: Callable[[str], SandboxError] | None = error_for_code(code)
     if isinstance(kind, type) and issubclass(
-        kind, (WorkspaceError, CommandError, InvalidRequestError)
+        kind, (WorkspaceError, CommandError, InvalidRequestError, RequestTooLargeError)
     ):
         return kind(message).having(**details)
     return SandboxUnavailableError(

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from oneseek_sandbox.errors import SandboxTooOldError, SandboxUnavailableError
+from oneseek_sandbox.errors import RequestTooLargeError, SandboxTooOldError, SandboxUnavailableError
 from oneseek_sandbox.models import ExecuteRequest
 from oneseek_sandbox.testing.scripted_worker import ScriptedWorker, exit_line, http_answer
 
@@ -93,3 +93,16 @@ async def test_an_unknown_protocol_is_sent_no_token(world):
                 worker.address, token="t" * 32, generation=1, idle_ms=1000, uid="u"
             )
         assert worker.paths == ["/proof"]
+
+
+async def test_input_that_is_too_large_for_a_worker_is_no_fault_of_the_sandbox(world):
+    await world.acquire()
+
+    async def too_large(call):
+        await call.answer({"error": {"code": "request_too_large", "message": "20 MiB"}}, 413)
+
+    world.worker().scripts["/execute"] = too_large
+    with pytest.raises(RequestTooLargeError, match="20 MiB"):
+        await run(world, stdin="x")
+    lease = await world.store.get(world.thread)
+    assert (lease.suspect, lease.pins) == (False, 0)
