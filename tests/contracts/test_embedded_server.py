@@ -251,3 +251,24 @@ def test_a_tail_that_a_power_cut_tore_is_cut_off_and_kept_aside(home):
         assert connection.get("kept") == b"1"
         connection.set("new", "1")
     assert (home / "redis" / "damaged" / data.name).read_bytes() == torn
+
+
+def test_who_uses_it_is_known_by_process(home):
+    url = EmbeddedServer.ensure(home)
+    assert EmbeddedServer.is_running(home)
+    assert EmbeddedServer.users(home) == []
+    with client(f"{url}?client_name=oneseek-sandbox-12") as named, client(url) as unnamed:
+        named.ping()
+        unnamed.ping()
+        assert EmbeddedServer.users(home) == ["process 12", "1 connection without a name"]
+    EmbeddedServer.stop(home)
+    assert not EmbeddedServer.is_running(home)
+
+
+def test_a_server_that_lost_its_socket_is_stopped_all_the_same(home):
+    url = EmbeddedServer.ensure(home)
+    pid = server_pid(home)
+    socket_of(url).unlink()
+    assert EmbeddedServer.users(home) == []
+    EmbeddedServer.stop(home)
+    wait_until_gone(pid)

@@ -16,6 +16,7 @@ from oneseek_sandbox.cli.files import cat, get, ls, put, replace
 from oneseek_sandbox.cli.processes import attach, logs, ps, signal
 from oneseek_sandbox.cli.sandboxes import acquire, cleanup, end_all, release, status
 from oneseek_sandbox.cli.serving import doctor, serve
+from oneseek_sandbox.cli.stopping import stop
 from oneseek_sandbox.cli.terminal import note, print_line
 
 __all__ = ["app", "run"]
@@ -65,6 +66,7 @@ def _options(
 def _add_commands() -> None:
     """Add them in the order in which help shows them."""
     app.command()(serve)
+    app.command()(stop)
     app.command()(doctor)
     app.command()(acquire)
     # What follows the first word of the command is the command's own.

@@ -49,14 +49,22 @@ class RedisConnection:
         url: `redis://`, `rediss://` (TLS) or `unix://`.
         revive: Called when the server is away, before the next try; starts it again where that is
             in our hands. At most every 250 ms, and never twice at once.
+        name: What the server's list of connections shows; empty asks for none.
 
     Raises:
         ConfigurationError: The URL is not one.
     """
 
-    def __init__(self, url: str, revive: Callable[[], Awaitable[object]] | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        revive: Callable[[], Awaitable[object]] | None = None,
+        *,
+        name: str = "",
+    ) -> None:
         self._url = url
-        self._where, pool = _pool(url)
+        self._name = name
+        self._where, pool = _pool(url, name=name)
         self._redis = Redis(connection_pool=pool)
         self._revive = revive
         self._revived_at = float("-inf")
@@ -163,7 +171,7 @@ class RedisConnection:
     async def _move_to(self, host: str, port: int) -> None:
         """Go to the cluster node that has our keys: they share one slot, so one node has them all."""
         left = self._redis
-        self._where, pool = _pool(self._url, host=host, port=port)
+        self._where, pool = _pool(self._url, name=self._name, host=host, port=port)
         self._redis = Redis(connection_pool=pool)
         await left.connection_pool.disconnect(inuse_connections=False)
 
@@ -189,7 +197,7 @@ class RedisConnection:
 
 
 def _pool(
-    url: str, *, host: str | None = None, port: int | None = None
+    url: str, *, name: str = "", host: str | None = None, port: int | None = None
 ) -> tuple[str, BlockingConnectionPool]:
     """Return where the server is, without user and password, and a pool for it.
 
@@ -210,6 +218,7 @@ def _pool(
         return where, BlockingConnectionPool.from_url(
             url,
             decode_responses=True,
+            client_name=name or None,
             max_connections=32,
             timeout=_SOCKET_SECONDS,
             socket_timeout=_SOCKET_SECONDS,

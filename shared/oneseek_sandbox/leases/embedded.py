@@ -77,6 +77,37 @@ class EmbeddedServer:
         return ServerFiles(home).process_id()
 
     @classmethod
+    def is_running(cls, home: Path) -> bool:
+        """Say whether the server of a home lives or is being started; makes no folder.
+
+        Raises:
+            OSError: This user may not look.
+        """
+        if not (home / "redis").exists():
+            return False
+        with ServerFiles(home).lock() as lock:
+            return lock is None
+
+    @classmethod
+    def users(cls, home: Path) -> list[str]:
+        """Return who is connected to a running server: `process N`, or how many connections have no name.
+
+        Raises:
+            ConfigurationError: It does not answer.
+        """
+        files = ServerFiles(home)
+        address = files.address()
+        if address is not None and not address.exists():
+            return []  # nobody can reach it; see `ServerFiles.end_unreachable`
+        answer = _command(address, b"CLIENT LIST\r\nQUIT\r\n") if address else b""
+        if not answer.startswith(b"$"):
+            raise ConfigurationError(
+                f"The embedded Redis server (process {files.process_id()}) of {home} does not "
+                "answer, so nobody knows who uses it. If this persists, end that process."
+            )
+        return _users(answer.decode(errors="replace"))
+
+    @classmethod
     def stop(cls, home: Path) -> None:
         """Shut the server down in order; nothing happens when it does not run.
 
@@ -93,6 +124,8 @@ class EmbeddedServer:
                     return
             if address is not None:
                 _command(address, b"SHUTDOWN\r\n")
+                if not address.exists():
+                    files.end_unreachable()
             if time.monotonic() >= deadline:
                 raise ConfigurationError(
                     f"The embedded Redis server (process {files.process_id()}) does not stop. "
@@ -195,15 +228,32 @@ def find_program() -> str:
 
 
 def _ping(address: Path) -> bool:
-    return _command(address, b"PING\r\n").startswith(b"+PONG")
+    return _command(address, b"PING\r\nQUIT\r\n").startswith(b"+PONG")
 
 
-def _command(address: Path, line: bytes) -> bytes:
+def _users(clients: str) -> list[str]:
+    """Read the answer of CLIENT LIST, in which our own question stands as well."""
+    names = []
+    for line in clients.splitlines():
+        fields = dict(word.partition("=")[::2] for word in line.split(" "))
+        if "id" in fields and fields.get("cmd") not in ("client", "client|list"):
+            names.append(fields.get("name", ""))
+    found = sorted({f"process {name.rpartition('-')[2]}" for name in names if name})
+    if unnamed := names.count(""):
+        found.append(f"{unnamed} connection{'s' if unnamed > 1 else ''} without a name")
+    return found
+
+
+def _command(address: Path, lines: bytes) -> bytes:
+    """Send lines of which the last has the server close, and return all that it said."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(_PING_SECONDS)
+        answer = b""
         try:
             connection.connect(str(address))
-            connection.sendall(line)
-            return connection.recv(64)
+            connection.sendall(lines)
+            while piece := connection.recv(65_536):
+                answer += piece
         except OSError:
-            return b""
+            pass
+        return answer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
@@ -36,7 +37,12 @@ class EmbeddedLeaseStore(RedisLeaseStore):
     def __init__(self, home: Path, terms: LeaseTerms, prefix: str) -> None:
         ensure = functools.partial(EmbeddedServer.ensure, home)
         super().__init__(
-            ensure(), terms, prefix, revive=functools.partial(asyncio.to_thread, ensure)
+            ensure(),
+            terms,
+            prefix,
+            revive=functools.partial(asyncio.to_thread, ensure),
+            # Who wants to stop the server is told which processes use it.
+            name=f"oneseek-sandbox-{os.getpid()}",
         )
         self._home = home
         self._keeping: asyncio.Task[None] | None = None

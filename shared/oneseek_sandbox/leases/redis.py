@@ -52,6 +52,7 @@ class RedisLeaseStore:
         url: `redis://`, `rediss://` or `unix://`.
         prefix: Keeps several installations apart in one Redis.
         revive: Starts the server again when it went away; for a server of our own.
+        name: For the server's list of connections.
     """
 
     def __init__(
@@ -61,10 +62,11 @@ class RedisLeaseStore:
         prefix: str = "oneseek",
         *,
         revive: Callable[[], Awaitable[object]] | None = None,
+        name: str = "",
     ) -> None:
         self._terms = terms or LeaseTerms()
         self._keys = KeyNames(prefix)
-        self._connection = RedisConnection(url, revive)
+        self._connection = RedisConnection(url, revive, name=name)
         self._transitions = Transitions(self._connection, self._keys, self._terms)
         self._subscription = Subscription(self._connection, self._keys.notices)
 
