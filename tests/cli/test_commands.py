@@ -334,6 +334,36 @@ def test_no_server_is_69(shell):
     assert b"oneseek-sandbox serve" in ran.stderr
 
 
+def test_without_a_url_the_server_is_the_one_on_port(shell):
+    ran = shell("status", ONESEEK_SANDBOX_URL="", PORT=str(shell.server.port))
+    assert ran.returncode == 0
+    assert f"live at {shell.server.url}".encode() in ran.stderr
+
+
+def test_a_url_overrides_port(shell):
+    assert shell("status", PORT="1").returncode == 0
+    elsewhere = ["--server", shell.server.url]
+    assert shell("status", *elsewhere, ONESEEK_SANDBOX_URL="", PORT="1").returncode == 0
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "tcp://10.0.0.1:80", "\u0663"])
+def test_a_port_that_is_none_is_named(shell, port):
+    ran = shell("status", ONESEEK_SANDBOX_URL="", PORT=port)
+    assert (ran.returncode, ran.stderr.count(b"\n")) == (2, 1)
+    assert b"PORT is" in ran.stderr
+    assert b"ONESEEK_SANDBOX_URL" in ran.stderr
+
+
+def test_help_tells_how_a_server_and_its_key_are_named(shell):
+    for command in ("status", "exec"):
+        told = shell(command, "--help").stdout
+        for name in (b"ONESEEK_SANDBOX_URL", b"ONESEEK_SANDBOX_KEY", b"PORT"):
+            assert name in told, command
+    overview = shell("--help").stdout
+    assert b"ONESEEK_SANDBOX_URL" in overview
+    assert b"ONESEEK_SANDBOX_KEY" in overview
+
+
 def test_a_proxy_in_the_environment_is_not_asked_about_loopback(shell):
     assert shell("status", HTTP_PROXY="http://127.0.0.1:9", NO_PROXY="").returncode == 0
 

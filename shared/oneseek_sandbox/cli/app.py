@@ -24,6 +24,10 @@ __all__ = ["app", "run"]
 app = typer.Typer(
     name="oneseek-sandbox",
     help="One isolated sandbox per conversation thread: serve them, and use them.",
+    epilog=(
+        "Which server: --server, else ONESEEK_SANDBOX_URL, else port PORT (8002) of this machine. "
+        "Its key: --key, else ONESEEK_SANDBOX_KEY."
+    ),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     # Rich help takes twice as long to appear.

@@ -15,7 +15,6 @@ import typer
 
 from oneseek_sandbox.cli.failure import EXIT_INCOMPLETE, CommandLineError
 from oneseek_sandbox.cli.options import (
-    DEFAULT_SERVER,
     AsJson,
     IdleTimeout,
     Key,
@@ -92,7 +91,7 @@ def execute(
     ] = None,
     idle_timeout: IdleTimeout = None,
     as_json: AsJson = False,
-    server: Server = DEFAULT_SERVER,
+    server: Server = None,
     key: Key = "",
 ) -> None:
     """Run a command in a thread's sandbox.

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from oneseek_sandbox.cli.options import (
-    DEFAULT_SERVER,
     AsJson,
     Key,
     Sandbox,
@@ -38,7 +37,7 @@ def ls(
     scope: Scope = None,
     sandbox: Sandbox = None,
     as_json: AsJson = False,
-    server: Server = DEFAULT_SERVER,
+    server: Server = None,
     key: Key = "",
 ) -> None:
     """List a directory of the sandbox."""
@@ -61,7 +60,7 @@ def cat(
     thread: Thread = None,
     scope: Scope = None,
     sandbox: Sandbox = None,
-    server: Server = DEFAULT_SERVER,
+    server: Server = None,
     key: Key = "",
 ) -> None:
     """Print a file of the sandbox, as it is."""
@@ -83,7 +82,7 @@ def put(
     scope: Scope = None,
     sandbox: Sandbox = None,
     as_json: AsJson = False,
-    server: Server = DEFAULT_SERVER,
+    server: Server = None,
     key: Key = "",
 ) -> None:
     """Copy a file into the sandbox, whole or not at all."""
@@ -106,7 +105,7 @@ def get(
     thread: Thread = None,
     scope: Scope = None,
     sandbox: Sandbox = None,
-    server: Server = DEFAULT_SERVER,
+    server: Server = None,
     key: Key = "",
 ) -> None:
     """Copy a file out of the sandbox, whole or not at all."""
@@ -127,7 +126,7 @@ def replace(
     scope: Scope = None,
     sandbox: Sandbox = None,
     as_json: AsJson = False,
-    server: Server = DEFAULT_SERVER,
+    server: Server = None,
     key: Key = "",
 ) -> None:
     """Replace exact text in a file of the sandbox."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from oneseek_sandbox.cli.failure import CommandLineError
+from oneseek_sandbox.cli.failure import EXIT_USAGE, CommandLineError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from oneseek_sandbox.cli.connection import Connection
 
 __all__ = [
-    "DEFAULT_SERVER",
     "AsJson",
     "IdleTimeout",
     "Key",
@@ -30,12 +30,16 @@ __all__ = [
     "sandbox_reference",
 ]
 
-DEFAULT_SERVER: Final = "http://127.0.0.1:8002"
+_DEFAULT_PORT: Final = 8002
+_PORTS: Final = range(1, 65_536)
 
 Server = Annotated[
-    str,
+    str | None,
     typer.Option(
-        "--server", envvar="ONESEEK_SANDBOX_URL", metavar="URL", help="Where the server is."
+        "--server",
+        envvar="ONESEEK_SANDBOX_URL",
+        metavar="URL",
+        help=f"Where the server is (default: port PORT, or {_DEFAULT_PORT}, of this machine).",
     ),
 ]
 Key = Annotated[
@@ -103,11 +107,30 @@ def pairs(arguments: Sequence[str] | None, option: str) -> dict[str, str] | None
     return values or None
 
 
-def connect(server: str, key: str) -> Connection:
-    """Return a connection; the HTTP client is imported only now."""
+def connect(server: str | None, key: str) -> Connection:
+    """Return a connection; the HTTP client is imported only now.
+
+    Args:
+        server: None for the one that `serve` runs here, on its PORT.
+
+    Raises:
+        CommandLineError: The address, the key or PORT cannot be used.
+    """
     from oneseek_sandbox.cli.connection import Connection
 
-    return Connection(server, read_key(key))
+    return Connection(_server_here() if server is None else server, read_key(key))
+
+
+def _server_here() -> str:
+    # Settings would be a quarter of a second for this one.
+    port = os.environ.get("PORT") or str(_DEFAULT_PORT)  # noqa: TID251
+    if not (port.isascii() and port.isdecimal() and int(port) in _PORTS):
+        raise CommandLineError(
+            f"PORT is {port!r}, which names no port of a server; set ONESEEK_SANDBOX_URL, or give "
+            "--server",
+            EXIT_USAGE,
+        )
+    return f"http://127.0.0.1:{int(port)}"
 
 
 def read_key(key: str) -> str:

@@ -13,7 +13,6 @@ import typer
 
 from oneseek_sandbox.cli.failure import CommandLineError
 from oneseek_sandbox.cli.options import (
-    DEFAULT_SERVER,
     AsJson,
     Key,
     Sandbox,
@@ -51,7 +50,7 @@ def ps(
     scope: Scope = None,
     sandbox: Sandbox = None,
     as_json: AsJson = False,
-    server: Server = DEFAULT_SERVER,
+    server: Server = None,
     key: Key = "",
 ) -> None:
     """List the processes of a sandbox that have a request_id."""
@@ -96,7 +95,7 @@ def logs(
         int, typer.Option(min=0, metavar="N", help="Begin at this byte of its output.")
     ] = 0,
     raw: Raw = False,
-    server: Server = DEFAULT_SERVER,
+    server: Server = None,
     key: Key = "",
 ) -> None:
     """Print what a process has printed, its stderr to stderr."""
@@ -114,7 +113,7 @@ def attach(
     scope: Scope = None,
     sandbox: Sandbox = None,
     raw: Raw = False,
-    server: Server = DEFAULT_SERVER,
+    server: Server = None,
     key: Key = "",
 ) -> None:
     """Print what a process prints from now on, and give it this program's stdin.
@@ -152,7 +151,7 @@ def signal(
         bool, typer.Option("--main", help="Not to what the process has started.")
     ] = False,
     as_json: AsJson = False,
-    server: Server = DEFAULT_SERVER,
+    server: Server = None,
     key: Key = "",
 ) -> None:
     """Send a signal to a process and what it has started."""

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Final
 import typer
 
 from oneseek_sandbox.cli.options import (
-    DEFAULT_SERVER,
     AsJson,
     IdleTimeout,
     Key,
@@ -46,7 +45,7 @@ def acquire(
         ),
     ] = None,
     as_json: AsJson = False,
-    server: Server = DEFAULT_SERVER,
+    server: Server = None,
     key: Key = "",
 ) -> None:
     """Get a thread's sandbox and print its sandbox_id."""
@@ -81,7 +80,7 @@ def end_all(
     scope: Scope = None,
     sandbox: Sandbox = None,
     as_json: AsJson = False,
-    server: Server = DEFAULT_SERVER,
+    server: Server = None,
     key: Key = "",
 ) -> None:
     """End every process of a sandbox and keep its files."""
@@ -98,7 +97,7 @@ def release(
     scope: Scope = None,
     sandbox: Sandbox = None,
     as_json: AsJson = False,
-    server: Server = DEFAULT_SERVER,
+    server: Server = None,
     key: Key = "",
 ) -> None:
     """End a sandbox and everything in it."""
@@ -117,7 +116,7 @@ def cleanup(
         ),
     ] = None,
     as_json: AsJson = False,
-    server: Server = DEFAULT_SERVER,
+    server: Server = None,
     key: Key = "",
 ) -> None:
     """End the sandboxes that were idle for too long."""
@@ -136,7 +135,7 @@ def cleanup(
 
 
 def status(
-    label: Label = None, as_json: AsJson = False, server: Server = DEFAULT_SERVER, key: Key = ""
+    label: Label = None, as_json: AsJson = False, server: Server = None, key: Key = ""
 ) -> None:
     """List the live sandboxes, all or those with these labels."""
     connection = connect(server, key)
