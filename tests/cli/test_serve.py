@@ -46,6 +46,18 @@ def test_the_start_says_where_state_is_and_that_there_is_no_key(server):
     assert server.url in text
 
 
+def test_the_end_says_what_stays_and_how_to_end_it(new_server):
+    server = new_server()
+    with server.client() as client:
+        client.post("/v1/sandbox/acquire", json={"thread_id": "stays"}).raise_for_status()
+    server.stop()
+    said = server.log.read_text().splitlines()[-1]
+    assert said.startswith("Stopped. 1 sandbox keeps running until idle.")
+    assert f"PROVISIONER_HOME='{server.home}'" in said
+    assert "oneseek-sandbox stop" in said
+    server.start()
+
+
 def test_a_second_server_on_the_port_names_the_first(server, tmp_path):
     second = run("serve", "--port", str(server.port), PROVISIONER_HOME=str(tmp_path))
     assert second.returncode == 1

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import urlsplit
 
 import typer
 
-from oneseek_sandbox import __version__
+from oneseek_sandbox.cli.banner import banner, farewell
 from oneseek_sandbox.cli.failure import EXIT_ERROR, CommandLineError
 from oneseek_sandbox.cli.terminal import print_line, print_table
 from oneseek_sandbox.errors import ConfigurationError, SandboxError
@@ -21,7 +18,7 @@ if TYPE_CHECKING:
     from oneseek_sandbox.runtimes.runtime import Check
     from oneseek_sandbox.settings import Settings
 
-__all__ = ["banner", "diagnose", "doctor", "read_settings", "serve", "start"]
+__all__ = ["diagnose", "doctor", "read_settings", "serve", "start"]
 
 
 def serve(
@@ -101,26 +98,9 @@ def start(settings: Settings) -> int:
     from oneseek_sandbox.gateway.serve import serve as serve_gateway
 
     with _refusals():
-        return serve_gateway(settings, on_ready=lambda url: print_line(banner(settings, url)))
-
-
-def banner(settings: Settings, url: str) -> str:
-    """Return what is printed when the server listens; its last line is a curl command."""
-    has_key = bool(settings.api_key.get_secret_value() or settings.api_keys_file)
-    user = "user id, " if os.geteuid() == 0 and settings.runtime != "docker" else ""
-    network = "no network" if settings.network == "off" else "a network of its own"
-    lines = [
-        f"oneseek-sandbox {__version__} listening on {url}",
-        f"  sandboxes  each with its own {user}processes and files, and {network}",
-        "  isolation  tested just now; oneseek-sandbox doctor shows each point",
-        f"  state      {settings.home}",
-        f"  leases     {_store(settings)}",
-        f"  key        {'needed' if has_key else _without_key(settings)}",
-        "",
-        "Try it:",
-        "  " + _curl(url, has_key=has_key),
-    ]
-    return "\n".join(lines)
+        status = serve_gateway(settings, on_ready=lambda url: print_line(banner(settings, url)))
+    print_line(farewell(settings))
+    return status
 
 
 def diagnose(settings: Settings) -> int:
@@ -180,29 +160,3 @@ def _print_checks(checks: list[Check]) -> None:
     for fix, names in fixes.items():
         print_line(f"\nTo fix {', '.join(names)}:\n  " + fix.replace("\n", "\n  "))
     print_line()
-
-
-def _store(settings: Settings) -> str:
-    if settings.state_store == "file":
-        return "a file in the state folder, for this machine only"
-    address = settings.redis_url.get_secret_value()
-    if not address:
-        return "an embedded Valkey server, kept in the state folder"
-    # The address may hold a password.
-    parts = urlsplit(address)
-    return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}"
-
-
-def _without_key(settings: Settings) -> str:
-    if settings.allow_no_key:
-        return "none, as PROVISIONER_ALLOW_NO_KEY allows: whoever reaches this port may use it"
-    return "none (loopback only); set PROVISIONER_API_KEY to require one"
-
-
-def _curl(url: str, *, has_key: bool) -> str:
-    arguments = [f"{url}/v1/sandbox/acquire", "-H", "Content-Type: application/json"]
-    line = "curl -sS " + shlex.join(arguments)
-    if has_key:
-        # The key itself is never printed; a shell without it says so by itself.
-        line += ' -H "Authorization: Bearer ${PROVISIONER_API_KEY:?set it to your key}"'
-    return line + " -d " + shlex.quote('{"thread_id": "demo"}')

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from oneseek_sandbox.cli.banner import banner, farewell
 from oneseek_sandbox.cli.failure import CommandLineError
-from oneseek_sandbox.cli.serving import banner, read_settings
+from oneseek_sandbox.cli.serving import read_settings
 from oneseek_sandbox.settings import Settings
 
 KEY = "a-very-secret-key-0001"
@@ -88,8 +89,11 @@ def test_a_server_without_a_key_says_so():
     ("given", "kept"),
     [
         ({}, "an embedded Valkey server"),
-        ({"state_store": "file"}, "a file in the state folder"),
-        ({"state_store": "file", "redis_url": "redis://cache"}, "a file in the state folder"),
+        ({"state_store": "file"}, "a file, leases/book in the state folder"),
+        (
+            {"state_store": "file", "redis_url": "redis://cache"},
+            "a file, leases/book in the state folder",
+        ),
         ({"state_store": "redis", "redis_url": "redis://cache"}, "redis://cache"),
     ],
 )
@@ -123,3 +127,49 @@ def test_a_wrong_setting_is_named(monkeypatch):
 def test_the_curl_line_is_one_shell_command():
     line = banner(Settings(), "http://127.0.0.1:8002").splitlines()[-1]
     assert shlex.split(line)[0] == "curl"
+
+
+def without_control_groups(monkeypatch, *, old_kernel=False):
+    from oneseek_sandbox.runtimes.local import cgroups, host
+
+    monkeypatch.setattr(cgroups, "find_parents", list)
+    monkeypatch.setattr(host, "limits_processes", lambda: not old_kernel)
+
+
+def test_limits_that_this_user_cannot_set_are_named(monkeypatch):
+    without_control_groups(monkeypatch)
+    text = banner(Settings(memory_limit_mb=300, cpu_limit=2), "http://127.0.0.1:8002")
+    (line,) = [line for line in text.splitlines() if "not enforced here" in line]
+    assert "memory (300 MiB for each process instead), CPU;" in line
+    assert "doctor" in line
+    assert "processes" not in line
+    without_control_groups(monkeypatch, old_kernel=True)
+    assert "processes (counted by the worker" in banner(Settings(), "http://127.0.0.1:8002")
+
+
+def test_limits_that_hold_are_not_called_missing(monkeypatch, tmp_path):
+    from oneseek_sandbox.runtimes.local import cgroups
+
+    every = cgroups.Parent(tmp_path, 2, frozenset({"memory", "pids", "cpu"}))
+    monkeypatch.setattr(cgroups, "find_parents", lambda: [every])
+    text = banner(Settings(cpu_limit=2), "http://127.0.0.1:8002")
+    assert "2048 MiB of memory, 2 CPUs, 512 processes and 2048 MiB of disk" in text
+    assert "not enforced" not in text
+
+
+def test_what_stays_after_ctrl_c_is_printed_with_the_command_that_ends_it(tmp_path):
+    home = tmp_path / "a home"
+    for text in (
+        banner(Settings(home=home), "http://127.0.0.1:8002"),
+        farewell(Settings(home=home)),
+    ):
+        assert f"PROVISIONER_HOME='{home}'" in text
+        assert "oneseek-sandbox stop" in text
+    assert "No sandbox is alive" in farewell(Settings(home=home))
+
+
+@pytest.mark.parametrize("given", [{"state_store": "file"}, {"redis_url": "redis://cache"}])
+def test_no_valkey_is_spoken_of_where_none_was_started(given, tmp_path):
+    settings = Settings(home=tmp_path, **given)
+    assert "Valkey" not in banner(settings, "http://127.0.0.1:8002")
+    assert "Valkey" not in farewell(settings)
