@@ -96,6 +96,23 @@ def test_a_server_in_the_servers_group_puts_sandboxes_beside_it(proc, tmp_path):
     assert parent.path == tmp_path / "cpu"
 
 
+def test_a_group_that_was_delegated_to_the_server_is_shared_out(proc, tmp_path, monkeypatch):
+    """As with systemd's Delegate=yes and DelegateSubgroup=oneseek-servers."""
+    write = Path.write_text
+
+    def enable(self, text, **options):
+        if self.name == "cgroup.subtree_control" and self.exists():
+            text = f"{self.read_text()} {text.removeprefix('+')}"
+        return write(self, text, **options)
+
+    group(tmp_path / "unified/unit")
+    group(tmp_path / "unified/unit/oneseek-servers")
+    monkeypatch.setattr(Path, "write_text", enable)
+    folder = proc("0::/unit/oneseek-servers\n", [("/", "/unified", "cgroup2", "rw")])
+    (parent,) = cgroups.find_parents(folder)
+    assert parent == Parent(tmp_path / "unified/unit", 2, frozenset({"cpu", "memory", "pids"}))
+
+
 @pytest.mark.finding(15)
 @pytest.mark.parametrize(
     ("version", "file", "weight"), [(1, "cpu.shares", "4096"), (2, "cpu.weight", "200")]

@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 SERVERS: Final = "oneseek-servers"
-"""The group of servers that were given one (see `shares`), below where sandboxes are put."""
+"""The group of servers that were given one (by `shares`, or by systemd), below where sandboxes are put."""
 
 _WANTED: Final = ("memory", "pids", "cpu")
 _PERIOD_US: Final = 100_000
@@ -92,6 +92,8 @@ def _mounts(text: str) -> Iterator[tuple[int, Path, str, list[str]]]:
 def _writable_parent(version: int, mount: Path, root: str, own: str, name: str) -> Parent | None:
     relative = own.removeprefix(root.rstrip("/")).strip("/")
     place = mount / relative
+    if version == 2 and (place / SERVERS).is_dir():
+        _share_controllers(place)
     # Groups with processes cannot share their controllers out in version 2, so look further up.
     places = [place] if version == 1 else [place, *place.parents]
     for candidate in places:
@@ -101,6 +103,17 @@ def _writable_parent(version: int, mount: Path, root: str, own: str, name: str) 
         if controllers and _can_hold_processes(candidate):
             return Parent(candidate, version, controllers)
     return None
+
+
+def _share_controllers(group: Path) -> None:
+    """Let the groups below one that was delegated to us have what it has.
+
+    systemd leaves that to whom it delegates: DelegateSubgroup=oneseek-servers puts the server below
+    its unit's group, which then holds no process and may share.
+    """
+    for name in _WANTED:
+        with contextlib.suppress(OSError):
+            (group / "cgroup.subtree_control").write_text(f"+{name}", encoding="ascii")
 
 
 def _shared_controllers(group: Path) -> frozenset[str]:

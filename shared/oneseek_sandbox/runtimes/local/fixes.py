@@ -62,6 +62,7 @@ _OF_FILES: Final = (
 _LIMITS: Final = """\
 Give the server writable control groups: run it as root, or as a user
     systemd-run --user --scope -p Delegate=yes oneseek-sandbox serve
+or as a service with Delegate=yes and DelegateSubgroup=oneseek-servers (docs/operating.md).
 Until then a sandbox can use all memory of this machine."""
 
 
