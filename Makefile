@@ -8,7 +8,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check lint types imports bench faults soak e2e e2e-faults docker image release deploy undeploy lock clean
+.PHONY: help run test coverage check lint types imports bench faults soak e2e e2e-faults docker image release deploy undeploy lock clean
 
 help:  ## list the targets
 	@echo "make TARGET, where TARGET is one of"
@@ -19,7 +19,12 @@ run: $(VENV)/run.stamp  ## serve at 127.0.0.1:8002 (PORT, PROVISIONER_API_KEY, P
 	@exec $(PY) -m oneseek_sandbox.cli serve
 
 test: $(VENV)/dev.stamp  ## run the tests, two files at a time (WORKERS=4: four; ARGS="-k acquire": some, one by one)
-	@$(PY) -m pytest $(IN_WORKERS) $(ARGS)
+	@$(PY) -m pytest $(IN_WORKERS) $(MEASURED) $(ARGS)
+
+coverage: $(VENV)/dev.stamp  ## run the tests; 90 % of the lines of leases/ must run
+	@mkdir -p build
+	@COVERAGE_FILE="$(CURDIR)/build/coverage.data" $(MAKE) --no-print-directory test \
+	  MEASURED="--cov=shared/oneseek_sandbox/leases --cov-report=term:skip-covered --cov-fail-under=90"
 
 check: lint types imports  ## lint, format, types and import rules
 
