@@ -57,7 +57,8 @@ class Target:
             served = [reply for reply in came if reply.status == 200]
             assert len(served) <= delivery.data.count(b"/proof")
         self.client.close()
-        assert self.client.call("/health", "GET").keys() == {"commands", "processes"}
+        counts = {"commands", "processes", "lasting", "env_version"}
+        assert self.client.call("/health", "GET").keys() == counts
         return came
 
     @property

@@ -87,13 +87,13 @@ class DeletionPromises:
     async def test_capacity_does_not_count_what_is_over(
         self, new_store: NewStore, later: Later
     ) -> None:
-        store = await new_store(LeaseTerms(60_000, idle_ms=400, max_sandboxes=2))
+        store = await new_store(LeaseTerms(60_000, idle_ms=1_500, max_sandboxes=2))
         threads = [Thread("tenant", name) for name in "abcde"]
         for thread in threads[:2]:
             await make_ready(store, thread)
         with pytest.raises(CapacityError):
             await begin(store, threads[2])
-        await later(401)
+        await later(1_501)
         for thread in threads[2:4]:
             await begin(store, thread)
         with pytest.raises(CapacityError):
