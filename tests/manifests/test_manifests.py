@@ -178,6 +178,16 @@ def test_the_route_knows_every_verb():
     assert set(named[1].split(", ")) == set(FUNCTIONS)
 
 
+def test_what_the_route_answers_in_place_of_a_function_has_the_status_it_says():
+    """nginx keeps the status of the failure where `error_page` has no `=` (seen with 1.22 and 1.26)."""
+    text = (ROOT / "kustomize/components/route-nginx/nginx.conf").read_text()
+    pages = re.findall(r"error_page ([\d ]+?)( =)? @(\w+);", text)
+    assert len(pages) == text.count("error_page ")
+    for failures, sign, location in pages:
+        answered = re.search(rf"location @{location} {{.*?return (\d+) ", text, re.DOTALL)
+        assert sign or failures.split() == [answered[1]], location
+
+
 @pytest.mark.e2e
 def test_the_api_server_accepts_it(overlay):
     rendered = subprocess.run(
