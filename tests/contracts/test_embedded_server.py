@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ import redis
 
 from oneseek_sandbox.errors import ConfigurationError
 from oneseek_sandbox.leases.embedded import EmbeddedServer
+from oneseek_sandbox.leases.embedded_files import ServerFiles
 
 ENSURE = (
     "import pathlib, sys; from oneseek_sandbox.leases.embedded import EmbeddedServer; "
@@ -272,3 +274,18 @@ def test_a_server_that_lost_its_socket_is_stopped_all_the_same(home):
     assert EmbeddedServer.users(home) == []
     EmbeddedServer.stop(home)
     wait_until_gone(pid)
+
+
+@pytest.mark.finding(12)
+def test_an_address_that_is_written_already_needs_no_room_on_the_disk(home, monkeypatch):
+    files = ServerFiles(home)
+    address = files.new_address()
+
+    def is_full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", is_full)
+    assert files.new_address() == address
+    (home / "redis" / "address").unlink()
+    with pytest.raises(ConfigurationError, match="No space left on device"):
+        files.new_address()

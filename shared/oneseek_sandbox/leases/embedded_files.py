@@ -65,11 +65,23 @@ class ServerFiles:
         return None
 
     def new_address(self) -> Path:
-        """Choose a socket path, and write it down for all who come later; needs the lock."""
+        """Choose a socket path, and write it down for all who come later; needs the lock.
+
+        Raises:
+            ConfigurationError: It cannot be written.
+        """
         address = _socket_folder(self.folder) / "redis.sock"
-        draft = self._address.with_suffix(".new")
-        draft.write_text(str(address), encoding="utf-8")
-        draft.replace(self._address)
+        # A server that is started again needs no room for it: the disk may be full just then.
+        if self.address() != address:
+            draft = self._address.with_suffix(".new")
+            try:
+                draft.write_text(str(address), encoding="utf-8")
+                draft.replace(self._address)
+            except OSError as error:
+                raise ConfigurationError(
+                    f"The embedded Redis server cannot write {draft}: {error.strerror}. Make room, "
+                    "or give another PROVISIONER_HOME."
+                ) from error
         return address
 
     def remove_address(self) -> None:
