@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -57,7 +58,7 @@ class Machine:
         self.add("systemctl", SYSTEMCTL)
         self.add(
             "oneseek-sandbox",
-            f'#!/bin/sh\nexec {sys.executable} -m oneseek_sandbox.cli "$@"\n',
+            f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m oneseek_sandbox.cli "$@"\n',
         )
         self.environment = os.environ | {
             "PATH": f"{folder / 'bin'}:/usr/local/bin:/usr/bin:/bin",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import inspect
 import json
 import os
 import socket
@@ -202,8 +201,7 @@ async def test_a_server_that_gives_up_hangs_up(
         each.call("/health", "GET")  # the worker keeps connections that have shown the token
     holder = hold(client, huge)
     if ending == "slow answer":
-        request = inspect.unwrap(WorkerClient._request)
-        monkeypatch.setattr(request, "__defaults__", (None, 0.5))
+        monkeypatch.setattr(client_module, "_ANSWER_SECONDS", 0.5)
     elif ending == "slow pieces":
         monkeypatch.setattr(client_module, "_WHOLE_ANSWER_SECONDS", 0.5)
     async with a_client(worker) as (workers, lease):

@@ -203,15 +203,20 @@ class WorkerClient:
         content: bytes | AsyncIterable[bytes],
         headers: dict[str, str] | None = None,
         *,
-        seconds: float = _WHOLE_ANSWER_SECONDS,
+        seconds: float | None = None,
     ) -> bytes:
-        """Ask a worker and return its answer, which is to come within so many seconds."""
+        """Ask a worker and return its answer.
+
+        Args:
+            seconds: How long the worker may be silent, and take in all; as for a file by default.
+        """
+        silent, whole = seconds or _ANSWER_SECONDS, seconds or _WHOLE_ANSWER_SECONDS
         # An upload goes on as long as its sender does.
-        most = seconds if isinstance(content, bytes) else None
+        most = whole if isinstance(content, bytes) else None
         try:
             async with (
                 asyncio.timeout(most),
-                self._request(lease, method, target, content, headers, seconds) as (response, _),
+                self._request(lease, method, target, content, headers, silent) as (response, _),
             ):
                 return await read_whole(response, _SMALL_ANSWER)
         except TimeoutError:

@@ -81,7 +81,7 @@ class ProcessClient:
         answer: type[_AnswerT],
         *,
         named: str = "",
-        seconds: float = 60.0,
+        seconds: float | None = None,
     ) -> _AnswerT:
         require(lease, _FEATURE, named or verb)
         given = {name: value for name, value in wanted.items() if value is not None}
