@@ -22,3 +22,9 @@ class TestRoute(VerbsContract):
         with contextlib.suppress(httpx.TransportError):
             await super().test_a_huge_body_is_refused(client)
         assert (await client.get("/healthz")).status_code == 200
+
+    @pytest.mark.skip(
+        reason="in a pod with little memory a fork bomb may end PID 1, and so the container"
+    )
+    async def test_a_fork_bomb_is_ended_and_survived(self, sandbox):
+        """Its files are kept and the sandbox restarts in place; tests/guest has the worker's own limit."""
