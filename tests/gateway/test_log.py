@@ -75,6 +75,22 @@ async def test_a_call_is_one_line_without_what_passed_through_it(server):
         assert planted not in text
 
 
+async def test_a_stream_that_was_read_to_its_end_was_not_cancelled(server):
+    async with server.async_client() as client:
+        await call(client, "acquire", thread_id="t1")
+        named = {"thread_id": "t1", "request_id": "r"}
+        await call(client, "execute", command="echo 1; sleep 600", background=True, **named)
+        answer = await client.post(
+            "/v1/sandbox/attach",
+            json={**named, "wait_seconds": 0.1},
+            headers={"accept": "text/event-stream"},
+        )
+    assert "event: again" in answer.text
+    _, lines = lines_of(server)
+    (line,) = [line for line in lines if line.get("verb") == "attach"]
+    assert (line["status"], line.get("error")) == (200, None)
+
+
 async def test_a_sandbox_made_and_ended_is_told_with_who_and_why(server):
     async with server.async_client() as client:
         made = await call(client, "acquire", thread_id="t1")

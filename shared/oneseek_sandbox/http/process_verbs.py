@@ -69,9 +69,11 @@ async def _attached_events(
                 yield event(item.type, data, position)
             if answer.is_over:
                 process = answer.process.model_dump_json()
+                call.operation.answered(answer)
                 yield event("exit", f'{{"process": {process}}}', after)
                 return
             if clock() >= deadline:
+                call.operation.answered(answer)
                 yield event("again", json.dumps({"next_offset": after}), after)
                 return
             answer = await reader.read(deadline - clock())
