@@ -12,6 +12,7 @@ from tests.faults.simulation.schedule import simulate
 
 pytestmark = pytest.mark.faults
 SEQUENCES = 1000
+RUNS = 10
 SCHEDULES = 150
 
 
@@ -22,15 +23,25 @@ SCHEDULES = 150
 def test_a_planted_fault_is_caught(planted, monkeypatch):
     planted.plant(monkeypatch)
     if planted.caught_by == "model":
-        with pytest.raises(BrokenPromiseError) as caught:
-            run_model("", SEQUENCES, 50, stores=MemoryAlone, shrink=False)
-        assert caught.value.promise == planted.promise
+        assert planted.promise in broken_by_the_model(planted.promise)
     else:
         assert any(
             planted.promise in finding.promises
             for seed in range(SCHEDULES)
             for finding in check(simulate(seed, *planted.faults))
         )
+
+
+def broken_by_the_model(wanted):
+    """Return which promises break; of several that a fault breaks, a run finds one, as it comes."""
+    found = set()
+    for _ in range(RUNS):
+        with pytest.raises(BrokenPromiseError) as caught:
+            run_model("", SEQUENCES, 50, stores=MemoryAlone, shrink=False)
+        found.add(caught.value.promise)
+        if wanted in found:
+            break
+    return found
 
 
 def test_without_a_planted_fault_the_same_model_finds_nothing():
