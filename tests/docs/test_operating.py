@@ -35,7 +35,8 @@ case $1 in
       while kill -0 "$(cat server.pid)" 2>/dev/null; do sleep 0.05; done
       rm server.pid
     fi ;;
-  start) oneseek-sandbox serve >>server.log 2>&1 &
+  start) if test -f server.pid && kill -0 "$(cat server.pid)" 2>/dev/null; then exit; fi
+    oneseek-sandbox serve >>server.log 2>&1 &
     echo $! >server.pid
     curl -fsS --retry 100 --retry-delay 1 --retry-connrefused "http://127.0.0.1:$PORT/readyz" ;;
 esac
