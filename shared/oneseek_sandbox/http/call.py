@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
-from oneseek_sandbox.http.answering import json_response
+from oneseek_sandbox.http.answering import as_error, error_body, event, json_response
 from oneseek_sandbox.http.disconnect import unless_disconnected
 from oneseek_sandbox.http.reading import read_model
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import AsyncGenerator, Coroutine
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -61,3 +64,22 @@ class Call:
         """Return an answer as JSON."""
         self.operation.answered(answer)
         return json_response(answer)
+
+    async def told(
+        self, verb: str, events: AsyncGenerator[bytes, None]
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield a verb's events, and how they ended: by an error as well, as the status is sent."""
+        try:
+            async with aclosing(events):
+                async for each in events:
+                    yield each
+        except asyncio.CancelledError:
+            if not self.running.are_cut:
+                raise
+            yield self._error_event(self.running.error(verb))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the stream tells
+            yield self._error_event(error)
+
+    def _error_event(self, error: Exception) -> bytes:
+        self.operation.failed(error)
+        return event("error", json.dumps(error_body(as_error(error))))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from oneseek_sandbox import models
 from oneseek_sandbox.errors import InvalidRequestError
-from oneseek_sandbox.http.answering import as_error, error_body, event, event_stream
+from oneseek_sandbox.http.answering import event, event_stream
 from oneseek_sandbox.http.reading import accepts, media_type, read_body, read_query
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ async def attach(call: Call) -> Response:
         reader = await call.unless_gone(opening.enter_async_context(attached))
         # What is refused is refused with a status.
         first = await call.unless_gone(reader.read(0))
-        events = _attached_events(call, reader, first, request.wait_seconds or 0)
+        read = _attached_events(call, reader, first, request.wait_seconds or 0)
+        events = call.told("attach", read)
         await opening.enter_async_context(aclosing(events))
         return event_stream(events, opening.pop_all(), call.running)
 
@@ -61,33 +62,21 @@ async def _attached_events(
     """Yield output as it comes, until the process has ended or the time is over."""
     clock = asyncio.get_running_loop().time
     deadline = clock() + seconds
-    try:
-        while True:
-            after = answer.next_offset
-            for item, position in zip(answer.events, reader.positions, strict=True):
-                data = item.model_dump_json(by_alias=True, exclude={"type"})
-                yield event(item.type, data, position)
-            if answer.is_over:
-                process = answer.process.model_dump_json()
-                call.operation.answered(answer)
-                yield event("exit", f'{{"process": {process}}}', after)
-                return
-            if clock() >= deadline:
-                call.operation.answered(answer)
-                yield event("again", json.dumps({"next_offset": after}), after)
-                return
-            answer = await reader.read(deadline - clock())
-    except asyncio.CancelledError:
-        if not call.running.are_cut:
-            raise
-        yield _error(call, call.running.error("attach"))
-    except Exception as error:  # noqa: BLE001 - whatever it is, the stream tells
-        yield _error(call, error)
-
-
-def _error(call: Call, error: Exception) -> bytes:
-    call.operation.failed(error)
-    return event("error", json.dumps(error_body(as_error(error))))
+    while True:
+        after = answer.next_offset
+        for item, position in zip(answer.events, reader.positions, strict=True):
+            data = item.model_dump_json(by_alias=True, exclude={"type"})
+            yield event(item.type, data, position)
+        if answer.is_over:
+            process = answer.process.model_dump_json()
+            call.operation.answered(answer)
+            yield event("exit", f'{{"process": {process}}}', after)
+            return
+        if clock() >= deadline:
+            call.operation.answered(answer)
+            yield event("again", json.dumps({"next_offset": after}), after)
+            return
+        answer = await reader.read(deadline - clock())
 
 
 async def input_(call: Call) -> Response:

@@ -15,12 +15,7 @@ from starlette.responses import Response
 
 from oneseek_sandbox import models
 from oneseek_sandbox.errors import InvalidRequestError, MethodNotAllowedError
-from oneseek_sandbox.http.answering import (
-    as_error,
-    error_body,
-    event,
-    event_stream,
-)
+from oneseek_sandbox.http.answering import event, event_stream
 from oneseek_sandbox.http.cloud_events import is_cloud_event, read_cloud_event
 from oneseek_sandbox.http.disconnect import unless_disconnected, until_read
 from oneseek_sandbox.http.process_verbs import PROCESS_VERBS
@@ -113,7 +108,8 @@ async def _execute_stream(call: Call, request: models.ExecuteRequest) -> Respons
         # What is refused before it starts is refused with a status, as every call is.
         started = await call.unless_gone(anext(running))
         assert isinstance(started, Started)  # noqa: S101 - the first of a stream
-        events = _execute_events(call, running, OutputDecoder(request.encoding))
+        printed = _execute_events(call, running, OutputDecoder(request.encoding))
+        events = call.told("execute", printed)
         await opening.enter_async_context(aclosing(events))
         return event_stream(events, opening.pop_all(), call.running)
 
@@ -121,19 +117,12 @@ async def _execute_stream(call: Call, request: models.ExecuteRequest) -> Respons
 async def _execute_events(
     call: Call, running: AsyncIterator[_Item], decoder: OutputDecoder
 ) -> AsyncGenerator[bytes, None]:
-    """Yield a command's output, and how it ended: by an error as well, as the status is sent."""
-    try:
-        async for item in running:
-            if isinstance(item, models.ExecuteAnswer):
-                call.operation.answered(item)
-            for each in _events_of(item, decoder):
-                yield each
-    except asyncio.CancelledError:
-        if not call.running.are_cut:
-            raise
-        yield _error_event(call, call.running.error("execute"))
-    except Exception as error:  # noqa: BLE001 - whatever it is, the stream tells
-        yield _error_event(call, error)
+    """Yield a command's output, and how it ended."""
+    async for item in running:
+        if isinstance(item, models.ExecuteAnswer):
+            call.operation.answered(item)
+        for each in _events_of(item, decoder):
+            yield each
 
 
 def _events_of(item: _Item, decoder: OutputDecoder) -> Iterator[bytes]:
@@ -151,12 +140,6 @@ def _events_of(item: _Item, decoder: OutputDecoder) -> Iterator[bytes]:
 def _texts(decoded: list[tuple[StreamName, str]]) -> Iterator[bytes]:
     for name, text in decoded:
         yield event(name, json.dumps({"text": text}))
-
-
-def _error_event(call: Call, error: Exception) -> bytes:
-    """Return an error as an event."""
-    call.operation.failed(error)
-    return event("error", json.dumps(error_body(as_error(error))))
 
 
 async def ls(call: Call) -> Response:
