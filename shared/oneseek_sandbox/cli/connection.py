@@ -108,7 +108,7 @@ def _one_line() -> Iterator[None]:
             text += " (the command may have run)"
         if error.status >= _SERVER_ERRORS and error.trace_id:
             text += f" [trace {error.trace_id}]"
-        raise CommandLineError(text) from None
+        raise CommandLineError(text, code=error.code) from None
 
 
 def _present(fields: Mapping[str, object]) -> dict[str, Any]:

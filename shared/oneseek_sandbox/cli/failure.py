@@ -20,9 +20,11 @@ class CommandLineError(Exception):
     Args:
         message: What happened and what to do; one line, unless it holds commands to paste.
         exit_status: 1 to 125.
+        code: The service's word for it; empty when the service has said nothing.
     """
 
-    def __init__(self, message: str, exit_status: int = EXIT_ERROR) -> None:
+    def __init__(self, message: str, exit_status: int = EXIT_ERROR, *, code: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.exit_status = exit_status
+        self.code = code

@@ -213,7 +213,7 @@ def _give_stdin(connection: Connection, named: dict[str, str], offset: int) -> N
         connection.call("input", {**named, "offset": offset, "close": True})
     except CommandLineError as error:
         # That it has ended is told by what reads its output.
-        if not error.message.startswith(("process_ended", "stdin_closed")):
+        if error.code not in ("process_ended", "stdin_closed"):
             note(error.message)
 
 
@@ -225,6 +225,6 @@ def _give(connection: Connection, named: dict[str, str], data: bytes, offset: in
         try:
             return int(connection.call("input", fields)["stdin_offset"])
         except CommandLineError as error:
-            if not error.message.startswith("input_full"):
+            if error.code != "input_full":
                 raise
         time.sleep(_FULL_SECONDS)
