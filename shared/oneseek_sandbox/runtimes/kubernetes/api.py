@@ -31,6 +31,11 @@ Resource = dict[str, Any]
 _SECONDS: Final = 10.0
 _ANSWER_SECONDS: Final = 70.0
 _PAGE: Final = 500
+_OUTRUN: Final = (
+    httpx.codes.NOT_FOUND,
+    httpx.codes.CONFLICT,
+    httpx.codes.UNPROCESSABLE_ENTITY,
+)
 _CONNECTIONS: Final = 128
 _IDLE_SECONDS: Final = 60.0  # an API server keeps an idle connection for 90 s
 _JSON_PATCH: Final = "application/json-patch+json"
@@ -51,6 +56,11 @@ class ApiRefusalError(Exception):
         self.status = status
         self.reason = reason
         self.message = message
+
+    @property
+    def is_outrun(self) -> bool:
+        """Whether the object of a patch is gone, or not any more as the patch tests it."""
+        return self.status in _OUTRUN
 
     def is_missing(self, name: str) -> bool:
         """Return whether the API server itself says that there is no object of this name.

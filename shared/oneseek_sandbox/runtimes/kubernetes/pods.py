@@ -45,9 +45,7 @@ __all__ = ["Pods"]
 
 log = logging.getLogger(__name__)
 
-_NOT_FOUND: Final = 404
 _CONFLICT: Final = 409
-_UNPROCESSABLE: Final = 422
 _DELETE_TRIES: Final = 8
 _PAUSE_SECONDS: Final = 0.5
 
@@ -193,7 +191,7 @@ class Pods:
         try:
             pod = readable_pod(await self._api.patch(f"{self._path}/{name}", patch))
         except ApiRefusalError as error:
-            if error.status not in (_NOT_FOUND, _CONFLICT, _UNPROCESSABLE):
+            if not error.is_outrun:
                 raise refusal(error, self._settings.namespace) from error
             pod = await self.get(uid, name) or {}
             if pod and not pod_state.ended(pod):

@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["WarmPool"]
 
-_NOT_FOUND: Final = 404
-_CONFLICT: Final = 409
-_UNPROCESSABLE: Final = 422
 _LOOK: Final = 50
 _FRESH_SECONDS: Final = 0.5
 """For so long a look at the pool is worth trying: by then other replicas took what it saw."""
@@ -105,7 +102,7 @@ class WarmPool:
             patch = taking(pod, labels, now_ms=now_ms)
             taken = readable_pod(await self._api.patch(path, patch))
         except ApiRefusalError as error:
-            if error.status in (_NOT_FOUND, _CONFLICT, _UNPROCESSABLE):
+            if error.is_outrun:
                 return None
             raise refusal(error, self._namespace) from error
         if not pod_state.ended(taken):
