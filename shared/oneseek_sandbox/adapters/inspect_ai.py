@@ -27,6 +27,7 @@ from oneseek_sandbox.adapters.inspect_ai_connection import Connection
 from oneseek_sandbox.adapters.inspect_ai_running import result_of, stdin_of
 from oneseek_sandbox.adapters.limits import LONGEST_COMMAND_SECONDS
 from oneseek_sandbox.adapters.os_errors import file_errors
+from oneseek_sandbox.client.thread import GONE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -258,7 +259,7 @@ def _config(config: SandboxEnvironmentConfigType | None) -> OneSeekSandboxConfig
 async def _release(sandboxes: Sandboxes, sandbox_id: str) -> None:
     try:
         await sandboxes.release(sandbox_id=sandbox_id)
-    except (errors.SandboxGoneError, errors.LeaseNotFoundError):
+    except GONE:
         return
 
 
@@ -267,7 +268,7 @@ def _unavailable() -> Iterator[None]:
     """Raise what Inspect tells the model as the sandbox's failure, and not as the command's."""
     try:
         yield
-    except (errors.SandboxGoneError, errors.LeaseNotFoundError, errors.UnavailableError) as error:
+    except (*GONE, errors.UnavailableError) as error:
         raise SandboxUnavailableError(error.message) from error
     except errors.InvalidRequestError as error:
         raise ValueError(error.message) from error

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 from pydantic_ai.workspaces import WorkspaceRef, WorkspaceUnavailableError
 
 from oneseek_sandbox import errors
+from oneseek_sandbox.client.thread import GONE
+from oneseek_sandbox.paths import BASE64_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,7 +32,7 @@ def workspace_errors() -> Iterator[None]:
     """Raise what Pydantic AI knows by its class; what may pass by itself stays a `SandboxError`."""
     try:
         yield
-    except (errors.SandboxGoneError, errors.LeaseNotFoundError) as error:
+    except GONE as error:
         raise WorkspaceUnavailableError(error.message) from error
     except errors.InvalidRequestError as error:
         raise ValueError(error.message) from error
@@ -129,5 +131,5 @@ def _spelled(path: str) -> str:
     try:
         path.encode()
     except UnicodeEncodeError:
-        return "base64:" + base64.b64encode(path.encode("utf-8", "surrogateescape")).decode()
+        return BASE64_PREFIX + base64.b64encode(path.encode("utf-8", "surrogateescape")).decode()
     return path

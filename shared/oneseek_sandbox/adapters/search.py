@@ -6,8 +6,8 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from oneseek_sandbox.errors import InternalError, SandboxUnavailableError
-from oneseek_sandbox.guest.bundle import bundle
+from oneseek_sandbox.adapters.inside import check_done, no_answer, program
+from oneseek_sandbox.errors import SandboxUnavailableError
 
 if TYPE_CHECKING:
     from oneseek_sandbox.client.thread import ThreadSandbox
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SearchRefused", "SearchRequest", "Searched", "run_search"]
 
-# Isolated, so that nothing in the workspace can pass for a module of the library.
-_COMMAND: Final = ("python3", "-IS", "-c", bundle("search").decode())
+_COMMAND: Final = program("search")
 _GRACE_SECONDS: Final = 20
 
 
@@ -105,11 +104,7 @@ async def run_search(thread: ThreadSandbox, request: SearchRequest) -> Searched:
     try:
         searched = _searched(json.loads(ended.stdout), request)
     except (ValueError, TypeError, KeyError, RecursionError):
-        # What is in the sandbox may say anything, so nothing of it is repeated.
-        raise SandboxUnavailableError(
-            f"What the {request.do} in the sandbox printed is not an answer. Is its python3 the "
-            "image's own?"
-        ) from None
+        raise no_answer(request.do) from None
     if searched.cut == "unreadable" and not searched.results:
         raise SearchRefused("unreadable")  # not the same as that there is none
     return searched
@@ -121,15 +116,7 @@ async def _ended(thread: ThreadSandbox, request: SearchRequest) -> ExecuteAnswer
         stdin=json.dumps(asdict(request)),
         timeout_seconds=request.seconds + _GRACE_SECONDS,
     )
-    if ended.timed_out or ended.killed_by:
-        raise SandboxUnavailableError(
-            f"The {request.do} in the sandbox was ended ({ended.killed_by}); take a narrower path."
-        )
-    if ended.exit_code != 0:
-        raise InternalError(
-            f"The {request.do} in the sandbox failed with exit code {ended.exit_code}: "
-            f"{ended.stderr.strip()[-500:]}"
-        )
+    check_done(ended, request.do, if_killed="; take a narrower path")
     return ended
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
-from oneseek_sandbox.errors import InternalError, SandboxUnavailableError
-from oneseek_sandbox.guest.bundle import bundle
+from oneseek_sandbox.adapters.inside import check_done, no_answer, program
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
@@ -18,8 +17,7 @@ __all__ = ["Entry", "Execute", "Tree"]
 Entry = tuple[str, bool, int | None]
 """Name, whether it is a directory (links are followed), and a regular file's size in bytes."""
 
-# Isolated, so that nothing in the workspace can pass for a module of the library.
-_COMMAND: Final = ("python3", "-IS", "-c", bundle("tree").decode())
+_COMMAND: Final = program("tree")
 _Operation = Literal["stat", "list", "make", "remove", "exists", "realpath"]
 _SECONDS: Final = 120.0
 _PAGE_BYTES: Final = 400_000
@@ -55,7 +53,7 @@ class Tree:
             after = entries[-1][0] if entries else ""
             page = await self._done("list", path, after=after, bytes=_PAGE_BYTES)
             if not isinstance(page, dict) or not isinstance(page.get("entries"), list):
-                raise _no_answer("list")
+                raise no_answer("list")
             entries += map(_entry, page["entries"])
             if not (page.get("more") and page["entries"]):
                 return entries
@@ -81,7 +79,7 @@ class Tree:
         """Follow all links, as `os.path.realpath` does; names that are missing stay as they are."""
         real = await self._done("realpath", path)
         if not isinstance(real, str):
-            raise _no_answer("realpath")
+            raise no_answer("realpath")
         return real
 
     async def _done(self, do: _Operation, path: str, **more: object) -> Any:  # noqa: ANN401
@@ -92,15 +90,7 @@ class Tree:
             stdin=json.dumps({"do": do, "path": path, **more}),
             timeout_seconds=_SECONDS,
         )
-        if ended.timed_out or ended.killed_by:
-            raise SandboxUnavailableError(
-                f"The {do} in the sandbox was ended ({ended.killed_by}) before it was done."
-            )
-        if ended.exit_code != 0:
-            raise InternalError(
-                f"The {do} in the sandbox failed with exit code {ended.exit_code}: "
-                f"{ended.stderr.strip()[-500:]}"
-            )
+        check_done(ended, do, if_killed=" before it was done")
         return _value(ended.stdout, do, path)
 
 
@@ -115,10 +105,10 @@ def _value(printed: str, do: str, path: str) -> Any:  # noqa: ANN401
         number, problem = answer["errno"], str(answer["problem"])
         value = answer["value"]
     except (ValueError, TypeError, KeyError, RecursionError):
-        raise _no_answer(do) from None
+        raise no_answer(do) from None
     if number is not None:
         if type(number) is not int:
-            raise _no_answer(do)
+            raise no_answer(do)
         raise OSError(number, problem, path)
     return value
 
@@ -127,11 +117,4 @@ def _entry(row: object) -> Entry:
     match row:
         case [str(name), bool(is_dir), int() | None as size] if not isinstance(size, bool):
             return name, is_dir, size
-    raise _no_answer("look at a file")
-
-
-def _no_answer(do: str) -> SandboxUnavailableError:
-    # What is in the sandbox may say anything, so nothing of it is repeated.
-    return SandboxUnavailableError(
-        f"What the {do} in the sandbox printed is not an answer. Is its python3 the image's own?"
-    )
+    raise no_answer("look at a file")

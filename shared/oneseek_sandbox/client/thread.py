@@ -31,11 +31,12 @@ if TYPE_CHECKING:
     from oneseek_sandbox.client.streams import Download, Gap, Output
     from oneseek_sandbox.client.uploads import Content
 
-__all__ = ["ThreadSandbox"]
+__all__ = ["GONE", "ThreadSandbox"]
 
 AnswerT = TypeVar("AnswerT")
 
-_GONE = (SandboxGoneError, LeaseNotFoundError)
+GONE = (SandboxGoneError, LeaseNotFoundError)
+"""What a call meets whose sandbox is over, or forgotten by the store."""
 
 log = logging.getLogger(__name__)
 
@@ -210,7 +211,7 @@ class ThreadSandbox:
                 reference = {"sandbox_id": acquired.sandbox_id}
             try:
                 return (await self.sandboxes.release(**reference)).released
-            except _GONE:
+            except GONE:
                 return False
 
     async def _in(self, operation: Callable[..., Awaitable[AnswerT]]) -> AnswerT:
@@ -224,7 +225,7 @@ class ThreadSandbox:
             acquired, releases = self._acquired or await self._acquire(), self._releases
         try:
             yield acquired.sandbox_id
-        except _GONE as gone:
+        except GONE as gone:
             if releases != self._releases:
                 raise  # released on this side: nobody wants another
             raise await self._replacement(acquired, gone) from gone
