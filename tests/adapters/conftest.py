@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 import uuid
 from pathlib import Path
@@ -51,3 +52,10 @@ def loop_of_run_sync():
     yield
     asyncio.set_event_loop(None)
     loop.close()
+
+
+@pytest.fixture
+def collected():
+    """Collect what a test leaves to the garbage collector while it runs: later, others are blamed."""
+    yield
+    gc.collect()

@@ -76,6 +76,7 @@ def counting_lines():
 
 
 @pytest.mark.filterwarnings("ignore:Unclosed <MemoryObject:ResourceWarning")
+@pytest.mark.usefixtures("collected")
 def test_the_eval_of_inspect_runs(settings, counting_lines, monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("MODEL", "scripted/model")
     monkeypatch.setenv("INSPECT_DISPLAY", "none")

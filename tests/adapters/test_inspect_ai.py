@@ -29,7 +29,10 @@ from oneseek_sandbox.adapters.inspect_ai import OneSeekSandboxConfig, OneSeekSan
 from oneseek_sandbox.client.remote import RemoteSandboxes
 
 # Inspect leaves a stream of anyio to the garbage collector after each eval.
-pytestmark = pytest.mark.filterwarnings("ignore:Unclosed <MemoryObject:ResourceWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Unclosed <MemoryObject:ResourceWarning"),
+    pytest.mark.usefixtures("collected"),
+]
 
 PROGRAM = "print(sum(int(line) for line in open('numbers')))\n"
 
