@@ -206,7 +206,7 @@ def test_an_offset_ahead_of_the_end_is_refused(client: Client) -> None:
 
 @pytest.mark.parametrize("size", [70_000, 200_000, 1_000_000])
 def test_of_a_long_log_the_beginning_and_the_end_are_kept(client: Client, size: int) -> None:
-    script = f"yes 0123456 | head -c {size}; yes abcdefg | head -c 8000 >&2"
+    script = f"yes 0123456 | head -c {size}; yes abcdefg | head -c 8000"
     client.execute(script, request_id="a", log_bytes=100_000, max_output_bytes=10)
     events, process = read_to_end(client, "a", max_bytes=7777)
     whole = (b"0123456\n" * (size // 8 + 1))[:size] + b"abcdefg\n" * 1000
@@ -218,7 +218,6 @@ def test_of_a_long_log_the_beginning_and_the_end_are_kept(client: Client, size: 
     else:
         assert gaps == [{"from": kept, "to": len(whole) - 100_000}]
         assert text(events) == whole[:kept] + whole[-100_000:]
-    assert text(events, "stderr") == b"abcdefg\n" * 1000
     assert process["log"] == {"first_offset": 0, "next_offset": len(whole)}
 
 
