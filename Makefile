@@ -39,7 +39,7 @@ types: $(VENV)/dev.stamp
 imports: $(VENV)/dev.stamp
 	@$(PY) -c 'from importlinter.cli import lint_imports_command as lint; lint()'
 
-bench: $(VENV)/dev.stamp  ## measure, and print the aims beside the figures (ON=backend, ON=cluster: others)
+bench: $(VENV)/dev.stamp  ## measure, and print the aims beside the figures (ON=hops, ON=backend, ON=cluster: others)
 	@$(PY) bench/$(or $(ON),run).py $(ARGS)
 
 faults: $(VENV)/dev.stamp  ## run everything under faults (ONESEEK_FAULTS_SIMULATED: so many schedules; ONESEEK_FUZZ: so many times as much)

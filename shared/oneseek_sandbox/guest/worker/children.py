@@ -10,8 +10,13 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
-from oneseek_sandbox.guest.worker.job import Job
-from oneseek_sandbox.guest.worker.monitor import Spare, close_all_but, run_monitor, run_sync
+from oneseek_sandbox.guest.worker.monitor import (
+    Monitor,
+    close_all_but,
+    jobs_from,
+    run_monitor,
+    run_sync,
+)
 from oneseek_sandbox.guest.worker.processes import (
     descendants,
     freeze,
@@ -27,14 +32,16 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from oneseek_sandbox.guest.worker.command import Command
+    from oneseek_sandbox.guest.worker.job import Job
     from oneseek_sandbox.guest.worker.kernel import OutOfMemoryScore
     from oneseek_sandbox.guest.worker.managed import Managed
     from oneseek_sandbox.guest.worker.processes import Process
     from oneseek_sandbox.guest.worker.scheduler import Scheduler
 
-__all__ = ["KILL_SECONDS", "SIGNAL_ROUNDS", "Children"]
+__all__ = ["KILL_SECONDS", "MAX_IDLE", "SIGNAL_ROUNDS", "Children"]
 
 KILL_SECONDS = 10.0
+MAX_IDLE = 4  # monitors without a job
 SIGNAL_ROUNDS = 4
 
 
@@ -47,7 +54,8 @@ class Children:
         self._leaving: set[int] = set()
         self._lingering: dict[int, Managed] = {}  # monitors of what managed processes left behind
         self._background: dict[int, int] = {}
-        self._spare: Spare | None = None
+        self._working: dict[int, Monitor] = {}  # those of them that can be given another job
+        self._idle: list[Monitor] = []
         self._syncs: dict[int, int | None] = {}  # exit codes, by process
         self._synced = Condition(scheduler)
         self.left_behind = False
@@ -57,37 +65,53 @@ class Children:
         self._monitors[command.monitor] = command
 
     def start_monitor(self, job: Job) -> int:
-        """Give the job to the spare monitor or to a new one; returns its number."""
-        spare, self._spare = self._spare, None
-        if spare is not None:
-            given = spare.give(job)
-            spare.close()
-            if given:
-                return spare.pid
-        return self._fork(lambda: run_monitor(lambda: job), job.fds)
+        """Give the job to a monitor that has none, or to a new one; returns its number."""
+        monitor = self._idle.pop() if self._idle else self._fork_monitor()
+        if monitor.give(job):
+            self._working[monitor.pid] = monitor
+            return monitor.pid
+        self._dismiss(monitor)
+        return self._fork(lambda: run_monitor([job]), job.fds)
+
+    def _fork_monitor(self) -> Monitor:
+        """Fork a monitor that waits for jobs; raises OSError when there is no process for it."""
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                fd = theirs.fileno()
+                return Monitor(self._fork(lambda: run_monitor(jobs_from(theirs), fd), [fd]), ours)
+        except OSError:
+            ours.close()
+            raise
 
     def fork_spare(self) -> None:
-        """Fork a monitor for the next command, if there is none."""
-        if self._spare is not None:
-            return
-        try:
-            ours, theirs = socket.socketpair()
-        except OSError:
-            return
-        with theirs:
-            try:
-                job = Job.receive
-                pid = self._fork(lambda: run_monitor(lambda: job(theirs)), [theirs.fileno()])
-            except OSError:
-                ours.close()
-            else:
-                self._spare = Spare(pid, ours)
+        """Fork a monitor for the next command, if there is none, so that it waits for one fork less."""
+        if not self._idle:
+            with contextlib.suppress(OSError):
+                self._idle.append(self._fork_monitor())
 
-    def drop_spare(self) -> None:
-        """End the spare monitor; an idle sandbox needs its memory more."""
-        if self._spare is not None:
-            self._spare.close()
-            self._spare = None
+    def drop_spares(self) -> None:
+        """End the monitors without a job; an idle sandbox needs its memory more."""
+        while self._idle:
+            self._dismiss(self._idle.pop())
+
+    def rest(self, pid: int) -> None:
+        """Take a monitor back below which nothing is left."""
+        monitor = self._working.pop(pid, None)
+        if monitor is None:
+            return  # it ends by itself, or was let go of
+        if (command := self._monitors.pop(pid, None)) is not None:
+            command.monitor_ended(0)
+        elif (managed := self._lingering.pop(pid, None)) is not None:
+            managed.monitor = 0
+        if len(self._idle) < MAX_IDLE:
+            self._idle.append(monitor)
+        else:
+            self._dismiss(monitor)
+
+    def _dismiss(self, monitor: Monitor) -> None:
+        self._leaving.add(monitor.pid)
+        monitor.close()
 
     async def sync(self, fds: list[int]) -> None:
         """Put files and directories on the disk; raises OSError as fsync(2) does.
@@ -131,6 +155,8 @@ class Children:
         # Until it is dead they stand below it, and are no command's any more.
         del self._monitors[monitor]
         self._leaving.add(monitor)
+        if (given := self._working.pop(monitor, None)) is not None:
+            given.close()
         send_signal((monitor,), signal.SIGKILL)
 
     def linger(self, monitor: int, managed: Managed) -> None:
@@ -169,10 +195,7 @@ class Children:
         return descendants(processes, os.getpid(), spared)
 
     def _own(self) -> set[int]:
-        own = {*self._monitors, *self._syncs}
-        if self._spare is not None:
-            own.add(self._spare.pid)
-        return own
+        return {*self._monitors, *self._syncs, *(monitor.pid for monitor in self._idle)}
 
     def leftovers(self) -> dict[int, Process]:
         """Return the living processes that belong to no running command."""
@@ -236,6 +259,8 @@ class Children:
 
     def _ended(self, pid: int, status: int) -> None:
         """Take note of a process that was reaped."""
+        if (working := self._working.pop(pid, None)) is not None:
+            working.close()
         if pid in self._syncs:
             self._syncs[pid] = os.waitstatus_to_exitcode(status)
             self._synced.notify()
@@ -245,5 +270,11 @@ class Children:
             self._lingering.pop(pid).monitor = 0
         elif pid in self._leaving:
             self._leaving.remove(pid)
-        elif self._spare is not None and pid == self._spare.pid:
-            self.drop_spare()
+        else:
+            self._idle = [monitor for monitor in self._idle if not self._is_gone(monitor, pid)]
+
+    @staticmethod
+    def _is_gone(monitor: Monitor, pid: int) -> bool:
+        if monitor.pid == pid:
+            monitor.close()
+        return monitor.pid == pid

@@ -141,6 +141,7 @@ class Command:
             self._exit_code = 128 - value if value < 0 else value
         elif kind == b"alone":
             self._alone = True
+            self._commands.children.rest(self.monitor)
         elif kind == b"cwd":
             self.error = from_os_error(OSError(value, ""), self.spec.cwd or "the workspace")
         else:

@@ -1,14 +1,15 @@
-"""The parent of one command: a process of its own, forked from this one."""
+"""The parent of one command at a time: a process of its own, forked from this one."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
 import socket
 from typing import TYPE_CHECKING
 
-from oneseek_sandbox.guest.worker.job import MAX_JOB_BYTES, SCRIPT_FD, candidates
+from oneseek_sandbox.guest.worker.job import MAX_JOB_BYTES, SCRIPT_FD, Job, candidates
 from oneseek_sandbox.guest.worker.kernel import (
     PR_SET_CHILD_SUBREAPER,
     PR_SET_PDEATHSIG,
@@ -18,18 +19,18 @@ from oneseek_sandbox.guest.worker.kernel import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterable, Iterator
     from typing import Any, NoReturn
-
-    from oneseek_sandbox.guest.worker.job import Job
 
 __all__ = [
     "COMMAND_NICENESS",
     "MAX_OPEN_FILES",
-    "Spare",
+    "Monitor",
     "close_all_but",
+    "jobs_from",
     "run_monitor",
     "run_sync",
+    "scheduling",
     "spawn_program",
     "watch_children",
 ]
@@ -38,15 +39,15 @@ MAX_OPEN_FILES = 4096
 COMMAND_NICENESS = 10
 
 
-class Spare:
-    """A monitor forked before it is needed, so that a command waits for one fork less."""
+class Monitor:
+    """One that waits for jobs, as PID 1 holds it: its number, and the socket they are sent by."""
 
     def __init__(self, pid: int, sock: socket.socket) -> None:
         self.pid = pid
         self._socket = sock
 
     def give(self, job: Job) -> bool:
-        """Hand it a job; False when it is too large, or the spare is gone."""
+        """Hand it a job; False when that is too large, or the monitor is gone."""
         data = job.pack()
         try:
             return len(data) < MAX_JOB_BYTES and socket.send_fds(
@@ -56,15 +57,25 @@ class Spare:
             return False
 
     def close(self) -> None:
-        """Let go of it: given a job it works on, without one it ends."""
+        """Let go of it: it ends once it has no job."""
         self._socket.close()
 
 
-def run_monitor(receive: Callable[[], Job]) -> NoReturn:
-    """Be the parent of one command: start it, tell how it ended, collect what it leaves behind.
+def jobs_from(sock: socket.socket) -> Iterator[Job]:
+    """Give the jobs that come over a socket, until nobody is left who could send one."""
+    with contextlib.suppress(OSError):
+        while True:
+            yield Job.receive(sock)
+
+
+def run_monitor(jobs: Iterable[Job], *kept: int) -> NoReturn:
+    """Be the parent of commands: start one, tell how it ended, collect what it leaves behind.
 
     As subreaper it keeps every descendant below itself, whatever that does with sessions and
-    double forks, so PID 1 can find and kill them. It ends when none is left.
+    double forks, so PID 1 can find and kill them. The next job is taken when none is left.
+
+    Args:
+        kept: Descriptors by which the jobs come.
     """
     status = 1
     try:
@@ -78,11 +89,17 @@ def run_monitor(receive: Callable[[], Job]) -> NoReturn:
         # only root could make a command less so.
         own = os.getpriority(os.PRIO_PROCESS, 0)
         os.setpriority(os.PRIO_PROCESS, 0, max(own, COMMAND_NICENESS))
-        job = receive()
-        pid = spawn_program(job)
-        close_all_but(job.channel)
-        if pid:
+        given = scheduling()
+        for job in jobs:
+            pid = spawn_program(job)
+            # What comes next must be none of the first three.
+            close_all_but(0, 1, 2, job.channel, *kept)
             watch_children(pid, job.channel)
+            if scheduling() != given:
+                break  # a command must not slow down those after it
+            os.chdir("/")  # the command's directory is nobody's any more
+            os.write(job.channel, b"alone 0\n")
+            os.close(job.channel)
         status = 0
     except BaseException:  # noqa: BLE001,S110 - a forked child must never run its parent's code
         pass
@@ -159,11 +176,13 @@ def spawn_program(job: Job) -> int:
 
 def watch_children(command: int, channel: int) -> None:
     """Reap until no descendant is left, and report the command's own end."""
-    while True:
-        try:
+    with contextlib.suppress(ChildProcessError):
+        while True:
             pid, status = os.waitpid(-1, 0)
-        except ChildProcessError:
-            os.write(channel, b"alone 0\n")
-            return
-        if pid == command:
-            os.write(channel, b"exit %d\n" % os.waitstatus_to_exitcode(status))
+            if pid == command:
+                os.write(channel, b"exit %d\n" % os.waitstatus_to_exitcode(status))
+
+
+def scheduling() -> tuple[int, int, set[int]]:
+    """Return what code inside may change of this process, and what it starts would have from it."""
+    return os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0), os.sched_getaffinity(0)

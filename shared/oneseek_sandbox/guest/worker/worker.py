@@ -211,7 +211,7 @@ class Worker:
             if self._server.requests or self._commands.lasting:
                 continue
             if now - self._last_contact > SPARE_SECONDS:
-                self._commands.children.drop_spare()
+                self._commands.children.drop_spares()
             if self._claim.claimed:
                 limit = self._claim.idle_seconds + IDLE_MARGIN_SECONDS
                 if now - self._last_contact > limit:
