@@ -16,19 +16,19 @@ from oneseek_sandbox.workers.bodies import read_lines
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    import httpcore
+    from oneseek_sandbox.workers.request import Answer as WorkerAnswer
 
 PIECE = 64 * 1024
 MEBIBYTE = 1024 * 1024
 
 
 class Answer:
-    """A body that comes in pieces, as httpcore's responses do."""
+    """A body that comes in pieces, as a worker's answers do."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body
 
-    async def aiter_stream(self) -> AsyncIterator[bytes]:
+    async def pieces(self) -> AsyncIterator[bytes]:
         """Yield the pieces."""
         for piece in pieces(self._body):
             yield piece
@@ -39,7 +39,7 @@ def pieces(body: bytes) -> Iterator[bytes]:
 
 
 def read_worker_line(size: int) -> None:
-    answer = cast("httpcore.Response", Answer(b"a" * size + b"\n"))
+    answer = cast("WorkerAnswer", Answer(b"a" * size + b"\n"))
 
     async def run() -> None:
         async for _ in read_lines(answer, 2 * size, 600):

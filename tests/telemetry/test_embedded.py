@@ -61,11 +61,11 @@ async def test_the_worker_is_given_the_trace_and_its_commands_are_not(
 ):
     await sandboxes.acquire("traceparent")
     pool = sandboxes._provisioner._workers._pool
-    sent, stream = [], pool.stream
+    sent, asked = [], pool.asked
     monkeypatch.setattr(
         pool,
-        "stream",
-        lambda *a, headers, **k: sent.append(dict(headers)) or stream(*a, headers=headers, **k),
+        "asked",
+        lambda peer, request: sent.append(dict(request.headers)) or asked(peer, request),
     )
     answer = await sandboxes.execute("env", thread_id="traceparent")
     (worker,) = [span for span in spans() if span.name == "worker.execute"]

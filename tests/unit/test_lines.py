@@ -18,13 +18,13 @@ TIMES_LONGER = 8
 
 
 class Response:
-    """An answer whose body comes in pieces, as httpcore's does."""
+    """An answer whose body comes in pieces, as a worker's does."""
 
     def __init__(self, body, piece=PIECE):
         self._body = body
         self._piece = piece
 
-    async def aiter_stream(self):
+    async def pieces(self):
         for start in range(0, len(self._body), self._piece):
             yield self._body[start : start + self._piece]
 

@@ -11,27 +11,27 @@ from oneseek_sandbox.lines import LineSplitter
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    import httpcore
+    from oneseek_sandbox.workers.request import Answer
 
 __all__ = ["read_header", "read_lines", "read_pieces", "read_whole"]
 
 
-def read_header(response: httpcore.Response, wanted: bytes) -> bytes:
+def read_header(response: Answer, wanted: bytes) -> bytes:
     """Return a header by its lower-case name; empty when it is not there."""
     for name, value in response.headers:
-        if name.lower() == wanted:
+        if name == wanted:
             return value
     return b""
 
 
-async def read_pieces(response: httpcore.Response, limit: int) -> AsyncIterator[bytes]:
+async def read_pieces(response: Answer, limit: int) -> AsyncIterator[bytes]:
     """Yield a body of at most `limit` bytes as it comes.
 
     Raises:
         SandboxUnavailableError: It is longer.
     """
     received = 0
-    async for chunk in response.aiter_stream():
+    async for chunk in response.pieces():
         received += len(chunk)
         if received > limit:
             raise SandboxUnavailableError(
@@ -41,7 +41,7 @@ async def read_pieces(response: httpcore.Response, limit: int) -> AsyncIterator[
         yield chunk
 
 
-async def read_whole(response: httpcore.Response, limit: int) -> bytes:
+async def read_whole(response: Answer, limit: int) -> bytes:
     """Return a body of at most `limit` bytes.
 
     Raises:
@@ -50,9 +50,7 @@ async def read_whole(response: httpcore.Response, limit: int) -> bytes:
     return b"".join([chunk async for chunk in read_pieces(response, limit)])
 
 
-async def read_lines(
-    response: httpcore.Response, longest: int, seconds: float
-) -> AsyncIterator[bytes]:
+async def read_lines(response: Answer, longest: int, seconds: float) -> AsyncIterator[bytes]:
     """Yield a body line by line, each of at most `longest` bytes.
 
     Args:
@@ -62,7 +60,7 @@ async def read_lines(
         SandboxUnavailableError: A line is longer, or the worker took longer.
     """
     lines = LineSplitter()
-    chunks = aiter(response.aiter_stream())
+    chunks = aiter(response.pieces())
     clock = asyncio.get_running_loop().time
     while True:
         began = clock()

@@ -11,8 +11,6 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import httpcore
-
 from oneseek_sandbox.errors import (
     OutputNotTakenError,
     SandboxUnavailableError,
@@ -22,11 +20,11 @@ from oneseek_sandbox.telemetry.facts import facts_of
 from oneseek_sandbox.telemetry.spans import start_span
 from oneseek_sandbox.workers.bodies import read_header, read_pieces, read_whole
 from oneseek_sandbox.workers.claims import claim_body, read_claimed
-from oneseek_sandbox.workers.connection import Peer, ProvedBackend
-from oneseek_sandbox.workers.exchange import exchange
+from oneseek_sandbox.workers.connection import Peer
 from oneseek_sandbox.workers.execution import Execution, Gap, Piece, Started
 from oneseek_sandbox.workers.failures import broken, failures
 from oneseek_sandbox.workers.features import require_fields
+from oneseek_sandbox.workers.pool import WirePool
 from oneseek_sandbox.workers.replies import (
     Cancelled,
     Entries,
@@ -38,6 +36,8 @@ from oneseek_sandbox.workers.replies import (
     error_from,
     parse,
 )
+from oneseek_sandbox.workers.request import Request
+from oneseek_sandbox.workers.wire import WireError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from oneseek_sandbox.telemetry.spans import Span
     from oneseek_sandbox.workers.claims import Variables
     from oneseek_sandbox.workers.replies import Claimed
+    from oneseek_sandbox.workers.request import Answer
 
 __all__ = [
     "PATIENCE_SECONDS",
@@ -56,7 +57,7 @@ __all__ = [
 
 _OK: Final = 200
 _SMALL_ANSWER: Final = 32 * 1024 * 1024
-_CONNECT_SECONDS: Final = 5.0
+_CLAIM_SECONDS: Final = 5.0
 _ANSWER_SECONDS: Final = 30.0
 _WHOLE_ANSWER_SECONDS: Final = 60.0
 PATIENCE_SECONDS: Final = 30.0
@@ -79,17 +80,11 @@ class WorkerClient:
     """Talks to the workers of many sandboxes."""
 
     def __init__(self) -> None:
-        self._backend = ProvedBackend()
-        self._pool = httpcore.AsyncConnectionPool(
-            max_connections=1024,
-            max_keepalive_connections=128,
-            keepalive_expiry=20.0,  # shorter than the worker's own patience with idle connections
-            network_backend=self._backend,
-        )
+        self._pool = WirePool()
 
     async def close(self) -> None:
         """Close the pooled connections."""
-        await self._pool.aclose()
+        self._pool.close()
 
     async def claim(
         self,
@@ -111,11 +106,10 @@ class WorkerClient:
         """
         body = claim_body(token, generation, idle_ms, env)
         try:
-            async with self._answer(
-                Peer(address, uid=uid), "POST", "/claim", {}, _json(body), _CONNECT_SECONDS
-            ) as response:
+            request = Request("POST", "/claim", (), _json(body), read_seconds=_CLAIM_SECONDS)
+            async with self._pool.asked(Peer(address, uid=uid), request) as response:
                 content = await read_whole(response, _SMALL_ANSWER)
-        except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
+        except WireError as error:
             raise WorkerNotReadyError(str(error)) from error
         return read_claimed(response.status, content)
 
@@ -187,8 +181,6 @@ class WorkerClient:
     ) -> Written:
         """Write a file from bytes, or from a stream of them."""
         headers = {"x-meta": json.dumps(meta)}
-        if not isinstance(content, bytes):
-            headers["transfer-encoding"] = "chunked"
         return parse(Written, await self.ask(lease, "POST", "/write", content, headers))
 
     async def replace(self, lease: Lease, request: dict[str, Any]) -> Replaced:
@@ -231,7 +223,7 @@ class WorkerClient:
         content: bytes | AsyncIterable[bytes],
         headers: dict[str, str] | None = None,
         read_seconds: float = _ANSWER_SECONDS,
-    ) -> AsyncIterator[tuple[httpcore.Response, Span]]:
+    ) -> AsyncIterator[tuple[Answer, Span]]:
         """Send one request under a lease; inside, the answer's status is 200.
 
         The worker tells nobody of spans: this side's are all there is of what it does.
@@ -249,39 +241,13 @@ class WorkerClient:
             **(headers or {}),
         }
         with span.ending(), failures():
-            async with self._answer(peer, method, target, fenced, content, read_seconds) as answer:
+            request = Request(
+                method, target, fenced.items(), content, _ANSWER_SECONDS, read_seconds
+            )
+            async with self._pool.asked(peer, request) as answer:
                 if answer.status != _OK:
                     raise error_from(answer.status, await read_whole(answer, _SMALL_ANSWER))
                 yield answer, span
-
-    @asynccontextmanager
-    async def _answer(
-        self,
-        peer: Peer,
-        method: str,
-        target: str,
-        headers: dict[str, str],
-        content: bytes | AsyncIterable[bytes],
-        read_seconds: float = _ANSWER_SECONDS,
-    ) -> AsyncIterator[httpcore.Response]:
-        timeouts = {
-            "connect": _CONNECT_SECONDS,
-            "pool": _CONNECT_SECONDS,
-            "write": _ANSWER_SECONDS,
-            "read": read_seconds,
-        }
-        url = httpcore.URL(
-            scheme="http", host=self._backend.introduce(peer), port=80, target=target
-        )
-        opened = self._pool.stream(
-            method,
-            url,
-            headers=[("host", "worker"), *headers.items()],
-            content=content if isinstance(content, bytes) else aiter(content),
-            extensions={"timeout": timeouts},
-        )
-        async with exchange(opened) as response:
-            yield response
 
 
 def _trace(span: Span) -> dict[str, str]:

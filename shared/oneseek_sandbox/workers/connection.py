@@ -1,7 +1,6 @@
 """Connections to workers: literal addresses only, proved before anything is sent.
 
-An `httpcore` network backend. Every sandbox is an origin of its own in one connection pool; opening
-a connection to it asks the other side for its proof (docs/worker-protocol.md), so that an address
+Opening a connection asks the other side for its proof (docs/worker-protocol.md), so that an address
 which another sandbox got meanwhile receives nothing.
 """
 
@@ -12,28 +11,23 @@ import hashlib
 import hmac
 import json
 import secrets
-from contextvars import ContextVar
+import socket
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
-
-import httpcore
-from httpcore import AnyIOBackend, AsyncNetworkBackend, AsyncNetworkStream
+from typing import Any, Final
 
 from oneseek_sandbox.errors import SandboxLostError, SandboxUnavailableError
-from oneseek_sandbox.workers.patience import LIVENESS, PatientStream
+from oneseek_sandbox.workers.bodies import read_whole
+from oneseek_sandbox.workers.patience import LIVENESS
+from oneseek_sandbox.workers.request import Request
+from oneseek_sandbox.workers.wire import CutOffError, NotReachedError, Wire
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-__all__ = ["PROTOCOLS", "Peer", "ProvedBackend", "unknown_protocol"]
+__all__ = ["PROTOCOLS", "Peer", "connect", "unknown_protocol"]
 
 PROTOCOLS: Final = (1,)
 """Versions of the worker's protocol that this client speaks."""
 
 _PROOF_BYTES: Final = 8192
 _PROOF_SECONDS: Final = 5.0
-_wanted: ContextVar[Peer] = ContextVar("_wanted")
-"""Whom the request of this context is for: the pool opens a connection in a request's own task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,87 +46,85 @@ class Peer:
     boot_id: str | None = None
     uid: str | None = None
 
-    @property
-    def origin(self) -> str:
-        """Return a host name for the pool, different for each process behind an address."""
-        text = f"{self.address}\n{self.boot_id}\n{self.token}\n{self.uid}"
-        return "worker-" + hashlib.sha256(text.encode()).hexdigest()[:40]
+
+async def connect(peer: Peer, seconds: float) -> Wire:
+    """Connect to a worker, and let it prove that it is the right one.
+
+    Args:
+        seconds: How long it may take to accept.
+
+    Raises:
+        NotReachedError: Nobody answers there, or the worker of another sandbox.
+        SandboxLostError: It is another process than the one that was claimed.
+        SandboxUnavailableError: It answers, but not as a worker that is known here.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            wire = await _open(peer.address)
+    except TimeoutError:
+        raise NotReachedError("it did not accept the connection in time") from None
+    except OSError as error:
+        raise NotReachedError(error.strerror or str(error)) from error
+    if peer.token is None and peer.uid is None:
+        return wire
+    try:
+        async with asyncio.timeout(_PROOF_SECONDS):
+            await _demand_proof(wire, peer)
+    except TimeoutError:
+        wire.close()
+        raise NotReachedError("it did not prove itself in time") from None
+    except CutOffError as error:
+        wire.close()
+        raise NotReachedError(f"no proof: {error}") from error  # nothing was sent yet
+    except BaseException:
+        wire.close()
+        raise
+    if not wire.is_usable:
+        wire.close()
+        raise NotReachedError("it closed the connection")
+    return wire
 
 
-class ProvedBackend(AsyncNetworkBackend):
-    """Opens connections for the pool and lets only the right worker through."""
-
-    def __init__(self) -> None:
-        self._network = AnyIOBackend()
-
-    def introduce(self, peer: Peer) -> str:
-        """Say whom the next request of this context is for, and return the host name for its URL."""
-        _wanted.set(peer)
-        return peer.origin
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> AsyncNetworkStream:
-        """Connect to the peer introduced as `host`, and ask for its proof."""
-        peer = _wanted.get()
-        assert peer.origin == host  # noqa: S101 - the pool opens no connection for another request
-        stream: AsyncNetworkStream
-        kind, _, rest = peer.address.partition(":")
-        if not rest:
-            raise httpcore.ConnectError("it has no address yet")
-        if kind == "unix":
-            stream = await self._network.connect_unix_socket(rest, timeout=timeout)
-        else:
-            address, _, number = rest.rpartition(":")
-            options = [*(socket_options or ()), *LIVENESS]
-            connected = await self._network.connect_tcp(
-                address.strip("[]"), int(number), timeout, None, options
-            )
-            stream = PatientStream(connected)
-        if peer.token is None and peer.uid is None:
-            return stream
-        try:
-            async with asyncio.timeout(_PROOF_SECONDS):
-                await _demand_proof(stream, peer)
-        except TimeoutError:
-            await stream.aclose()
-            raise httpcore.ConnectTimeout("the worker did not prove itself in time") from None
-        except (httpcore.NetworkError, httpcore.TimeoutException) as error:
-            await stream.aclose()
-            raise httpcore.ConnectError(f"no proof: {error}") from error  # nothing was sent yet
-        except BaseException:
-            await stream.aclose()
-            raise
-        return stream
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait, as the pool's retries ask for."""
-        await asyncio.sleep(seconds)
+async def _open(address: str) -> Wire:
+    loop = asyncio.get_running_loop()
+    kind, _, rest = address.partition(":")
+    if not rest:
+        raise NotReachedError("it has no address yet")
+    if kind == "unix":
+        return (await loop.create_unix_connection(Wire, rest))[1]
+    host, _, port = rest.rpartition(":")
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    connection = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        connection.setblocking(False)
+        for option in LIVENESS:
+            connection.setsockopt(*option)
+        await loop.sock_connect(connection, (host, int(port)))
+        return (await loop.create_connection(Wire, sock=connection))[1]
+    except BaseException:
+        connection.close()
+        raise
 
 
-async def _demand_proof(stream: AsyncNetworkStream, peer: Peer) -> None:
+async def _demand_proof(wire: Wire, peer: Peer) -> None:
     """Let the other side prove that it is the claimed worker; before a claim, say whose it is.
 
     Raises:
-        ConnectError: It is the worker of another sandbox, which got this address meanwhile.
+        NotReachedError: It is the worker of another sandbox, which got this address meanwhile.
         SandboxLostError: It is another process than the one that was claimed.
         SandboxUnavailableError: It answers, but not as a worker that is known here.
     """
     nonce = secrets.token_hex(16)
-    await stream.write(f"GET /proof?nonce={nonce} HTTP/1.1\r\nhost: worker\r\n\r\n".encode())
-    answer = _parse_proof(await _read_answer(stream))
+    async with wire.asked(Request("GET", f"/proof?nonce={nonce}")) as response:
+        answer = _parse_proof(await read_whole(response, _PROOF_BYTES))
     # First: what the rest of the answer says in another version is not known.
     if answer.get("protocol") not in PROTOCOLS:
         raise unknown_protocol(answer.get("protocol"))
     if peer.token is None:
         # Workers of before do not say; what they were asked for the claim decides then.
         if answer.get("uid", peer.uid) != peer.uid:
-            raise httpcore.ConnectError("another sandbox has its address")
+            raise NotReachedError("another sandbox has its address")
         return
     if answer.get("restarted") is True:
         raise SandboxLostError(
@@ -161,28 +153,6 @@ def unknown_protocol(number: object) -> SandboxUnavailableError:
         f"The sandbox's worker speaks protocol {str(number)[:20]}, which this server does not know. "
         "Try again; if this persists, update this server."
     )
-
-
-async def _read_answer(stream: AsyncNetworkStream) -> bytes:
-    received = b""
-    while len(received) < _PROOF_BYTES:
-        head, separator, body = received.partition(b"\r\n\r\n")
-        if separator and len(body) >= _content_length(head):
-            return body
-        piece = await stream.read(_PROOF_BYTES - len(received), timeout=_PROOF_SECONDS)
-        if not piece:
-            raise httpcore.ReadError("the worker closed the connection")
-        received += piece
-    raise SandboxUnavailableError("The sandbox's answer is not one of a worker: too long.")
-
-
-def _content_length(head: bytes) -> int:
-    for line in head.split(b"\r\n")[1:]:
-        name, _, value = line.partition(b":")
-        length = value.strip()
-        if name.strip().lower() == b"content-length" and length.isdigit() and len(length) < 10:
-            return int(length)
-    raise SandboxUnavailableError("The sandbox's answer is not one of a worker: no length.")
 
 
 def _parse_proof(body: bytes) -> dict[str, Any]:

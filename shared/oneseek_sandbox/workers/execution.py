@@ -14,9 +14,8 @@ from oneseek_sandbox.workers.replies import Ended, Exit, Printed, parse
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
-    import httpcore
-
     from oneseek_sandbox.output import StreamName
+    from oneseek_sandbox.workers.request import Answer
 
 __all__ = ["ALL_OUTPUT", "TAIL_BYTES", "Execution", "Gap", "Piece", "Started"]
 
@@ -77,7 +76,7 @@ class Execution:
         """What the worker is told beside the request; one of before this header ignores it."""
         return {"x-live-bytes": str(self._live_bytes)} if self._is_stream else {}
 
-    async def pieces(self, response: httpcore.Response) -> AsyncGenerator[Started | Piece, None]:
+    async def pieces(self, response: Answer) -> AsyncGenerator[Started | Piece, None]:
         """Yield that it has started when it is a stream, then output until the command has ended.
 
         Raises:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import httpcore
-
 from oneseek_sandbox.errors import SandboxUnavailableError
+from oneseek_sandbox.workers.wire import CutOffError, NotReachedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,18 +16,18 @@ __all__ = ["broken", "failures"]
 
 @contextmanager
 def failures() -> Iterator[None]:
-    """Turn httpcore's errors into `SandboxUnavailableError`; its `may_have_run` says what is known."""
+    """Turn a connection's errors into `SandboxUnavailableError`; its `may_have_run` says what is known."""
     try:
         yield
-    except (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.PoolTimeout) as error:
+    except NotReachedError as error:
         raise SandboxUnavailableError(
-            f"The sandbox does not respond ({_named(error)}). Try again; if this "
+            f"The sandbox does not respond ({error}). Try again; if this "
             "persists, acquire again: that restarts or replaces it.",
             may_have_run=False,
         ) from error
-    except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
+    except CutOffError as error:
         raise SandboxUnavailableError(
-            f"The sandbox's response was cut off ({_named(error)}). The "
+            f"The sandbox's response was cut off ({error}). The "
             "operation may have been done; look before you repeat it, or acquire again.",
             may_have_run=True,
         ) from error
@@ -40,7 +39,3 @@ def broken(how: str) -> SandboxUnavailableError:
         f"The sandbox {how}. Look at what was done before you repeat it, or acquire again.",
         may_have_run=True,
     )
-
-
-def _named(error: Exception) -> str:
-    return str(error) or type(error).__name__

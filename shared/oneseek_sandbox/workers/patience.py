@@ -8,14 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final, Self
 
-from httpcore import AsyncNetworkStream
-
-if TYPE_CHECKING:
-    import ssl
-
-__all__ = ["LIVENESS", "PatientStream"]
+__all__ = ["LIVENESS", "Patience"]
 
 _GONE_MS: Final = 9000
 _UPLOAD_MS: Final = 31_000  # longer than the worker and its client wait for a piece of a body
@@ -25,7 +20,10 @@ _USER_TIMEOUT: Final = getattr(socket, "TCP_USER_TIMEOUT", None)
 # The network of a pod goes away without a word. Its kernel answers probes also when the worker has
 # no time to; when it answers none of them, or confirms nothing that was sent, for 9 s, the
 # connection ends with an error.
-LIVENESS: Final = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)] + [
+LIVENESS: Final = [
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+] + [
     (socket.IPPROTO_TCP, getattr(socket, name), value)
     for name, value in {
         "TCP_KEEPIDLE": 3,
@@ -37,47 +35,32 @@ LIVENESS: Final = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)] + [
 ]
 
 
-class PatientStream(AsyncNetworkStream):
-    """A connection that is borne longer from the moment on that much is sent, until an answer."""
+class Patience:
+    """Bears a connection longer from the moment on that much is sent, until an answer."""
 
-    def __init__(self, stream: AsyncNetworkStream) -> None:
-        self._stream = stream
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
         self._sent = 0
 
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Read what comes."""
-        data = await self._stream.read(max_bytes, timeout)
+    @classmethod
+    def of(cls, connection: socket.socket) -> Self | None:
+        """Return what looks after a connection; None where the other side is on this machine."""
+        has_limit = _USER_TIMEOUT is not None and connection.family != socket.AF_UNIX
+        return cls(connection) if has_limit else None
+
+    def sent(self, size: int) -> None:
+        """Take note of bytes that are about to be sent."""
+        before, self._sent = self._sent, self._sent + size
+        if before <= _SMALL_BYTES < self._sent:
+            self._bear(_UPLOAD_MS)
+
+    def answered(self) -> None:
+        """Take note that something came."""
         if self._sent > _SMALL_BYTES:
             self._bear(_GONE_MS)
         self._sent = 0
-        return data
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Write all of it."""
-        before, self._sent = self._sent, self._sent + len(buffer)
-        if before <= _SMALL_BYTES < self._sent:
-            self._bear(_UPLOAD_MS)
-        await self._stream.write(buffer, timeout)
-
-    async def aclose(self) -> None:
-        """Close it."""
-        await self._stream.aclose()
-
-    async def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,
-    ) -> AsyncNetworkStream:
-        """Never asked for: a worker speaks in the clear."""
-        return await self._stream.start_tls(ssl_context, server_hostname, timeout)
-
-    def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 - the port's
-        """Return what is known of the connection."""
-        return self._stream.get_extra_info(info)
 
     def _bear(self, milliseconds: int) -> None:
         if _USER_TIMEOUT is not None:
-            connection = self._stream.get_extra_info("socket")
             with contextlib.suppress(OSError):  # it has ended already
-                connection.setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, milliseconds)
+                self._connection.setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, milliseconds)

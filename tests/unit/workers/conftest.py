@@ -1,0 +1,11 @@
+"""Both event loops: uvicorn takes uvloop, whose transports are others than asyncio's."""
+
+from __future__ import annotations
+
+import asyncio
+
+import uvloop
+
+
+def pytest_asyncio_loop_factories(config, item):
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
