@@ -1,4 +1,4 @@
-"""The MCP server, as the SDK's own client meets it: over stdio, and over streamable HTTP."""
+"""The MCP server over stdio, as the SDK's own client meets it."""
 
 from __future__ import annotations
 
@@ -8,120 +8,21 @@ import json
 import os
 import signal
 import subprocess
-import sys
-import time
-from contextlib import asynccontextmanager, contextmanager
 
-import httpx
-import httpx2
 import pytest
-from mcp import Client, StdioServerParameters
-from mcp.client.streamable_http import streamable_http_client
+from mcp import Client
 from tests.agent_tools.conftest import KEY
+from tests.agent_tools.mcp_servers import COMMAND, ERAS, calling, environment, run_mcp, stdio
 
 from oneseek_sandbox.agent_tools import TOOLS
 from oneseek_sandbox.client import ThreadSandbox
 from oneseek_sandbox.client.remote import RemoteSandboxes
 from oneseek_sandbox.testing.scripted_model import GREEN, play
-from oneseek_sandbox.testing.server import free_port
-
-MCP_KEY = "key-of-the-mcp-server"
-COMMAND = [sys.executable, "-m", "oneseek_sandbox.cli", "mcp"]
-ERAS = ["legacy", "2026-07-28"]
-
-
-def environment(server, **more):
-    return {
-        "SANDBOX_MODE": "provisioner",
-        "SANDBOX_PROVISIONER_URL": server.url,
-        "SANDBOX_PROVISIONER_API_KEY": KEY,
-        **more,
-    }
-
-
-def stdio(server, *options):
-    return StdioServerParameters(
-        command=COMMAND[0],
-        args=[*COMMAND[1:], *options],
-        env=environment(server),
-    )
-
-
-class HttpServer:
-    """`oneseek-sandbox mcp --transport http` as a process."""
-
-    def __init__(self, server, folder, *options, key=MCP_KEY):
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}/mcp"
-        self.log = folder / f"mcp-{self.port}.log"
-        arguments = ["--transport", "http", "--port", str(self.port), *options]
-        with self.log.open("wb") as output:
-            self.process = subprocess.Popen(
-                [*COMMAND, *arguments],
-                env=os.environ | environment(server, ONESEEK_SANDBOX_MCP_KEY=key),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
-
-    def wait_until_ready(self):
-        deadline = time.monotonic() + 30
-        while self.url not in self.log.read_text():
-            assert self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
-
-
-@contextmanager
-def http_server(server, folder, *options, **settings):
-    started = HttpServer(server, folder, *options, **settings)
-    try:
-        started.wait_until_ready()
-        yield started
-    finally:
-        if started.process.poll() is None:
-            started.stop()
-
-
-@pytest.fixture(scope="module")
-def mcp_server(server, tmp_path_factory):
-    with http_server(server, tmp_path_factory.mktemp("mcp"), "--release") as started:
-        yield started
-
-
-@asynccontextmanager
-async def connected(mcp_server, mode="auto", **headers):
-    given = {"authorization": f"Bearer {MCP_KEY}", **headers}
-    async with (
-        httpx2.AsyncClient(headers=given, timeout=60, trust_env=False) as http,
-        Client(streamable_http_client(mcp_server.url, http_client=http), mode=mode) as client,
-    ):
-        yield client
-
-
-def calling(client):
-    async def call(name, arguments):
-        result = await client.call_tool(name, arguments)
-        (content,) = result.content
-        assert result.is_error == content.text.startswith("Error (")
-        return content.text
-
-    return call
 
 
 @pytest.mark.parametrize("mode", ERAS)
 async def test_an_agent_fixes_a_program_over_stdio(server, mode):
     async with Client(stdio(server, "--release"), mode=mode) as client:
-        said, _ = await play(calling(client))
-    assert said == GREEN
-
-
-async def test_an_agent_fixes_a_program_over_http(mcp_server):
-    async with connected(mcp_server) as client:
         said, _ = await play(calling(client))
     assert said == GREEN
 
@@ -146,13 +47,6 @@ async def test_a_server_for_readers_offers_no_more(server):
         result = await client.call_tool("sandbox_execute", {"command": "true"})
         assert result.is_error
         assert result.content[0].text.startswith("Error (unknown_tool)")
-
-
-async def test_a_server_over_http_offers_what_it_was_told(server, tmp_path):
-    with http_server(server, tmp_path, "--tool", "sandbox_execute") as started:
-        async with connected(started) as client:
-            listed = [tool.name for tool in (await client.list_tools()).tools]
-    assert listed == ["sandbox_execute"]
 
 
 @pytest.mark.parametrize("mode", ERAS)
@@ -235,104 +129,6 @@ async def test_a_signal_ends_it_in_order_while_it_waits_for_input(server, sandbo
     async with asyncio.timeout(20):
         assert await process.wait() == 0
     assert name not in [s.thread_id for s in (await sandboxes.list_sandboxes()).sandboxes]
-
-
-@pytest.mark.parametrize("mode", ["legacy", "auto"])
-async def test_each_session_has_its_own_sandbox(mcp_server, sandboxes, mode):
-    async with connected(mcp_server, mode) as one, connected(mcp_server, mode) as other:
-        await calling(one)("sandbox_write_file", {"path": "/workspace/mine", "content": "x"})
-        assert await calling(other)("sandbox_ls", {}) == "(empty)"
-        assert await calling(one)("sandbox_ls", {}) == "/workspace/mine  1"
-    names = [s.thread_id for s in (await sandboxes.list_sandboxes()).sandboxes]
-    assert len([name for name in names if name.startswith("mcp-")]) >= 2
-
-
-@pytest.mark.parametrize("mode", [*ERAS, "auto"])
-async def test_a_client_may_name_its_thread_by_a_header(mcp_server, sandboxes, thread, mode):
-    async with connected(mcp_server, mode, **{"x-sandbox-thread": thread}) as client:
-        assert await calling(client)("sandbox_ls", {}) == "(empty)"
-    assert (await sandboxes.acquire(thread)).reused
-
-
-async def test_a_client_without_session_and_thread_is_told_and_gets_no_sandbox(mcp_server):
-    # Its session is made up: nobody may come into a session by naming one.
-    made_up = {"mcp-session-id": "0" * 32}
-    async with connected(mcp_server, ERAS[1], **made_up) as client:
-        result = await client.call_tool("sandbox_ls", {})
-    assert result.is_error
-    assert "x-sandbox-thread" in result.content[0].text
-
-
-async def test_a_thread_of_the_server_is_stronger_than_the_header(
-    server, tmp_path, sandboxes, thread
-):
-    with http_server(server, tmp_path, "--thread", thread) as started:
-        async with connected(started, **{"x-sandbox-thread": "other"}) as client:
-            await calling(client)("sandbox_ls", {})
-        assert started.stop() == 0
-    assert (await sandboxes.acquire(thread)).reused
-
-
-async def test_the_server_of_http_ends_in_order_and_releases_when_asked(
-    server, tmp_path, sandboxes
-):
-    with http_server(server, tmp_path, "--release", "--thread", "for a while") as started:
-        async with connected(started) as client:
-            await calling(client)("sandbox_ls", {})
-            started_stopping = time.monotonic()
-            assert await asyncio.to_thread(started.stop) == 0
-            assert time.monotonic() - started_stopping < 15
-    names = [s.thread_id for s in (await sandboxes.list_sandboxes()).sandboxes]
-    assert "for a while" not in names
-
-
-@pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer wrong-key-wrong-key"}])
-def test_without_the_key_nothing_is_told(mcp_server, headers):
-    answer = httpx.post(mcp_server.url, json={}, headers=headers, trust_env=False)
-    assert answer.status_code == 401
-    assert answer.json()["error"]["code"] == "unauthenticated"
-    assert answer.headers["www-authenticate"].startswith("Bearer")
-
-
-@pytest.mark.parametrize("origin", ["https://evil.example", "http://127.0.0.1:9999", "null"])
-def test_web_pages_are_refused_even_with_the_key(mcp_server, origin):
-    headers = {"authorization": f"Bearer {MCP_KEY}", "origin": origin}
-    answer = httpx.post(mcp_server.url, json={}, headers=headers, trust_env=False)
-    assert answer.status_code == 403
-
-
-def test_without_a_key_only_names_of_loopback_are_answered(server, tmp_path):
-    with http_server(server, tmp_path, key="") as started:
-        headers = {"host": "evil.example:1"}
-        answer = httpx.post(started.url, json={}, headers=headers, trust_env=False)
-        assert answer.status_code == 403
-        answer = httpx.post(started.url, json={}, trust_env=False)
-        assert (answer.status_code, answer.json()["jsonrpc"]) == (400, "2.0")
-
-
-def run_mcp(*options, **variables):
-    return subprocess.run(
-        [*COMMAND, *options],
-        env=os.environ | variables,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-
-
-def test_it_does_not_listen_beyond_loopback_without_a_key():
-    ran = run_mcp("--transport", "http", "--host", "0.0.0.0", "--port", "0")
-    assert ran.returncode == 1
-    assert "loopback only" in ran.stderr
-    assert "ONESEEK_SANDBOX_MCP_KEY" in ran.stderr
-
-
-def test_a_short_key_is_refused_by_its_own_name():
-    ran = run_mcp("--transport", "http", "--port", "0", ONESEEK_SANDBOX_MCP_KEY="short")
-    assert ran.returncode == 1
-    assert "ONESEEK_SANDBOX_MCP_KEY has 5 characters" in ran.stderr
 
 
 def test_wrong_settings_of_the_backend_are_told():

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("mcp")
 
-from tests.agent_tools.test_mcp import COMMAND
+from tests.agent_tools.mcp_servers import COMMAND
 
 pytestmark = pytest.mark.finding(18)
 
