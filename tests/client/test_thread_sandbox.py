@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
+import select
+import signal
 
 import pytest
 from redis.asyncio import Redis
+from tests.client.conftest import KEY
 
 from oneseek_sandbox.client import ThreadSandbox
+from oneseek_sandbox.client.remote import RemoteSandboxes
 from oneseek_sandbox.errors import (
     CapacityError,
     InvalidRequestError,
     SandboxReleasedError,
     SandboxReplacedError,
+    SandboxUnavailableError,
     TextNotFoundError,
 )
 from oneseek_sandbox.leases.embedded import EmbeddedServer
+from oneseek_sandbox.runtimes.local import liveness
 
 
 @pytest.fixture
@@ -68,6 +75,35 @@ async def test_a_running_command_that_loses_its_sandbox_may_have_run(remote, thr
     with pytest.raises(SandboxReplacedError) as told:
         await running
     assert told.value.may_have_run is True
+
+
+async def test_a_sandbox_that_does_not_answer_is_acquired_again_by_the_next_call(server):
+    async with RemoteSandboxes(server.url, KEY, retry_seconds=0) as hasty:
+        thread = ThreadSandbox(hasty, f"thread-{secrets.token_hex(6)}")
+        await thread.write_file("/workspace/x", "kept")
+        first = thread.acquired
+        kill_first_process(server, first.sandbox_id)
+        with pytest.raises(SandboxUnavailableError):
+            await thread.ls()
+        assert (await thread.read_file("/workspace/x")).content == "kept"
+        assert thread.acquired.restarted
+        assert thread.acquired.sandbox_id == first.sandbox_id
+        await thread.release()
+
+
+def kill_first_process(server, sandbox_id):
+    """Kill the first process of a sandbox, and wait until it is gone."""
+    (status,) = (
+        record.with_name("status")
+        for record in server.home.glob("sandboxes/*/object.json")
+        if sandbox_id in record.read_text()
+    )
+    process = os.pidfd_open(liveness.first_process(status))
+    try:
+        signal.pidfd_send_signal(process, signal.SIGKILL)
+        assert select.select([process], [], [], 60)[0]
+    finally:
+        os.close(process)
 
 
 async def test_of_an_adopted_sandbox_it_is_told_that_the_files_are_there(server, thread):

@@ -12,7 +12,9 @@ from oneseek_sandbox.errors import (
     LeaseNotFoundError,
     SandboxError,
     SandboxGoneError,
+    SandboxLostError,
     SandboxReplacedError,
+    SandboxUnavailableError,
 )
 
 if TYPE_CHECKING:
@@ -47,7 +49,8 @@ class ThreadSandbox:
     It is acquired when it is first needed and named by its `sandbox_id` from then on, so that no
     call meets another sandbox than the caller believes. When it turns out to be gone, it is acquired
     again, once a call, and the call raises `SandboxReplacedError`, which says whether the files are
-    gone and whether the call may have taken effect. Nothing is repeated by itself.
+    gone and whether the call may have taken effect. One that does not answer is acquired again by
+    the next call, which has it started again. Nothing is repeated by itself.
 
     Args:
         thread_id: 1 to 256 characters.
@@ -77,6 +80,7 @@ class ThreadSandbox:
             "env": env,
         }
         self._acquired: models.AcquireAnswer | None = None
+        self._is_silent = False
         self._acquiring = asyncio.Lock()
         self._releases = 0
 
@@ -222,13 +226,30 @@ class ThreadSandbox:
     async def _presence(self) -> AsyncIterator[str]:
         """Give the `sandbox_id` to work with; when it turns out to be gone, acquire again and tell."""
         async with self._acquiring:
-            acquired, releases = self._acquired or await self._acquire(), self._releases
+            acquired, releases = await self._present(), self._releases
         try:
             yield acquired.sandbox_id
+        except SandboxUnavailableError:
+            # Data verbs only mark it; an acquire finds out, and starts it again.
+            self._is_silent = True
+            raise
         except GONE as gone:
             if releases != self._releases:
                 raise  # released on this side: nobody wants another
             raise await self._replacement(acquired, gone) from gone
+
+    async def _present(self) -> models.AcquireAnswer:
+        """Return the sandbox, acquired if there is none, or none that answers."""
+        before = self._acquired
+        if before is not None and not self._is_silent:
+            return before
+        current = await self._acquire()
+        if before is not None and before.sandbox_id != current.sandbox_id:
+            lost = SandboxLostError("It did not answer, and is gone.", may_have_run=False)
+            raise SandboxReplacedError.after(
+                lost, sandbox_id=current.sandbox_id, workspace_is_new=True
+            )
+        return current
 
     async def _replacement(self, lost: models.AcquireAnswer, gone: SandboxError) -> SandboxError:
         """Acquire again, once for all the calls that met the same loss, and return what to raise."""
@@ -249,4 +270,5 @@ class ThreadSandbox:
 
     async def _acquire(self) -> models.AcquireAnswer:
         self._acquired = await self.sandboxes.acquire(self.thread_id, **self._given)
+        self._is_silent = False
         return self._acquired
