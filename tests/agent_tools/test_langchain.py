@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 
 import pytest
 from langchain_core.messages import HumanMessage, ToolMessage
@@ -12,7 +13,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from tests.agent_tools.conftest import KEY
 
 from oneseek_sandbox.adapters.langchain import langchain_tools
-from oneseek_sandbox.agent_tools import TOOLS, function_schemas
+from oneseek_sandbox.agent_tools import choose_tools, function_schemas
 from oneseek_sandbox.client import BlockingSandboxes, ThreadSandbox
 from oneseek_sandbox.client.remote import RemoteSandboxes
 from oneseek_sandbox.errors import ConfigurationError
@@ -51,7 +52,7 @@ async def test_an_agent_fixes_a_program_by_coroutines(sandboxes, thread):
         (wanted,) = answer.tool_calls
         messages.append(await tools[wanted["name"]].ainvoke(wanted, config(thread)))
     assert answer.content == GREEN
-    assert model.bound == list(TOOLS)
+    assert model.bound == list(choose_tools(None))
     statuses = [m.status for m in messages if isinstance(m, ToolMessage)]  # type: ignore[attr-defined]
     assert statuses.count("error") == 1
 
@@ -141,6 +142,22 @@ async def test_a_message_has_the_answer_as_plain_data_beside_the_text(sandboxes,
     assert json.loads(json.dumps(message.artifact))["exit_code"] == 3
 
 
+def test_commands_yield_where_that_is_asked_for(blocking, thread):
+    tools = by_name(langchain_tools(blocking, yield_seconds=0.3))
+    wanted = call("sandbox_execute", command="while ! test -e go; do sleep 0.02; done; exit 3")
+    message = tools["sandbox_execute"].invoke(wanted, config(thread))
+    assert message.content.startswith("still running")
+    assert message.artifact["still_running"]
+    written = {"path": "/workspace/go", "content": ""}
+    tools["sandbox_write_file"].invoke(written, config(thread))
+    deadline = time.monotonic() + 60
+    while message.artifact["still_running"]:
+        assert time.monotonic() < deadline
+        named = call("sandbox_wait", request_id=message.artifact["request_id"])
+        message = tools["sandbox_wait"].invoke(named, config(thread))
+    assert message.content == "exit code: 3\n(no output)"
+
+
 async def test_an_error_reaches_the_model_as_one(sandboxes, thread):
     tools = by_name(langchain_tools(sandboxes))
     for wanted in (
@@ -161,6 +178,8 @@ async def test_errors_may_be_exceptions(sandboxes, thread):
 async def test_langchain_gives_models_the_same_schemas(sandboxes):
     given = [convert_to_openai_tool(tool) for tool in langchain_tools(sandboxes)]
     assert given == function_schemas()
+    yielding = langchain_tools(sandboxes, yield_seconds=45)
+    assert [convert_to_openai_tool(tool) for tool in yielding] == function_schemas(yielding=True)
 
 
 async def test_a_model_cannot_choose_the_thread(sandboxes, thread):

@@ -14,7 +14,7 @@ from mcp import Client
 from tests.agent_tools.conftest import KEY
 from tests.agent_tools.mcp_servers import COMMAND, ERAS, calling, environment, run_mcp, stdio
 
-from oneseek_sandbox.agent_tools import TOOLS
+from oneseek_sandbox.agent_tools import TOOLS, choose_tools
 from oneseek_sandbox.client import ThreadSandbox
 from oneseek_sandbox.client.remote import RemoteSandboxes
 from oneseek_sandbox.testing.scripted_model import GREEN, play
@@ -31,8 +31,9 @@ async def test_an_agent_fixes_a_program_over_stdio(server, mode):
 async def test_clients_see_the_tools_with_their_schemas(server, mode):
     async with Client(stdio(server), mode=mode) as client:
         listed = {tool.name: tool for tool in (await client.list_tools()).tools}
-    assert list(listed) == list(TOOLS)
-    for name, tool in TOOLS.items():
+    offered = choose_tools(None, yielding=True)
+    assert list(listed) == list(offered) == list(TOOLS)
+    for name, tool in offered.items():
         assert listed[name].input_schema == tool.schema()
         assert listed[name].description == tool.description
         assert listed[name].annotations.read_only_hint == (

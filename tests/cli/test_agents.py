@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -39,7 +40,7 @@ def test_the_schemas_that_are_printed_are_those_of_the_tools():
 
 def test_they_are_printed_without_openais_wrapping_too():
     printed = json.loads(run("tools", "--format", "json").stdout)
-    assert [tool["name"] for tool in printed] == list(TOOLS)
+    assert {tool["name"] for tool in printed} == TOOLS.keys() - {"sandbox_wait"}
     assert printed == [schema["function"] for schema in function_schemas()]
 
 
@@ -47,6 +48,28 @@ def test_tools_can_be_chosen():
     chosen = run("tools", "--tool", "sandbox_release", "--tool", "sandbox_ls")
     assert json.loads(chosen.stdout) == function_schemas(["sandbox_ls", "sandbox_release"])
     assert json.loads(run("tools", "--read-only").stdout) == function_schemas(READ_ONLY_TOOLS)
+
+
+def test_those_of_a_server_that_yields_are_printed_when_asked_for():
+    printed = json.loads(run("tools", "--yielding").stdout)
+    assert printed == function_schemas(yielding=True)
+    assert [schema["function"]["name"] for schema in printed] == list(TOOLS)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("tools", "--tool", "sandbox_wait", "--tool", "sandbox_execute"), "set yield_seconds"),
+        (("tools", "--yielding", "--tool", "sandbox_wait"), "name sandbox_execute too"),
+        (("mcp", "--tool", "sandbox_wait"), "name sandbox_execute too"),
+        (("mcp", "--yield-seconds", "-1"), "--yield-seconds"),
+        (("mcp", "--yield-seconds", "nan"), "--yield-seconds"),
+    ],
+)
+def test_waiting_for_nothing_is_refused(options, told):
+    ran = run(*options)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert told in " ".join(re.sub("[│╭╰─╮╯]", " ", ran.stderr).split())
 
 
 @pytest.mark.parametrize("verb", ["tools", "mcp"])

@@ -34,6 +34,7 @@ def langchain_tools(
     scope: str | Callable[[RunnableConfig], str | None] | None = None,
     raise_errors: bool = False,
     tools: Iterable[str] | None = None,
+    yield_seconds: float | None = None,
 ) -> list[StructuredTool]:
     """Return the tools.
 
@@ -47,10 +48,11 @@ def langchain_tools(
             `ThreadSandbox`, which has its own.
         raise_errors: Let errors end the run as `ToolException` instead of telling the model.
         tools: Names of the tools to offer; all by default.
+        yield_seconds: As of `SandboxTools`.
     """
-    source = _Source(sandboxes, settings, scope)
-    offered = choose_tools(tools).values()
-    return [_tool(tool, source, raise_errors=raise_errors) for tool in offered]
+    offered = choose_tools(tools, yielding=bool(yield_seconds))
+    source = _Source(sandboxes, settings, scope, offered, yield_seconds)
+    return [_tool(tool, source, raise_errors=raise_errors) for tool in offered.values()]
 
 
 class _Source:
@@ -61,17 +63,23 @@ class _Source:
         sandboxes: Sandboxes | BlockingSandboxes | ThreadSandbox,
         settings: BackendSettings | None,
         scope: str | Callable[[RunnableConfig], str | None] | None,
+        offered: Iterable[str],
+        yield_seconds: float | None,
     ) -> None:
         self.blocking: BlockingSandboxes | None = None
         self._fixed: SandboxTools | None = None
         self._scope = scope
         if isinstance(sandboxes, ThreadSandbox):
-            self._fixed = SandboxTools(sandboxes, settings)
+            self._fixed = SandboxTools(
+                sandboxes, settings, tools=offered, yield_seconds=yield_seconds
+            )
             return
         if isinstance(sandboxes, BlockingSandboxes):
             self.blocking = sandboxes
             sandboxes = sandboxes.wrapped
-        self._threads = ToolsOfThreads(sandboxes, settings)
+        self._threads = ToolsOfThreads(
+            sandboxes, settings, tools=offered, yield_seconds=yield_seconds
+        )
 
     async def run(self, name: str, arguments: dict[str, Any], config: RunnableConfig) -> ToolResult:
         """Call a tool of the run's thread, from any event loop."""

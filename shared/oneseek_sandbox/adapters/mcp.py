@@ -19,6 +19,7 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from oneseek_sandbox import __version__
 from oneseek_sandbox.adapters.mcp_lines import AnsweredLines
+from oneseek_sandbox.adapters.mcp_progress import Progress
 from oneseek_sandbox.agent_tools import ToolsOfThreads
 from oneseek_sandbox.client import connect
 
@@ -70,6 +71,7 @@ async def serve_stdio(
     scope: str | None = None,
     release: bool = False,
     offered: Iterable[str] | None = None,
+    yield_seconds: float | None = None,
     stop: asyncio.Event | None = None,
 ) -> None:
     """Serve one client on standard input and output until it closes them.
@@ -78,10 +80,13 @@ async def serve_stdio(
         thread_id: Left out, a new one: the client's sandbox is found by nobody afterwards.
         release: End the sandbox at the end; else it ends when it was idle for long enough.
         offered: Names of the tools to offer; all by default.
+        yield_seconds: As of `SandboxTools`.
         stop: Ends it earlier. The thread that waits for input stays, and keeps the process.
     """
     async with connect(settings) as sandboxes:
-        tools = ToolsOfThreads(sandboxes, settings, tools=offered, images=True)
+        tools = ToolsOfThreads(
+            sandboxes, settings, tools=offered, images=True, yield_seconds=yield_seconds
+        )
         server = mcp_server(
             tools, thread_id=thread_id or f"mcp-{secrets.token_hex(16)}", scope=scope
         )
@@ -89,6 +94,7 @@ async def serve_stdio(
         stopping = asyncio.create_task((stop or asyncio.Event()).wait())
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
+        await tools.close()
         if release:
             await tools.release_all()
         if serving.done():
@@ -121,7 +127,9 @@ class _Threads:
         if thread is None:
             return types.CallToolResult(content=[_text(_NO_THREAD)], is_error=True)
         tools = self._tools.of(thread, self._scope)
-        return _result(await tools.run(params.name, params.arguments))
+        progress = Progress.wanted(context)
+        on_line = None if progress is None else progress.tell
+        return _result(await tools.run(params.name, params.arguments, on_line=on_line))
 
     async def list_tools(
         self, _: ServerRequestContext[Any], __: types.PaginatedRequestParams | None
@@ -154,7 +162,7 @@ def _described(tool: Tool) -> types.Tool:
         name=tool.name,
         description=tool.description,
         input_schema=tool.schema(),
-        output_schema=tool.answer.model_json_schema(mode="serialization"),
+        output_schema=tool.output_schema(),
         annotations=types.ToolAnnotations(
             read_only_hint=tool.reads_only, destructive_hint=not tool.reads_only
         ),

@@ -67,6 +67,7 @@ async def serve_http(
     scope: str | None = None,
     release: bool = False,
     offered: Iterable[str] | None = None,
+    yield_seconds: float | None = None,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT.
@@ -75,6 +76,7 @@ async def serve_http(
         thread_id: The thread of all clients; left out, each session or header has its own.
         release: End the sandboxes that were used at the end.
         offered: Names of the tools to offer; all by default.
+        yield_seconds: As of `SandboxTools`.
         on_ready: Called with the URL once calls are answered.
 
     Raises:
@@ -87,7 +89,9 @@ async def serve_http(
             "ONESEEK_SANDBOX_MCP_KEY."
         )
     async with connect(settings) as sandboxes:
-        tools = ToolsOfThreads(sandboxes, settings, tools=offered, images=True)
+        tools = ToolsOfThreads(
+            sandboxes, settings, tools=offered, images=True, yield_seconds=yield_seconds
+        )
         app = mcp_app(mcp_server(tools, thread_id=thread_id, scope=scope), key=key, host=host)
         with listen(host, port) as listener:
             server = _Server(app)
@@ -95,6 +99,7 @@ async def serve_http(
                 url = _url(host, listener.getsockname()[1])
                 server.on_started = functools.partial(on_ready, url)
             await server.serve([listener])
+        await tools.close()
         if release:
             await tools.release_all()
 

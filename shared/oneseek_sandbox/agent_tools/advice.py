@@ -38,6 +38,10 @@ _NEXT: Final[dict[type[errors.SandboxError], str]] = {
     errors.RequestTooLargeError: "Write it with several calls of sandbox_write_file, with append "
     "from the second call on.",
     errors.TooManyCommandsError: "Wait until some of its commands have ended, or end them.",
+    errors.ProcessNotFoundError: "Copy the request_id exactly. A command of an earlier sandbox "
+    "ended together with that sandbox.",
+    errors.ProcessLostError: _LOOK,
+    errors.AnswerLostError: _LOOK,
     errors.CommandNotStartedError: "It did not run. End processes that are no longer needed, then "
     "call it again.",
     errors.SandboxUnavailableError: "The sandbox does not answer just now.",

@@ -16,6 +16,7 @@ __all__ = [
     "ReadFileArguments",
     "ReleaseArguments",
     "ReplaceArguments",
+    "WaitArguments",
     "WriteFileArguments",
 ]
 
@@ -63,6 +64,32 @@ class ExecuteArguments(_Arguments):
             allow_inf_nan=False,
             description="The command is killed after this many seconds. Default: a short time, "
             "mostly 30. Give more to builds, installs and long tests.",
+        ),
+    ] = None
+
+
+class WaitArguments(_Arguments):
+    """Of `sandbox_wait`."""
+
+    request_id: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=128,
+            description="The request_id from the result that said 'still running'.",
+        ),
+    ]
+    stop: Annotated[
+        bool,
+        Field(description="Kill the command and its child processes, and return how it ended."),
+    ] = False
+    wait_seconds: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            allow_inf_nan=False,
+            description="Return after at most this many seconds; 0 returns at once. Default, and "
+            "maximum: the time after which sandbox_execute returns 'still running'.",
         ),
     ] = None
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from oneseek_sandbox.output import joined, printable
 
 if TYPE_CHECKING:
+    from oneseek_sandbox.agent_tools.answers import WaitAnswer
     from oneseek_sandbox.agent_tools.arguments import ReadFileArguments
     from oneseek_sandbox.models import (
         ExecuteAnswer,
@@ -21,7 +22,16 @@ if TYPE_CHECKING:
         WriteFileAnswer,
     )
 
-__all__ = ["directory", "executed", "fitting_entries", "image", "read", "replaced", "written"]
+__all__ = [
+    "directory",
+    "executed",
+    "fitting_entries",
+    "image",
+    "read",
+    "replaced",
+    "waited",
+    "written",
+]
 
 _LINES: Final = re.compile(r"[^\n]*\n|[^\n]+")
 _STDERR: Final = "--- stderr ---"
@@ -30,10 +40,36 @@ _SUFFIX: Final = {"directory": "/", "symlink": "@", "other": "?"}
 
 def executed(answer: ExecuteAnswer, most: int) -> str:
     """Show how a command ended; `most` bytes of its output are shown, of both streams together."""
-    parts = [_status(answer)]
+    return "\n".join([_status(answer), *_output(answer, most, nothing="(no output)")])
+
+
+def waited(answer: WaitAnswer, most: int, *, goes_on: bool) -> str:
+    """Show a command that was or is still running, and `most` bytes of what is new of its output.
+
+    Args:
+        goes_on: Some of its output was told before.
+    """
+    lasting = f"still running{_seconds(answer.duration_ms, 0)}, request_id: {answer.request_id}"
+    parts = [lasting if answer.still_running else _status(answer)]
+    if answer.output_is_known:
+        parts += _output(answer, most, nothing="(no new output)" if goes_on else "(no output)")
+    if answer.still_running:
+        unread = "" if answer.output_is_known else "Its output cannot be read yet. "
+        parts.append(
+            f"[{unread}Call sandbox_wait with this request_id to continue, or with stop=true to "
+            "kill it.]"
+        )
+    elif goes_on:
+        parts.append("[Output since the previous result.]")
+    return "\n".join(parts)
+
+
+def _output(answer: ExecuteAnswer | WaitAnswer, most: int, *, nothing: str) -> list[str]:
+    """Show what was printed, and what is to be said of it."""
+    parts = []
     stdout, stderr = _shares(answer, most)
     if not stdout and not stderr:
-        parts.append("(no output)")
+        parts.append(nothing)
     if stdout:
         parts.append(stdout.removesuffix("\n"))
     if stderr:
@@ -53,7 +89,7 @@ def executed(answer: ExecuteAnswer, most: int) -> str:
         parts.append("[Processes that it started are still running in the background.]")
     if answer.hint:
         parts.append(f"[{answer.hint}]")
-    return "\n".join(parts)
+    return parts
 
 
 def fitting_entries(answer: LsAnswer, most: int) -> int:
@@ -128,16 +164,20 @@ def replaced(answer: ReplaceAnswer) -> str:
     return f"Replaced {answer.replacements} occurrence{plural} in {printable(answer.path)}."
 
 
-def _status(answer: ExecuteAnswer) -> str:
+def _status(answer: ExecuteAnswer | WaitAnswer) -> str:
     status = f"exit code: {answer.exit_code}"
     if answer.killed_by == "timeout" or answer.timed_out:
-        return f"{status} (timed out after {answer.duration_ms / 1000:.1f} s)"
+        return f"{status} (timed out{_seconds(answer.duration_ms, 1)})"
     if answer.killed_by:
         return f"{status} (killed: {answer.killed_by.replace('_', ' ')})"
     return status
 
 
-def _shares(answer: ExecuteAnswer, most: int) -> tuple[str, str]:
+def _seconds(duration_ms: int | None, digits: int) -> str:
+    return "" if duration_ms is None else f" after {duration_ms / 1000:.{digits}f} s"
+
+
+def _shares(answer: ExecuteAnswer | WaitAnswer, most: int) -> tuple[str, str]:
     """Divide the room: each stream has half of it, and what the other one leaves."""
     sizes = _size(answer.stdout), _size(answer.stderr)
     half = most // 2

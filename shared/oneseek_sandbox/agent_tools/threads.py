@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
@@ -34,6 +35,7 @@ class ToolsOfThreads:
         settings: For all of them.
         tools: Names of the tools to offer; all by default.
         images: Images that are read are in `ToolResult.image`, for models that can look at them.
+        yield_seconds: As of `SandboxTools`.
 
     Attributes:
         offered: The tools by name.
@@ -46,9 +48,11 @@ class ToolsOfThreads:
         *,
         tools: Iterable[str] | None = None,
         images: bool = False,
+        yield_seconds: float | None = None,
     ) -> None:
-        self.offered = choose_tools(tools)
+        self.offered = choose_tools(tools, yielding=bool(yield_seconds))
         self._images = images
+        self._yield_seconds = yield_seconds
         self._sandboxes = sandboxes
         self._settings = settings or BackendSettings()
         self._tools: Recent[tuple[str, str | None], SandboxTools] = Recent(_KEPT_THREADS)
@@ -63,9 +67,17 @@ class ToolsOfThreads:
                 self._sandboxes, thread_id, scope=scope, idle_timeout_seconds=idle
             )
             tools = self._tools[name] = SandboxTools(
-                sandbox, self._settings, tools=self.offered, images=self._images
+                sandbox,
+                self._settings,
+                tools=self.offered,
+                images=self._images,
+                yield_seconds=self._yield_seconds,
             )
         return tools
+
+    async def close(self) -> None:
+        """End the commands whose calls were not answered; those told as still running go on."""
+        await asyncio.gather(*(tools.close() for tools in self._tools.values()))
 
     async def release_all(self) -> None:
         """End the sandboxes that were used; one that cannot be ended just now is only logged."""

@@ -1,17 +1,18 @@
-"""The six tools over one thread's sandbox: a call by name, and text that a model can act on."""
+"""The tools over one thread's sandbox: a call by name, and text that a model can act on."""
 
 from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from oneseek_sandbox.agent_tools import arguments as a
 from oneseek_sandbox.agent_tools import shaping
 from oneseek_sandbox.agent_tools.advice import error_text
-from oneseek_sandbox.agent_tools.definitions import choose_tools
+from oneseek_sandbox.agent_tools.commands import Commands
+from oneseek_sandbox.agent_tools.definitions import WAIT, choose_tools
 from oneseek_sandbox.agent_tools.images import LARGEST_IMAGE_BYTES, Image, image_type
+from oneseek_sandbox.agent_tools.results import ToolError, ToolResult
 from oneseek_sandbox.client.settings import BackendSettings
 from oneseek_sandbox.errors import InvalidRequestError, SandboxError
 from oneseek_sandbox.models import ReleaseAnswer
@@ -22,42 +23,12 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
+    from oneseek_sandbox.agent_tools.commands import OnLine
     from oneseek_sandbox.agent_tools.definitions import Tool
     from oneseek_sandbox.client.thread import ThreadSandbox
     from oneseek_sandbox.models import ReadFileAnswer
 
-__all__ = ["SandboxTools", "ToolError", "ToolResult"]
-
-
-@dataclass(frozen=True, slots=True)
-class ToolResult:
-    """What a call came to.
-
-    Attributes:
-        text: For the model.
-        is_error: The call was not done. A command that failed was done.
-        answer: The service's answer; None for errors.
-        error: Of an error that is the sandbox's; None when the model named no tool.
-        image: The image that was read, where images were asked for.
-    """
-
-    text: str
-    is_error: bool = False
-    answer: BaseModel | None = None
-    error: SandboxError | None = None
-    image: Image | None = None
-
-
-class ToolError(Exception):
-    """Raised in place of an error result, where that was asked for.
-
-    Attributes:
-        result: The result; its text is this error's.
-    """
-
-    def __init__(self, result: ToolResult) -> None:
-        super().__init__(result.text)
-        self.result = result
+__all__ = ["SandboxTools"]
 
 
 class SandboxTools:
@@ -71,6 +42,8 @@ class SandboxTools:
         raise_errors: Raise `ToolError` instead of returning an error's text.
         tools: Names of the tools to offer; a call of another is an error. All by default.
         images: Images that are read are in `ToolResult.image`, for models that can look at them.
+        yield_seconds: After how long a command that still runs is answered as such, for hosts
+            that end long calls; `sandbox_wait` goes on with it. None, like 0, waits to the end.
     """
 
     def __init__(
@@ -81,14 +54,17 @@ class SandboxTools:
         raise_errors: bool = False,
         tools: Iterable[str] | None = None,
         images: bool = False,
+        yield_seconds: float | None = None,
     ) -> None:
         self.sandbox = sandbox
         self._settings = settings or BackendSettings()
         self._raise_errors = raise_errors
-        self._offered = choose_tools(tools)
+        self._offered = choose_tools(tools, yielding=bool(yield_seconds))
         self._images = images
+        self._commands = Commands(
+            sandbox, self._settings, yield_seconds if WAIT in self._offered else None
+        )
         self._calls: dict[str, Callable[[Any], Awaitable[ToolResult]]] = {
-            "sandbox_execute": self._execute,
             "sandbox_ls": self._ls,
             "sandbox_read_file": self._read_file,
             "sandbox_write_file": self._write_file,
@@ -107,21 +83,37 @@ class SandboxTools:
         """
         return (await self.run(name, arguments)).text
 
-    async def run(self, name: str, arguments: Mapping[str, Any] | str | None = None) -> ToolResult:
+    async def run(
+        self,
+        name: str,
+        arguments: Mapping[str, Any] | str | None = None,
+        *,
+        on_line: OnLine | None = None,
+    ) -> ToolResult:
         """Call a tool and return all that is known of the result.
+
+        Args:
+            on_line: Awaited about once a second while a command is waited for, with the last
+                line that it has printed, as it is: control characters, whatever its length.
 
         Raises:
             ToolError: Only with `raise_errors`.
         """
         try:
-            result = await self._run(name, arguments)
+            result = await self._run(name, arguments, on_line)
         except SandboxError as error:
             result = ToolResult(error_text(error), is_error=True, error=error)
         if result.is_error and self._raise_errors:
             raise ToolError(result) from result.error
         return result
 
-    async def _run(self, name: str, arguments: Mapping[str, Any] | str | None) -> ToolResult:
+    async def close(self) -> None:
+        """End the commands whose calls were not answered; those told as still running go on."""
+        await self._commands.close()
+
+    async def _run(
+        self, name: str, arguments: Mapping[str, Any] | str | None, on_line: OnLine | None
+    ) -> ToolResult:
         tool = self._offered.get(name)
         if tool is None:
             known = ", ".join(self._offered)
@@ -132,18 +124,11 @@ class SandboxTools:
         except InvalidRequestError as error:
             text = f"Error (invalid_arguments): {error.message} Nothing was done. {_takes(tool)}"
             return ToolResult(text, is_error=True, error=error)
+        if isinstance(given, a.ExecuteArguments):
+            return await self._commands.execute(given, on_line)
+        if isinstance(given, a.WaitArguments):
+            return await self._commands.wait(given, on_line)
         return await self._calls[name](given)
-
-    async def _execute(self, given: a.ExecuteArguments) -> ToolResult:
-        most = self._settings.sandbox_max_output_bytes
-        limit = given.timeout_seconds
-        answer = await self.sandbox.execute(
-            given.command,
-            cwd=given.cwd,
-            timeout_seconds=self._settings.sandbox_timeout_seconds if limit is None else limit,
-            max_output_bytes=most,
-        )
-        return ToolResult(shaping.executed(answer, most), answer=answer)
 
     async def _ls(self, given: a.LsArguments) -> ToolResult:
         answer = await self.sandbox.ls(given.path, depth=given.depth, cursor=given.cursor)

@@ -6,7 +6,7 @@ import enum
 import os
 import signal
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -18,10 +18,13 @@ from oneseek_sandbox.errors import SandboxError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from oneseek_sandbox.agent_tools.definitions import Tool
     from oneseek_sandbox.client import BackendSettings
 
 __all__ = ["Format", "Transport", "mcp", "tools"]
 
+_SHORTER_THAN_A_MINUTE: Final = 45.0
+"""MCP hosts time out after 60 s, many of them regardless of progress messages."""
 _STOPS = (signal.SIGTERM, signal.SIGINT)
 
 _Thread = Annotated[
@@ -49,6 +52,15 @@ _Tools = Annotated[
 _ReadOnly = Annotated[
     bool, typer.Option("--read-only", help="Offer only the tools that change nothing.")
 ]
+_YieldSeconds = Annotated[
+    float,
+    typer.Option(
+        "--yield-seconds",
+        min=0,
+        metavar="N",
+        help="Return 'still running' after N seconds; sandbox_wait continues (0: never).",
+    ),
+]
 
 
 class Format(enum.StrEnum):
@@ -75,22 +87,26 @@ def tools(
     ] = False,
     names: _Tools = None,
     read_only: _ReadOnly = False,
+    yielding: Annotated[
+        bool,
+        typer.Option("--yielding", help="For a backend with yield_seconds: include sandbox_wait."),
+    ] = False,
 ) -> None:
     """Print the tools that models get, as JSON."""
     import json
 
-    from oneseek_sandbox.agent_tools.definitions import choose_tools, function_schemas
+    from oneseek_sandbox.agent_tools.definitions import function_schemas
 
     data: list[dict[str, Any]]
-    offered = _offered(names, read_only=read_only)
+    offered = _offered(names, read_only=read_only, yielding=yielding)
     if form is Format.OPENAI:
-        data = function_schemas(offered, strict=strict)
+        data = function_schemas(offered, strict=strict, yielding=yielding)
     elif strict:
         raise typer.BadParameter("--strict goes with --format openai")
     else:
         data = [
             {"name": tool.name, "description": tool.description, "parameters": tool.schema()}
-            for tool in choose_tools(offered).values()
+            for tool in offered.values()
         ]
     print_line(json.dumps(data, indent=2))
 
@@ -110,6 +126,7 @@ def mcp(
     key: _McpKey = "",
     names: _Tools = None,
     read_only: _ReadOnly = False,
+    yield_seconds: _YieldSeconds = _SHORTER_THAN_A_MINUTE,
 ) -> None:
     """Serve the tools to MCP clients.
 
@@ -121,11 +138,19 @@ def mcp(
     from oneseek_sandbox.log_lines import configure_logging
 
     configure_logging("warning")
-    offered = _offered(names, read_only=read_only)
+    offered = _offered(names, read_only=read_only, yielding=yield_seconds > 0)
     with _refusals():
         settings = BackendSettings.from_environment()
         if transport is Transport.STDIO:
-            asyncio.run(_serve_stdio(settings, thread, scope, release=release, offered=offered))
+            serving = _serve_stdio(
+                settings,
+                thread,
+                scope,
+                release=release,
+                offered=offered,
+                yield_seconds=yield_seconds,
+            )
+            asyncio.run(serving)
             return
         from oneseek_sandbox.adapters.mcp_http import serve_http
 
@@ -138,6 +163,7 @@ def mcp(
             scope=scope,
             release=release,
             offered=offered,
+            yield_seconds=yield_seconds,
             on_ready=lambda url: note(f"serves MCP at {url}"),
         )
         # Uvicorn raises the signal that stopped it once more, when there is still work to do.
@@ -152,7 +178,8 @@ async def _serve_stdio(
     scope: str | None,
     *,
     release: bool,
-    offered: Iterable[str] | None,
+    offered: Iterable[str],
+    yield_seconds: float,
 ) -> None:
     import asyncio
 
@@ -162,20 +189,27 @@ async def _serve_stdio(
     for number in _STOPS:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await serve_stdio(
-        settings, thread_id=thread, scope=scope, release=release, offered=offered, stop=stop
+        settings,
+        thread_id=thread,
+        scope=scope,
+        release=release,
+        offered=offered,
+        yield_seconds=yield_seconds,
+        stop=stop,
     )
     if stop.is_set():
         # A thread still waits for standard input, and an ordinary exit would wait for the thread.
         os._exit(0)
 
 
-def _offered(names: list[str] | None, *, read_only: bool) -> Iterable[str] | None:
+def _offered(names: list[str] | None, *, read_only: bool, yielding: bool) -> dict[str, Tool]:
     from oneseek_sandbox.agent_tools.definitions import READ_ONLY_TOOLS, choose_tools
 
     if read_only and names:
         raise typer.BadParameter("give either --tool or --read-only")
+    wanted = READ_ONLY_TOOLS if read_only else names or None
     try:
-        return choose_tools(READ_ONLY_TOOLS if read_only else names or None)
+        return choose_tools(wanted, yielding=yielding)
     except SandboxError as error:
         raise typer.BadParameter(error.message.removeprefix("tools: ")) from None
 

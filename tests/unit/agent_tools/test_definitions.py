@@ -7,7 +7,14 @@ import re
 
 import pytest
 
-from oneseek_sandbox.agent_tools import TOOLS, SandboxTools, function_schemas
+from oneseek_sandbox.agent_tools import (
+    READ_ONLY_TOOLS,
+    TOOLS,
+    SandboxTools,
+    choose_tools,
+    function_schemas,
+)
+from oneseek_sandbox.errors import InvalidRequestError
 
 TENANT_WORDS = re.compile(r"thread|scope|tenant|sandbox_id|user_id")
 
@@ -15,14 +22,57 @@ TENANT_WORDS = re.compile(r"thread|scope|tenant|sandbox_id|user_id")
 def parameters(*, strict=False):
     return {
         schema["function"]["name"]: schema["function"]["parameters"]
-        for schema in function_schemas(strict=strict)
+        for schema in function_schemas(strict=strict, yielding=True)
     }
 
 
-def test_there_are_six_tools_and_each_can_be_called():
-    tools = SandboxTools(sandbox=None)
-    assert list(parameters()) == list(TOOLS) == list(tools._calls)
-    assert len(TOOLS) == 6
+def test_there_are_six_tools_and_one_to_go_on_where_commands_yield():
+    names = [schema["function"]["name"] for schema in function_schemas()]
+    assert names == [name for name in TOOLS if name != "sandbox_wait"]
+    assert list(parameters()) == list(TOOLS)
+    assert len(TOOLS) == 7
+
+
+@pytest.mark.parametrize("yield_seconds", [None, 0, 45])
+async def test_each_tool_that_is_offered_can_be_called(yield_seconds):
+    tools = SandboxTools(sandbox=None, yield_seconds=yield_seconds)
+    for name in TOOLS:
+        # Its arguments are wrong, which is told before anything is done.
+        told = await tools.call(name, {"no": "such"})
+        offered = yield_seconds or name != "sandbox_wait"
+        assert told.startswith("Error (invalid_arg" if offered else "Error (unknown_tool)")
+
+
+def test_only_where_commands_yield_the_model_is_told_so():
+    assert "sandbox_wait" not in str(function_schemas())
+    told = choose_tools(None, yielding=True)["sandbox_execute"]
+    assert "sandbox_wait" in told.description
+    assert [schema["additionalProperties"] for schema in told.output_schema()["anyOf"]] == [
+        False,
+        False,
+    ]
+    # Who leaves it out has commands that do not yield.
+    alone = choose_tools(["sandbox_execute"], yielding=True)
+    assert alone == choose_tools(["sandbox_execute"])
+
+
+@pytest.mark.parametrize("yielding", [False, True])
+def test_waiting_changes_things(yielding):
+    assert choose_tools(READ_ONLY_TOOLS, yielding=yielding).keys() == set(READ_ONLY_TOOLS)
+    assert "sandbox_wait" not in READ_ONLY_TOOLS
+
+
+@pytest.mark.parametrize(
+    ("names", "yielding", "told"),
+    [
+        (["sandbox_wait"], True, "name sandbox_execute too"),
+        (["sandbox_wait", "sandbox_ls"], True, "name sandbox_execute too"),
+        (["sandbox_wait", "sandbox_execute"], False, "set yield_seconds"),
+    ],
+)
+def test_waiting_for_nothing_is_refused(names, yielding, told):
+    with pytest.raises(InvalidRequestError, match=told):
+        choose_tools(names, yielding=yielding)
 
 
 @pytest.mark.parametrize("name", TOOLS)
