@@ -18,7 +18,7 @@ run: $(VENV)/run.stamp  ## serve at 127.0.0.1:8002 (PORT, PROVISIONER_API_KEY, P
 	@$(if $(EXTRAS),$(INSTALL_EXTRAS))
 	@exec $(PY) -m oneseek_sandbox.cli serve
 
-test: $(VENV)/dev.stamp  ## run the tests, two files at a time (WORKERS=4: four; ARGS="-k acquire": some, one by one)
+test: $(VENV)/dev.stamp  ## run the tests, four files at a time (WORKERS=2: two; ARGS="-k acquire": some, one by one)
 	@$(PY) -m pytest $(IN_WORKERS) $(MEASURED) $(ARGS)
 
 coverage: $(VENV)/dev.stamp  ## run the tests; 90 % of the lines of leases/ must run
@@ -49,7 +49,7 @@ soak: $(VENV)/dev.stamp  ## let 1 000 threads come and go for 30 minutes (ARGS="
 	@$(PY) -m tests.faults.live.soak $(ARGS)
 
 e2e: $(VENV)/dev.stamp  ## run the tests that need a cluster and a deployment on it (KUBECONFIG)
-	@$(PY) -m pytest -m e2e tests/kubernetes tests/e2e tests/manifests $(ARGS)
+	@$(PY) -m pytest -m e2e --numprocesses 2 --dist loadgroup tests/e2e tests/manifests tests/kubernetes $(ARGS)
 
 e2e-faults: $(VENV)/dev.stamp  ## run seeded faults on a deployment, as root on its node (ARGS="--count 200")
 	@$(PY) -m tests.faults.deployed $(ARGS)
@@ -81,7 +81,7 @@ clean:  ## remove the environment and what tools left behind
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A file's tests share servers, and stay together.
-WORKERS ?= $(if $(ARGS),,2)
+WORKERS ?= $(if $(ARGS),,4)
 IN_WORKERS = $(if $(WORKERS),--numprocesses $(WORKERS) --dist loadfile)
 
 LOCK := uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 \

@@ -107,3 +107,6 @@ def _put_keys(keys):
     cluster.kubectl(
         "patch", "secret", "oneseek-sandbox-keys", "--type=merge", "-p", json.dumps({"data": data})
     )
+    # A kubelet looks at what is mounted once a minute, and at once when something of the pod changes.
+    look = f"oneseek-sandbox-test/look={secrets.token_hex(4)}"
+    cluster.kubectl("annotate", "--overwrite", "pods", "-l", "serving.knative.dev/service", look)
