@@ -13,7 +13,7 @@ from oneseek_sandbox.workers import pool as pools
 from oneseek_sandbox.workers.connection import Peer, connect
 from oneseek_sandbox.workers.pool import WirePool
 from oneseek_sandbox.workers.request import Request
-from oneseek_sandbox.workers.wire import CutOffError, NotReachedError
+from oneseek_sandbox.workers.wire import CutOffError, NotReachedError, Wire
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -275,6 +275,19 @@ async def test_few_idle_connections_are_kept_and_not_for_long(serve, pool, monke
     await ask(pool, peer)
     await ask(pool, peer)
     assert len(callers) == 8
+
+
+async def test_a_request_looks_at_no_connection_of_another_worker(serve, pool, monkeypatch):
+    peer, callers = await serve(answer_always)
+    others = [Peer(peer.address, boot_id=str(number)) for number in range(50)]
+    for other in others:
+        await ask(pool, other)
+    looks = []
+    look = Wire.is_usable.fget
+    monkeypatch.setattr(Wire, "is_usable", property(lambda wire: looks.append(wire) or look(wire)))
+    for _ in range(2):
+        assert await ask(pool, others[0]) == (200, b"ok")
+    assert (len(callers), len(set(looks)), len(looks)) == (50, 1, 4)
 
 
 async def test_requests_beyond_the_most_wait_and_are_then_refused(serve, pool, monkeypatch):
