@@ -1,6 +1,6 @@
 """Measures what `execute` costs each process on its way, and how many calls a second there are.
 
-Another build is measured beside this one, in turns and in the same run:
+The reference is the same program started by asyncio, without any of this. Another build is measured beside this one, in turns and in the same run:
 
     make bench ON=hops ARGS="--beside ../another-checkout"
 """
@@ -17,7 +17,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 from rich.table import Table
@@ -25,10 +25,11 @@ from rich.table import Table
 from oneseek_sandbox.testing.server import LiveServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
 THREAD = "bench"
-CALL = {"thread_id": THREAD, "command": ["true"]}
+CALL: Final[dict[str, Any]] = {"thread_id": THREAD, "command": ["true"]}
+PAUSE_SECONDS = 0.05
 TICKS = os.sysconf("SC_CLK_TCK")
 
 Figures = dict[str, list[float]]
@@ -90,22 +91,46 @@ def processor_seconds(pids: list[int]) -> float:
     return total / TICKS
 
 
+async def milliseconds(action: Callable[[], Awaitable[object]], count: int) -> list[float]:
+    took = []
+    for _ in range(count):
+        started = time.perf_counter_ns()
+        await action()
+        took.append((time.perf_counter_ns() - started) / 1e6)
+    return took
+
+
+async def start_bare() -> None:
+    process = await asyncio.create_subprocess_exec(
+        *CALL["command"],
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    await process.communicate()
+
+
 async def measure_one_by_one(server: LiveServer, calls: int) -> Figures:
     """Return milliseconds a call takes, and the processor milliseconds of each hop per call."""
     connection = Connection(server)
     await connection.open()
-    await connection.call("execute", **CALL)
-    before = {name: processor_seconds(pids) for name, pids in trees_of(server).items()}
-    took = []
-    for _ in range(calls):
-        started = time.perf_counter_ns()
+    figures: Figures = {"bare, back to back (ms)": await milliseconds(start_bare, calls)}
+
+    async def execute() -> None:
         await connection.call("execute", **CALL)
-        took.append((time.perf_counter_ns() - started) / 1e6)
+
+    await execute()
+    before = {name: processor_seconds(pids) for name, pids in trees_of(server).items()}
+    figures["back to back (ms)"] = await milliseconds(execute, calls)
     after = {name: processor_seconds(pids) for name, pids in trees_of(server).items()}
-    spent = {
-        f"processor, {name} (ms)": [(after[name] - before[name]) * 1000 / calls] for name in before
-    }
-    return {"one by one (ms)": took, **spent}
+    for name in before:
+        figures[f"processor, {name} (ms)"] = [(after[name] - before[name]) * 1000 / calls]
+    for name, action in (("bare, ", start_bare), ("", execute)):
+        took = figures[f"{name}now and then (ms)"] = []
+        for _ in range(calls // 10):
+            await asyncio.sleep(PAUSE_SECONDS)
+            took += await milliseconds(action, 1)
+    return figures
 
 
 async def measure_at_once(server: LiveServer, calls: int, callers: int = 16) -> Figures:
@@ -142,12 +167,16 @@ def print_figures(figures: dict[str, Figures]) -> None:
     table = Table("what (median)", *names, box=None, pad_edge=False)
     if len(names) > 1:
         table.add_column("ratio")
-    for what in figures[names[0]]:
-        medians = [statistics.median(figures[name][what]) for name in names]
-        row = [f"{median:.2f}" for median in medians]
-        if len(names) > 1:
-            row.append(f"{medians[0] / medians[1]:.2f}" if medians[1] else "")
-        table.add_row(what, *row)
+    medians = {
+        what: [statistics.median(figures[name][what]) for name in names]
+        for what in figures[names[0]]
+    }
+    for how in ("back to back", "now and then"):
+        pairs = zip(medians[f"{how} (ms)"], medians[f"bare, {how} (ms)"], strict=True)
+        medians[f"gateway / bare, {how}"] = [ours / bare for ours, bare in pairs]
+    for what, row in medians.items():
+        ratio = [f"{row[0] / row[1]:.2f}" if row[1] else ""] if len(names) > 1 else []
+        table.add_row(what, *(f"{median:.2f}" for median in row), *ratio)
     Console(highlight=False).print(table)
 
 
