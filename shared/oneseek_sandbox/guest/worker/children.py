@@ -165,15 +165,23 @@ class Children:
         self._lingering[monitor] = managed
         self.left_behind = True
 
-    def signal(self, managed: Managed, number: int, *, whole: bool) -> int:
-        """Signal a managed process, or all that is left of it; returns how many were reached."""
+    def signal(self, managed: Managed, number: int, to: str) -> int:
+        """Signal a managed process; returns how many were reached.
+
+        Args:
+            to: `all` that is left of it, the `main` process alone, or the `foreground` of its
+                terminal.
+        """
         seen: set[int] = set()
         reached = 0
+        group = managed.terminal.foreground() if managed.terminal is not None else 0
         for _ in range(SIGNAL_ROUNDS):  # what is signalled may have forked since it was looked for
             processes = read_processes()
             root = managed.monitor
             found = descendants(processes, root, set()) if root else []
-            if not whole:
+            if to == "foreground":
+                found = [pid for pid in found if processes[pid].group == group]
+            elif to == "main":
                 main = processes.get(managed.pid)
                 found = [managed.pid] if main is not None and main.begin == managed.begin else []
             new = [pid for pid in found if pid not in seen]

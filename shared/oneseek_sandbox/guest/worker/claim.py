@@ -19,7 +19,7 @@ __all__ = ["FEATURES", "MAX_MARKER_BYTES", "PROTOCOL", "Claim", "Marker", "resta
 PROTOCOL = 1
 # What this worker knows beyond version 1 of the protocol: fields and verbs by the words that the
 # documentation of the protocol gives them. A lease keeps them, so that nothing else is asked.
-FEATURES = ("env", "processes", "stdin_path")
+FEATURES = ("env", "processes", "stdin_path", "terminal")
 MAX_MARKER_BYTES = 256
 
 

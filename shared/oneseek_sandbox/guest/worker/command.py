@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import signal
 import time
 from typing import TYPE_CHECKING
 
 from oneseek_sandbox.guest.worker.base import NotStartedError, WorkerError, from_os_error
-from oneseek_sandbox.guest.worker.ending import AT_ONCE, cause_of, exit_code_for
+from oneseek_sandbox.guest.worker.ending import AT_ONCE, cannot_run, cause_of, exit_code_for
 from oneseek_sandbox.guest.worker.job import Pipes
 from oneseek_sandbox.guest.worker.output import READ_BYTES, Answer, Capture, Listener
 from oneseek_sandbox.guest.worker.processes import descendants, read_processes, send_signal
-from oneseek_sandbox.guest.worker.scheduler import Condition, Wait, sleep, turn
+from oneseek_sandbox.guest.worker.scheduler import Condition, read_ready, sleep, turn
 from oneseek_sandbox.guest.worker.shell import make_job
 
 if TYPE_CHECKING:
@@ -54,7 +53,8 @@ class Command:
             name: Capture(spec.max_output_bytes, commands.spools, spec.least_tail)
             for name in ("stdout", "stderr")
         }
-        self._open_streams = 2
+        self._terminal = None if managed is None else managed.terminal
+        self._open_streams = 2 if self._terminal is None else 1
         self._messages_open = True
         self._alone = False
         self._are_ended = False
@@ -73,8 +73,8 @@ class Command:
         fds: list[int] = []
         pipes = None
         try:
-            pipes = Pipes()
-            job = make_job(self.spec, pipes, cwd, stdin, env, fds)
+            pipes = Pipes(self._terminal)
+            job = make_job(self.spec, pipes, cwd, stdin, env, fds, self._terminal)
             self.monitor = self._commands.children.start_monitor(job)
         except OSError as error:
             if pipes is not None:
@@ -88,8 +88,8 @@ class Command:
             self._managed.monitor = self.monitor
         spawn = self._commands.scheduler.spawn
         spawn(self._read_messages(pipes.messages))
-        spawn(self._read_output(pipes.stdout, "stdout"))
-        spawn(self._read_output(pipes.stderr, "stderr"))
+        for name, fd in pipes.outputs.items():
+            spawn(self._read_output(fd, name))
         spawn(self._supervise())
 
     def stop(self, reason: str) -> None:
@@ -113,15 +113,8 @@ class Command:
 
     async def _read_messages(self, fd: int) -> None:
         buffer = b""
-        while True:
-            try:
-                data = os.read(fd, 4096)
-            except BlockingIOError:
-                await Wait(fd, select.EPOLLIN)
-                continue
-            if not data:
-                break
-            *lines, buffer = (buffer + data).split(b"\n")
+        while (data := await read_ready(fd, 4096)) != b"":
+            *lines, buffer = (buffer + (data or b"")).split(b"\n")
             for line in lines:
                 self._take_message(line)
             self.changed.notify()
@@ -151,15 +144,13 @@ class Command:
         if number in (errno.EAGAIN, errno.ENOMEM):
             self.error = NotStartedError(number)
             return
-        name = self.spec.command[0] if isinstance(self.spec.command, list) else "sh"
-        text = f"cannot run {name[:500]!r}: {os.strerror(number)}"
+        text, code = cannot_run(self.spec.command, number)
         if self.spec.background:
             self.error = WorkerError("cannot_execute", text + ". Nothing was started.")
             return
         self.started = True
         self._ended = time.monotonic()
-        missing = number in (errno.ENOENT, errno.ENOTDIR)
-        self._exit_code = 127 if missing else 126
+        self._exit_code = code
         self._take_output("stderr", f"{text}\n".encode(errors="replace"))
 
     def leave(self) -> None:
@@ -179,10 +170,11 @@ class Command:
             if self._waits:
                 await self.changed.wait()
                 continue
-            try:
-                data = os.read(fd, READ_BYTES)
-            except BlockingIOError:
-                await Wait(fd, select.EPOLLIN)
+            if self.finished and self._terminal is not None:
+                break  # what lives on has lost its terminal
+            hang_up = None if self._terminal is None else self.changed
+            data = await read_ready(fd, READ_BYTES, hang_up)
+            if data is None:
                 continue
             if not data:
                 break

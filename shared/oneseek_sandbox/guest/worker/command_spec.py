@@ -9,6 +9,7 @@ from oneseek_sandbox.guest.worker.base import WorkerError
 from oneseek_sandbox.guest.worker.digest import sha256
 from oneseek_sandbox.guest.worker.fields import encode_json, utf8
 from oneseek_sandbox.guest.worker.paths import MAX_PATH
+from oneseek_sandbox.guest.worker.terminal import TerminalSpec
 
 if TYPE_CHECKING:
     from typing import Any
@@ -46,6 +47,8 @@ class CommandSpec:
         self.stdin_path = fields.optional_text("stdin_path", limit=MAX_PATH)
         self.background = fields.flag("background")
         self.stdin_open = fields.flag("stdin_open")
+        terminal = fields.raw("terminal")
+        self.terminal = None if terminal is None else TerminalSpec(terminal)
         self.log_bytes = fields.integer("log_bytes", 1, MAX_LOG_BYTES, LOG_BYTES)
         self.timeout_ms = fields.optional_integer("timeout_ms", 1, 86_400_000)
         self.grace_ms = fields.integer("grace_ms", 0, 600_000, 1000)
@@ -61,6 +64,8 @@ class CommandSpec:
 
     def _check(self) -> None:
         """Refuse fields that do not go together."""
+        if self.terminal is not None and not (self.background and self.stdin_open):
+            raise WorkerError("invalid_request", "terminal needs background and stdin_open.")
         if self.background and self.request_id is None:
             raise WorkerError("invalid_request", "A background process needs a request_id.")
         if self.timeout_ms is None and not self.background:
@@ -79,6 +84,8 @@ class CommandSpec:
             values.append(self.stdin_path)
         if self.stdin_open:
             values.append({"stdin_open": True})
+        if self.terminal is not None:
+            values.append({"terminal": [*self.terminal.size, self.terminal.term]})
         stdin = b"-" if self.stdin is None else b"+" + self.stdin
         return sha256(encode_json(values) + b"\n" + stdin).digest()
 

@@ -17,6 +17,7 @@ from oneseek_sandbox.guest.worker.scheduler import sleep
 from oneseek_sandbox.guest.worker.shell import command_environment
 from oneseek_sandbox.guest.worker.spool import Spools
 from oneseek_sandbox.guest.worker.stdin_pipe import StdinPipe
+from oneseek_sandbox.guest.worker.terminal import MAX_TERMINALS, Terminal
 
 if TYPE_CHECKING:
     from oneseek_sandbox.guest.worker.command_spec import CommandSpec
@@ -71,7 +72,8 @@ class Commands:
                 opened.append(self._open_stdin(spec.stdin_path))
             managed = None if spec.request_id is None else self.table.begin(spec)
             if managed is not None and spec.stdin_open:
-                managed.stdin = StdinPipe()
+                terminal = spec.terminal
+                managed.stdin = StdinPipe() if terminal is None else Terminal(terminal)
                 opened.append(managed.stdin.child_end)
             command = Command(self, spec, managed)
             command.start(opened[0], opened[-1] if opened[1:] else self._null, self._env)
@@ -102,6 +104,12 @@ class Commands:
             raise WorkerError(
                 "too_many_commands",
                 f"{most} background processes run already, which is the most; end one first.",
+            )
+        terminals = sum(c.spec.terminal is not None for c in self.running)
+        if spec.terminal is not None and terminals >= MAX_TERMINALS:
+            raise WorkerError(
+                "too_many_commands",
+                f"{terminals} terminals are open already, which is the most; end one first.",
             )
 
     async def prepare(self) -> None:

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["AT_ONCE", "cause_of", "exit_code_for"]
+import errno
+import os
+
+__all__ = ["AT_ONCE", "cannot_run", "cause_of", "exit_code_for"]
 
 AT_ONCE = frozenset(("monitor_killed", "process_limit", "disk_limit"))  # ended without a grace
+
+
+def cannot_run(command: str | list[str], number: int) -> tuple[str, int]:
+    """Return why the kernel did not run a command, and the exit code that a shell gives for that."""
+    name = command[0] if isinstance(command, list) else "sh"
+    missing = number in (errno.ENOENT, errno.ENOTDIR)
+    return f"cannot run {name[:500]!r}: {os.strerror(number)}", 127 if missing else 126
 
 
 def exit_code_for(reason: str | None, exit_code: int | None) -> int:

@@ -12,6 +12,8 @@ from oneseek_sandbox.guest.worker.drafts import write_all
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from oneseek_sandbox.guest.worker.terminal import Terminal
+
 __all__ = ["MAX_JOB_BYTES", "SCRIPT_FD", "Job", "Pipes", "candidates", "memory_file"]
 
 SCRIPT_FD = 3
@@ -31,19 +33,25 @@ def memory_file(data: bytes) -> int:
 
 
 class Pipes:
-    """The descriptors between PID 1 (reads), the monitor (writes messages) and the command."""
+    """The descriptors between PID 1 (reads), the monitor (writes messages) and the command.
 
-    def __init__(self) -> None:
+    Attributes:
+        outputs: Where to read from, by stream; of a terminal there is one.
+    """
+
+    def __init__(self, terminal: Terminal | None) -> None:
         self.fds: list[int] = []
         try:
-            for _ in range(3):
+            for _ in range(3 if terminal is None else 1):
                 self.fds += os.pipe2(os.O_CLOEXEC)
+            if terminal is not None:
+                self.fds += terminal.reading_end(), os.dup(terminal.child_end)
         except OSError:
             self.close()
             raise
-        self.stdout, self.stdout_end, self.stderr, self.stderr_end, self.messages, self.channel = (
-            self.fds
-        )
+        self.messages, self.channel, *ends = self.fds
+        self.outputs = dict(zip(("stdout", "stderr"), ends[::2]))
+        self.stdout_end, self.stderr_end = ends[1], ends[-1]
 
     def close(self) -> None:
         """Close all of them."""
@@ -52,25 +60,32 @@ class Pipes:
 
     def keep_reading_ends(self) -> None:
         """Close the ends that belong to the child, and make ours non-blocking."""
-        for fd in (self.stdout_end, self.stderr_end, self.channel):
+        for fd in {self.stdout_end, self.stderr_end, self.channel}:
             os.close(fd)
-        for fd in (self.stdout, self.stderr, self.messages):
+        for fd in (*self.outputs.values(), self.messages):
             os.set_blocking(fd, False)
 
 
 class Job:
-    """What a monitor needs to start a command; can be sent to one that was forked before."""
+    """What a monitor needs to start a command; can be sent to one that was forked before.
 
-    def __init__(self, arguments: list[bytes], env: dict[bytes, bytes], fds: list[int]) -> None:
+    Args:
+        terminal: The path of the terminal that becomes the command's own; empty for none.
+    """
+
+    def __init__(
+        self, arguments: list[bytes], env: dict[bytes, bytes], fds: list[int], terminal: str
+    ) -> None:
         self.arguments = arguments
         self.env = env
+        self.terminal = terminal
         self.fds = fds
         self.cwd, self.channel, self.stdin, self.stdout, self.stderr, *script = fds
         self.script = script[0] if script else -1
 
     def pack(self) -> bytes:
-        """Return arguments and environment as bytes."""
-        return marshal.dumps((self.arguments, self.env))
+        """Return all but the descriptors as bytes."""
+        return marshal.dumps((self.arguments, self.env, self.terminal))
 
     @classmethod
     def receive(cls, sock: socket.socket) -> Job:
@@ -80,8 +95,8 @@ class Job:
             os.set_inheritable(fd, False)
         if not data:
             raise ConnectionResetError
-        arguments, env = marshal.loads(data)  # noqa: S302 - from our own parent
-        return cls(arguments, env, list(fds))
+        arguments, env, terminal = marshal.loads(data)  # noqa: S302 - from our own parent
+        return cls(arguments, env, list(fds), terminal)
 
 
 def candidates(name: bytes, env: dict[bytes, bytes]) -> Iterator[bytes]:

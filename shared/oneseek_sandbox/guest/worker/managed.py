@@ -10,6 +10,7 @@ from oneseek_sandbox.guest.worker.base import WorkerError
 from oneseek_sandbox.guest.worker.process_log import ProcessLog
 from oneseek_sandbox.guest.worker.processes import read_process
 from oneseek_sandbox.guest.worker.scheduler import Condition
+from oneseek_sandbox.guest.worker.terminal import Terminal
 
 if TYPE_CHECKING:
     from typing import Any
@@ -55,6 +56,11 @@ class Managed:
         self.shown_command = shown.decode(errors="ignore")
 
     @property
+    def terminal(self) -> Terminal | None:
+        """Its terminal, open or not; None when it has none."""
+        return self.stdin if isinstance(self.stdin, Terminal) else None
+
+    @property
     def is_running(self) -> bool:
         """Whether its main process runs, or its output is not all there yet."""
         return self.ended_ms is None
@@ -78,7 +84,7 @@ class Managed:
 
     def describe(self) -> dict[str, Any]:
         """Return what an answer says of it."""
-        timeout_ms, stdin = self._spec_timeout_ms, self.stdin
+        timeout_ms, stdin, terminal = self._spec_timeout_ms, self.stdin, self.terminal
         return {
             "request_id": self.request_id,
             "command": self.shown_command,
@@ -90,6 +96,7 @@ class Managed:
             "killed_by": self.killed_by,
             "deadline_ms": None if timeout_ms is None else self.started_ms + timeout_ms,
             "leftover": self.leftover,
+            "terminal": terminal and {"columns": terminal.size[0], "rows": terminal.size[1]},
             "stdin_open": stdin is not None and stdin.is_open,
             "stdin_offset": 0 if stdin is None else stdin.offset,
             "log": {"first_offset": self.log.first, "next_offset": self.log.end},

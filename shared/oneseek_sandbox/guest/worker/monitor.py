@@ -144,6 +144,12 @@ def spawn_program(job: Job) -> int:
     ]
     if job.script >= 0:
         actions.append((os.POSIX_SPAWN_DUP2, job.script, SCRIPT_FD))
+    # A process group of its own: `kill 0` in a script must not hit the monitor.
+    own: dict[str, Any] = {"setpgroup": 0}
+    if job.terminal:
+        # The first terminal that the leader of a session opens becomes its own, as by TIOCSCTTY.
+        own = {"setsid": True}
+        actions[0] = (os.POSIX_SPAWN_OPEN, 0, job.terminal, os.O_RDWR, 0)
     failure = errno.ENOENT
     try:
         os.fchdir(job.cwd)
@@ -152,15 +158,14 @@ def spawn_program(job: Job) -> int:
         return 0
     for path in candidates(job.arguments[0], job.env):
         try:
-            # A process group of its own: `kill 0` in a script must not hit the monitor.
             pid = os.posix_spawn(
                 path,
                 job.arguments,
                 job.env,
                 file_actions=actions,
-                setpgroup=0,
                 setsigmask=(),
                 setsigdef=SETTABLE_SIGNALS,
+                **own,
             )
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR):

@@ -14,6 +14,7 @@ from oneseek_sandbox.guest.worker.connection import ConnectionLost
 from oneseek_sandbox.guest.worker.fields import utf8
 from oneseek_sandbox.guest.worker.output import base64_text
 from oneseek_sandbox.guest.worker.process_log import MAX_RUNS
+from oneseek_sandbox.guest.worker.terminal import window_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from oneseek_sandbox.guest.worker.commands import Commands
     from oneseek_sandbox.guest.worker.http import Request
     from oneseek_sandbox.guest.worker.managed import Managed
+    from oneseek_sandbox.guest.worker.terminal import Terminal
 
 __all__ = [
     "MAX_ATTACH_BYTES",
@@ -135,6 +137,8 @@ class ProcessVerbs:
         data = utf8(fields.text("data", ""), "data")
         offset = fields.integer("offset", 0, 1 << 62)
         close = fields.flag("close")
+        resize = fields.raw("resize")
+        size = None if resize is None else window_size("resize", resize)
         fields.close()
         try:
             content = binascii.a2b_base64(data)
@@ -144,23 +148,37 @@ class ProcessVerbs:
             raise _ended()
         if managed.stdin is None:
             raise WorkerError("stdin_closed", "The process was started without an open stdin.")
+        if size is not None:
+            _terminal(managed).resize(size)
         managed.stdin.take(content, offset, close=close)
         await request.answer(managed.stdin.details())
 
     async def signal(self, request: Request) -> None:
-        """Send a signal to a process and what it has started, or to the process alone."""
+        """Send a signal to a process and what it has started, or to a part of that."""
         fields = await request.fields()
         managed = self._table.find(fields.text("request_id", limit=128))
         name = fields.text("signal", limit=8)
         to = fields.text("to", "all", limit=16)
         fields.close()
-        if name not in SIGNALS or to not in ("all", "main"):
+        if name not in SIGNALS or to not in ("all", "main", "foreground"):
             raise WorkerError("invalid_request", "No such signal, or nobody to send it to.")
         number = int(getattr(signal, "SIG" + name))
-        delivered = self._commands.children.signal(managed, number, whole=to == "all")
-        if not delivered:
+        if to == "foreground":
+            _terminal(managed)
+        delivered = self._commands.children.signal(managed, number, to)
+        if not delivered and not (to == "foreground" and managed.is_running):
             raise _ended()
         await request.answer({"delivered": delivered, "state": managed.describe()["state"]})
+
+
+def _terminal(managed: Managed) -> Terminal:
+    if managed.terminal is None:
+        raise WorkerError(
+            "invalid_request",
+            "This process has no terminal: it has no size, and nothing is in its foreground. Start "
+            "it with `terminal` for that.",
+        )
+    return managed.terminal
 
 
 def _ended() -> WorkerError:

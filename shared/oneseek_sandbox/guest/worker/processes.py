@@ -24,9 +24,9 @@ __all__ = [
 
 
 class Process:
-    """A line of /proc: parent, and when it began (which tells a reused number apart)."""
+    """A line of /proc: parent, group, and when it began (which tells a reused number apart)."""
 
-    __slots__ = ("alive", "begin", "name", "parent", "threads")
+    __slots__ = ("alive", "begin", "group", "name", "parent", "threads")
 
     def __init__(self, line: bytes) -> None:
         end = line.rindex(b")")
@@ -34,6 +34,7 @@ class Process:
         self.name = line[line.index(b"(") + 1 : end]
         self.alive = fields[0] not in (b"Z", b"X")
         self.parent = int(fields[1])
+        self.group = int(fields[2])
         self.threads = int(fields[17])
         self.begin = int(fields[19])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import os
 import select
 import time
 from collections import deque
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from oneseek_sandbox.guest.worker.connection import Connection
 
-__all__ = ["Condition", "Locks", "Scheduler", "Task", "Wait", "sleep", "turn"]
+__all__ = ["Condition", "Locks", "Scheduler", "Task", "Wait", "read_ready", "sleep", "turn"]
 
 
 class Wait:
@@ -159,6 +160,24 @@ class Condition:
             return await wait
         finally:
             self._waits.remove(wait)
+
+
+async def read_ready(fd: int, most: int, changed: Condition | None = None) -> bytes | None:
+    """Read what there is, empty at the end; None when it had to be waited for.
+
+    Args:
+        changed: A notice ends the wait too.
+    """
+    try:
+        return os.read(fd, most)
+    except BlockingIOError:
+        if changed is None:
+            await Wait(fd, select.EPOLLIN)
+        else:
+            await changed.wait(None, fd, select.EPOLLIN)
+        return None
+    except OSError:  # EIO: nobody has the other end of a terminal open any more
+        return b""
 
 
 class Locks:

@@ -11,6 +11,7 @@ from oneseek_sandbox.guest.worker.job import SCRIPT_FD, Job, candidates, memory_
 if TYPE_CHECKING:
     from oneseek_sandbox.guest.worker.command_spec import CommandSpec
     from oneseek_sandbox.guest.worker.job import Pipes
+    from oneseek_sandbox.guest.worker.terminal import Terminal
 
 __all__ = [
     "MAX_SCRIPT_ARGUMENT",
@@ -87,22 +88,31 @@ def has_network() -> bool:
 
 
 def make_job(
-    spec: CommandSpec, pipes: Pipes, cwd: int, stdin: int, env: dict[bytes, bytes], fds: list[int]
+    spec: CommandSpec,
+    pipes: Pipes,
+    cwd: int,
+    stdin: int,
+    env: dict[bytes, bytes],
+    fds: list[int],
+    terminal: Terminal | None,
 ) -> Job:
     """Return the job of a command; what it opens for itself is added to `fds`.
 
     Args:
         stdin: What it reads when the request has no bytes for that.
     """
+    path = ""
+    if terminal is not None:
+        env, path = {**env, b"TERM": terminal.term.encode()}, terminal.path
     env = {**env, **{name.encode(): value.encode() for name, value in spec.env.items()}}
     if spec.stdin:
         stdin = memory_file(spec.stdin)
         fds.append(stdin)
     given = [cwd, pipes.channel, stdin, pipes.stdout_end, pipes.stderr_end]
     if isinstance(spec.command, list):
-        return Job([part.encode() for part in spec.command], env, given)
+        return Job([part.encode() for part in spec.command], env, given, path)
     script = spec.command.encode()
     if len(script) > MAX_SCRIPT_ARGUMENT:
         fds.append(memory_file(script))
         given.append(fds[-1])
-    return Job(shell_arguments(script, env), env, given)
+    return Job(shell_arguments(script, env), env, given, path)

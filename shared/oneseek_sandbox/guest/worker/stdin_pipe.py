@@ -64,7 +64,7 @@ class StdinPipe:
             if data and not written:
                 raise WorkerError(
                     "input_full",
-                    f"The process has not read {self.pending} bytes of its input; it was given all "
+                    f"The process has not read what is there, and takes no more: it was given all "
                     f"before {self.offset}. Send the rest when it has read on.",
                     self.details(),
                 )
