@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 
 import pytest
 from tests.client.conftest import KEY, sandboxes_of
@@ -11,7 +12,7 @@ from oneseek_sandbox import models
 from oneseek_sandbox.client.blocking import BlockingSandboxes
 from oneseek_sandbox.client.remote import RemoteSandboxes
 from oneseek_sandbox.client.thread import ThreadSandbox
-from oneseek_sandbox.errors import InputGapError, ProcessNotFoundError
+from oneseek_sandbox.errors import InputGapError, InvalidRequestError, ProcessNotFoundError
 
 TALKER = "echo ready; while read line; do echo got $line; done; exit 3"
 
@@ -84,3 +85,30 @@ async def test_code_that_waits_does_the_same(backend_environment):
             return "".join(event.text for event in output), process.exit_code
 
     assert await asyncio.to_thread(work) == ("one\ntwo\n", 4)
+
+
+async def test_a_terminal_is_typed_into_and_resized(thread):
+    size = models.Terminal(columns=90, rows=20, term="vt100")
+    await thread.start("read x; stty size; echo $TERM", terminal=size, request_id="terminal")
+    bigger = models.WindowSize(columns=132, rows=50)
+    await thread.input("terminal", "\r", offset=0, resize=bigger)
+    shown = b""
+    async for event in thread.attach("terminal", encoding="base64"):
+        if isinstance(event, models.OutputEvent):
+            shown += base64.b64decode(event.text)
+        elif isinstance(event, models.ProcessAnswer):
+            assert event.terminal == models.TerminalAnswer(columns=132, rows=50)
+    assert shown == b"\r\n50 132\r\nvt100\r\n"
+    with pytest.raises(InvalidRequestError, match="base64"):
+        await thread.output("terminal")
+
+
+async def test_code_that_blocks_has_terminals_too(server):
+    with BlockingSandboxes(RemoteSandboxes(server.url, KEY)) as sandboxes:
+        thread = sandboxes.thread("blocking-terminal")
+        thread.start("read x; exit 5", terminal={"columns": 80, "rows": 24}, request_id="a")
+        thread.input("a", "", offset=0, resize={"columns": 1, "rows": 1})
+        assert thread.signal("a", "INT", to="foreground").delivered == 1
+        *_, process = thread.attach("a", encoding="base64")
+        assert process.exit_code == 130
+        thread.release()

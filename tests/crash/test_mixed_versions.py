@@ -19,10 +19,13 @@ NEW_FIELDS = {"stdin_path": "/workspace/kept"}
 NEW_CALLS = {
     "stdin_path": ("execute", {"command": "touch done", **NEW_FIELDS}),
     "background": ("execute", {"command": "touch done", "background": True}),
+    "terminal": ("execute", {"command": "touch done", "terminal": {"columns": 80, "rows": 24}}),
     "processes": ("processes", {}),
     "attach": ("attach", {"request_id": "a"}),
     "input": ("input", {"request_id": "a", "data": "x", "offset": 0}),
     "signal": ("signal", {"request_id": "a", "signal": "TERM"}),
+    "resize": ("input", {"request_id": "a", "offset": 0, "resize": {"columns": 80, "rows": 24}}),
+    "foreground": ("signal", {"request_id": "a", "signal": "INT", "to": "foreground"}),
 }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, TypedDict
 
 if TYPE_CHECKING:
-    from oneseek_sandbox.models.fields import Encoding
+    from oneseek_sandbox.models.fields import Encoding, Terminal, WindowSize
 
 __all__ = [
     "AcquireFields",
@@ -82,6 +82,7 @@ class StartOptions(TypedDict, total=False):
     stdin_encoding: Encoding
     stdin_path: str | None
     stdin_open: bool
+    terminal: Terminal | dict[str, int | str] | None
     timeout_seconds: float | None
     max_output_bytes: int | None
     request_id: str | None
@@ -109,12 +110,13 @@ class InputOptions(TypedDict, total=False):
 
     close: bool
     encoding: Encoding
+    resize: WindowSize | dict[str, int] | None
 
 
 class SignalOptions(TypedDict, total=False):
     """Of `SignalRequest`."""
 
-    to: Literal["all", "main"]
+    to: Literal["all", "main", "foreground"]
 
 
 class LsOptions(TypedDict, total=False):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from oneseek_sandbox import models, output
 from oneseek_sandbox.control.translation import described
-from oneseek_sandbox.errors import TooManyStreamsError
+from oneseek_sandbox.errors import InvalidRequestError, TooManyStreamsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,6 +92,11 @@ class Reader:
                 seconds=left,
                 most=self._request.max_bytes,
             )
+            if found.process.terminal is not None and self._request.encoding != "base64":
+                raise InvalidRequestError(
+                    "encoding: the output of a terminal is bytes for a terminal; read it with "
+                    "'base64'."
+                )
             is_last = left <= 0 or found.process.state != "running"
             answer = self._answer(found, whole=is_last)
             self._offset = answer.next_offset

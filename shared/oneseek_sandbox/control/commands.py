@@ -57,6 +57,7 @@ def worker_command(request: ExecuteRequest, settings: Settings, *, stream: bool)
         "stream": stream,
         # Workers of before refuse fields that they do not know.
         "stdin_open": request.stdin_open or None,
+        "terminal": None if request.terminal is None else request.terminal.model_dump(),
     }
 
 

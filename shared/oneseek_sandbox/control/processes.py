@@ -119,10 +119,15 @@ class Processes:
     async def input(self, request: models.InputRequest, caller: Caller) -> models.InputAnswer:
         """Write to a process's standard input."""
         data = bytes_of("data", request.data, request.encoding)
-        return await self.give(request, caller, data)
+        return await self.give(request, caller, data, resize=request.resize)
 
     async def give(
-        self, target: models.InputTarget, caller: Caller, data: bytes
+        self,
+        target: models.InputTarget,
+        caller: Caller,
+        data: bytes,
+        *,
+        resize: models.WindowSize | None = None,
     ) -> models.InputAnswer:
         """Write bytes to a process's standard input.
 
@@ -133,18 +138,22 @@ class Processes:
         until, known = self._spoken_to.get(key) or (0.0, None)
         if known is not None and time.monotonic() < until:
             try:
-                return await self._give(known, target, data)
+                return await self._give(known, target, data, resize)
             except (InputFullError, InputGapError, StdinClosedError, ProcessEndedError):
                 raise
             except SandboxError:
                 self._spoken_to[key] = (0.0, known)
         async with self._asking(target, caller, target.request_id) as lease:
-            taken = await self._give(lease, target, data)
+            taken = await self._give(lease, target, data, resize)
         self._spoken_to[key] = (time.monotonic() + _REMEMBERED_SECONDS, lease)
         return taken
 
     async def _give(
-        self, lease: Lease, target: models.InputTarget, data: bytes
+        self,
+        lease: Lease,
+        target: models.InputTarget,
+        data: bytes,
+        resize: models.WindowSize | None,
     ) -> models.InputAnswer:
         """Give a worker the bytes, in parts."""
         starts = range(0, max(1, len(data)), _INPUT_AT_ONCE)
@@ -155,6 +164,7 @@ class Processes:
                 data[start : start + _INPUT_AT_ONCE],
                 offset=target.offset + start,
                 close=target.close and start == starts[-1],
+                resize=None if resize is None or start else resize.model_dump(),
             )
         return models.InputAnswer(stdin_offset=taken.stdin_offset, pending=taken.pending)
 

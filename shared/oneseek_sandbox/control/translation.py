@@ -227,6 +227,7 @@ def described(process: Process) -> ProcessAnswer:
             "started_at": moment(process.started_ms),
             "ended_at": None if process.ended_ms is None else moment(process.ended_ms),
             "deadline_at": None if process.deadline_ms is None else moment(process.deadline_ms),
+            "terminal": process.terminal and process.terminal.model_dump(),
             "log": process.log.model_dump(),
         }
     )

@@ -20,7 +20,7 @@ from oneseek_sandbox.models.answers import (
     ReplaceAnswer,
     WriteFileAnswer,
 )
-from oneseek_sandbox.models.fields import DEFAULT_SCOPE
+from oneseek_sandbox.models.fields import DEFAULT_SCOPE, Terminal, WindowSize
 from oneseek_sandbox.models.processes import (
     AttachAnswer,
     AttachRequest,
@@ -36,6 +36,7 @@ from oneseek_sandbox.models.processes import (
     SignalAnswer,
     SignalRequest,
     StartedAnswer,
+    TerminalAnswer,
 )
 from oneseek_sandbox.models.requests import (
     AcquireRequest,
@@ -87,6 +88,9 @@ __all__ = [
     "SignalAnswer",
     "SignalRequest",
     "StartedAnswer",
+    "Terminal",
+    "TerminalAnswer",
+    "WindowSize",
     "WriteFileAnswer",
     "WriteFileRequest",
     "WriteFileTarget",

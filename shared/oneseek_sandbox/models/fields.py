@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 __all__ = [
     "DEFAULT_SCOPE",
@@ -17,7 +17,9 @@ __all__ = [
     "SandboxId",
     "Scope",
     "Sha256",
+    "Terminal",
     "ThreadId",
+    "WindowSize",
 ]
 
 DEFAULT_SCOPE = "default"
@@ -85,3 +87,23 @@ Encoding = Literal["utf-8", "base64"]
 Environment = Annotated[dict[str, str], BeforeValidator(_environment)]
 Labels = Annotated[dict[str, str], AfterValidator(_labels)]
 EnvironmentName = Annotated[str, AfterValidator(_environment_name)]
+_Side = Annotated[int, Field(ge=1, le=1000)]
+
+
+class WindowSize(BaseModel):
+    """The size of a terminal: columns and rows, 1 to 1000 each."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", defer_build=True)
+
+    columns: _Side
+    rows: _Side
+
+
+class Terminal(WindowSize):
+    """A terminal for a process.
+
+    Attributes:
+        term: Its kind, which becomes the variable TERM.
+    """
+
+    term: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9+._-]{0,63}$")] = "xterm-256color"

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from oneseek_sandbox.models.answers import Answer
-from oneseek_sandbox.models.fields import Encoding, RequestId
+from oneseek_sandbox.models.fields import Encoding, RequestId, WindowSize
 from oneseek_sandbox.models.requests import SandboxReference
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "SignalAnswer",
     "SignalRequest",
     "StartedAnswer",
+    "TerminalAnswer",
 ]
 
 MAX_WAIT_SECONDS = 540
@@ -59,7 +60,7 @@ class AttachRequest(SandboxReference):
         wait_seconds: 0 to 540: how long to wait for output or the end. Default: 0, and 60 for a
             stream.
         max_bytes: Output per response, 1 to 262144; of a stream, at a time.
-        encoding: Encoding of the output, as of `execute`.
+        encoding: Encoding of the output, as of `execute`. Of a terminal `base64` only.
     """
 
     request_id: RequestId
@@ -77,7 +78,8 @@ class InputTarget(SandboxReference):
     Attributes:
         request_id: Of the process, which was started with `stdin_open`.
         offset: Position of the first byte of `data` in all input of the process.
-        close: Close the process's standard input after `data`.
+        close: Close the process's standard input after `data`. A terminal's cannot be closed: send
+            Ctrl-D.
     """
 
     request_id: RequestId
@@ -91,15 +93,18 @@ class InputRequest(InputTarget):
     Attributes:
         data: Text, or binary content in base64.
         encoding: Encoding of `data`.
+        resize: The new size of the process's terminal. Without data, any `offset` that is not
+            ahead will do, like 0.
     """
 
     data: str = ""
     encoding: Encoding = "utf-8"
+    resize: WindowSize | None = None
 
     @model_validator(mode="after")
     def _something(self) -> Self:
-        if not self.data and not self.close:
-            raise ValueError("give data, or close")
+        if not self.data and not self.close and self.resize is None:
+            raise ValueError("give data, close or resize")
         return self
 
 
@@ -109,12 +114,13 @@ class SignalRequest(SandboxReference):
     Attributes:
         request_id: Of the process.
         signal: Its name without SIG.
-        to: `all` for the process and everything that it has started, `main` for it alone.
+        to: `all` for the process and everything that it has started, `main` for it alone,
+            `foreground` for what has its terminal, as Ctrl-C does.
     """
 
     request_id: RequestId
     signal: Literal["TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "KILL", "STOP", "CONT"]
-    to: Literal["all", "main"] = "all"
+    to: Literal["all", "main", "foreground"] = "all"
 
 
 class StartedAnswer(Answer):
@@ -139,6 +145,13 @@ class LogAnswer(Answer):
     next_offset: int
 
 
+class TerminalAnswer(Answer):
+    """The size of a terminal, as it was set last."""
+
+    columns: int
+    rows: int
+
+
 class ProcessAnswer(Answer):
     """A process with a `request_id`.
 
@@ -150,6 +163,7 @@ class ProcessAnswer(Answer):
         killed_by: As of `execute`.
         deadline_at: When its time limit ends it; null for none.
         leftover: It has exited, and processes that it has started were still running.
+        terminal: The size of its terminal; null when it has none.
         stdin_open: Its standard input takes data.
         stdin_offset: How many bytes of input it was given.
         log: Which part of its output is kept.
@@ -165,7 +179,7 @@ class ProcessAnswer(Answer):
     killed_by: str | None = None
     deadline_at: datetime | None = None
     leftover: bool = False
-    terminal: bool = False
+    terminal: TerminalAnswer | None = None
     stdin_open: bool = False
     stdin_offset: int = 0
     log: LogAnswer | None = None

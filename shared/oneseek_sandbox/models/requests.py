@@ -16,6 +16,7 @@ from oneseek_sandbox.models.fields import (
     SandboxId,
     Scope,
     Sha256,
+    Terminal,
     ThreadId,
 )
 
@@ -94,6 +95,8 @@ class ExecuteRequest(SandboxReference):
         stdin_path: Instead of `stdin`: a file in the workspace that the command reads, of any size.
         stdin_open: Instead of `stdin`: standard input stays open for `input`; needs `background`.
         background: Answer as soon as the program runs, and find it by its `request_id`.
+        terminal: Gives the process a terminal: its size, and its kind for TERM. Implies `background`
+            and `stdin_open`.
         timeout_seconds: From 0.1 to the server's maximum. Default: 30; in the background none.
         max_output_bytes: Limit for stdout and for stderr each; head and tail are kept. A stream is
             live up to this limit, followed by a `gap` and the last 64 KiB.
@@ -118,6 +121,7 @@ class ExecuteRequest(SandboxReference):
     stdin_path: Path | None = None
     stdin_open: bool = False
     background: bool = False
+    terminal: Terminal | None = None
     timeout_seconds: Annotated[float, Field(ge=0.1, allow_inf_nan=False)] = 30.0
     max_output_bytes: Annotated[int, Field(ge=1)] | None = None
     overflow: Literal["keep_ends", "error"] = "keep_ends"
@@ -126,10 +130,21 @@ class ExecuteRequest(SandboxReference):
     cancel: RequestId | None = None
     encoding: Encoding = "utf-8"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_a_terminal(cls, data: object) -> object:
+        if not isinstance(data, dict) or data.get("terminal") is None:
+            return data
+        if data.get("stdin") is not None or data.get("stdin_path") is not None:
+            raise ValueError("stdin and stdin_path do not go with terminal: type it by input")
+        return {"background": True, "stdin_open": True, **data}
+
     @model_validator(mode="after")
     def _command_or_cancel(self) -> Self:
         if (self.command is None) == (self.cancel is None):
             raise ValueError("give either command or cancel")
+        if self.terminal is not None and not (self.background and self.stdin_open):
+            raise ValueError("terminal implies background and stdin_open: leave them out")
         inputs = (self.stdin is not None, self.stdin_path is not None, self.stdin_open)
         if sum(inputs) > 1:
             raise ValueError("give one of stdin, stdin_path and stdin_open")

@@ -20,6 +20,7 @@ _OF_FIELDS: Final = {
     "log_bytes": "processes",
     "stdin_open": "processes",
     "stdin_path": "stdin_path",
+    "terminal": "terminal",
 }
 """The feature that a field of a request needs; a field of the first version needs none."""
 

@@ -18,6 +18,7 @@ __all__ = [
     "Process",
     "ProcessList",
     "Signalled",
+    "WindowSize",
 ]
 
 _RequestId = Annotated[str, Field(min_length=1, max_length=128)]
@@ -38,6 +39,13 @@ class LogRange(Answer):
     next_offset: Count
 
 
+class WindowSize(Answer):
+    """The size of a terminal."""
+
+    columns: Count
+    rows: Count
+
+
 class Process(Answer):
     """A process as its worker knows it."""
 
@@ -51,6 +59,7 @@ class Process(Answer):
     killed_by: Reason | None
     deadline_ms: _Time | None
     leftover: bool
+    terminal: WindowSize | None = None
     stdin_open: bool
     stdin_offset: Count
     log: LogRange

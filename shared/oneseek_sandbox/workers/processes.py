@@ -25,6 +25,7 @@ __all__ = ["MAX_WAIT_SECONDS", "ProcessClient"]
 MAX_WAIT_SECONDS: Final = 20.0
 """How long a worker is let wait for output in one question."""
 _FEATURE: Final = "processes"
+_TERMINAL: Final = "terminal"
 _OVERDUE_SECONDS: Final = 15.0
 
 _AnswerT = TypeVar("_AnswerT", bound=Answer)
@@ -41,6 +42,8 @@ class ProcessClient:
 
     async def start(self, lease: Lease, command: dict[str, Any]) -> Begun:
         """Start a process in the background; answered when its program runs."""
+        if command["terminal"] is not None:
+            require(lease, _TERMINAL, "terminal")
         return await self._ask(lease, "execute", command, Begun, named="background")
 
     async def list(self, lease: Lease, wanted: dict[str, Any]) -> ProcessList:
@@ -62,15 +65,31 @@ class ProcessClient:
         return await self._ask(lease, "attach", wanted, Attached, seconds=wait + _OVERDUE_SECONDS)
 
     async def input(
-        self, lease: Lease, request_id: str, data: bytes, *, offset: int, close: bool
+        self,
+        lease: Lease,
+        request_id: str,
+        data: bytes,
+        *,
+        offset: int,
+        close: bool,
+        resize: dict[str, int] | None,
     ) -> InputTaken:
-        """Give a process input."""
+        """Give a process input.
+
+        Args:
+            resize: Columns and rows for its terminal.
+        """
+        if resize is not None:
+            require(lease, _TERMINAL, "resize")
         text = base64.b64encode(data).decode("ascii")
         wanted = {"request_id": request_id, "data": text, "offset": offset, "close": close}
+        wanted["resize"] = resize
         return await self._ask(lease, "input", wanted, InputTaken)
 
     async def signal(self, lease: Lease, wanted: dict[str, Any]) -> Signalled:
         """Send a signal."""
+        if wanted["to"] == "foreground":
+            require(lease, _TERMINAL, "foreground")
         return await self._ask(lease, "signal", wanted, Signalled)
 
     async def _ask(

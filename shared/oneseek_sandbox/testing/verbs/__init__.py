@@ -12,6 +12,7 @@ from oneseek_sandbox.testing.verbs.output import OutputContract
 from oneseek_sandbox.testing.verbs.processes import ProcessesContract
 from oneseek_sandbox.testing.verbs.refusals import RefusalsContract
 from oneseek_sandbox.testing.verbs.streams import StreamsContract
+from oneseek_sandbox.testing.verbs.terminals import TerminalsContract
 
 __all__ = [
     "ExecuteContract",
@@ -22,6 +23,7 @@ __all__ = [
     "ProcessesContract",
     "RefusalsContract",
     "StreamsContract",
+    "TerminalsContract",
     "VerbsContract",
 ]
 
@@ -31,6 +33,7 @@ class VerbsContract(
     ExecuteContract,
     OutputContract,
     ProcessesContract,
+    TerminalsContract,
     StreamsContract,
     FilesContract,
     RefusalsContract,
