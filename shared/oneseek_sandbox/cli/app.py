@@ -16,6 +16,7 @@ from oneseek_sandbox.cli.files import cat, get, ls, put, replace
 from oneseek_sandbox.cli.processes import attach, logs, ps, signal
 from oneseek_sandbox.cli.sandboxes import acquire, cleanup, end_all, release, status
 from oneseek_sandbox.cli.serving import doctor, serve
+from oneseek_sandbox.cli.shell import shell
 from oneseek_sandbox.cli.stopping import stop
 from oneseek_sandbox.cli.terminal import note, print_line
 
@@ -75,6 +76,7 @@ def _add_commands() -> None:
     app.command()(acquire)
     # What follows the first word of the command is the command's own.
     app.command("exec", context_settings={"allow_interspersed_args": False})(execute)
+    app.command("shell", context_settings={"allow_interspersed_args": False})(shell)
     for in_a_sandbox in (ps, logs, attach, signal, ls, cat, put, get, replace):
         app.command()(in_a_sandbox)
     for command in (end_all, release, cleanup, status, tools, mcp):

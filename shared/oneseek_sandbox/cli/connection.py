@@ -78,6 +78,22 @@ class Connection:
             request = self._wire.verb("execute", _present(fields), accept="text/event-stream")
             yield from self._wire.events(request)
 
+    def attached(
+        self, fields: Mapping[str, object], *, silent_seconds: float
+    ) -> Generator[tuple[str, dict[str, Any]], None, None]:
+        """Attach to a process and give name and data of each event, the last `exit` or `again`.
+
+        Args:
+            silent_seconds: A server that is silent for longer is gone; it says so every 15 s that
+                it is not.
+        """
+        with _one_line():
+            accept = {"accept": "text/event-stream"}
+            request = self._wire.request(
+                "POST", "/v1/sandbox/attach", headers=accept, seconds=silent_seconds, json=fields
+            )
+            yield from self._wire.attached(request)
+
     @contextmanager
     def download(self, fields: Mapping[str, object]) -> Iterator[BlockingDownload]:
         """Open a file of the sandbox."""
@@ -101,14 +117,14 @@ def _one_line() -> Iterator[None]:
     try:
         yield
     except ServerUnreachableError as error:
-        raise CommandLineError(error.message, EXIT_UNREACHABLE) from None
+        raise CommandLineError(error.message, EXIT_UNREACHABLE, retryable=True) from None
     except SandboxError as error:
         text = f"{error.code}: {' '.join(error.message.split())}"
         if error.may_have_run:
             text += " (the command may have run)"
         if error.status >= _SERVER_ERRORS and error.trace_id:
             text += f" [trace {error.trace_id}]"
-        raise CommandLineError(text, code=error.code) from None
+        raise CommandLineError(text, code=error.code, retryable=error.retryable) from None
 
 
 def _present(fields: Mapping[str, object]) -> dict[str, Any]:

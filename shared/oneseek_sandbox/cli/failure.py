@@ -21,10 +21,19 @@ class CommandLineError(Exception):
         message: What happened and what to do; one line, unless it holds commands to paste.
         exit_status: 1 to 125.
         code: The service's word for it; empty when the service has said nothing.
+        retryable: The same call may succeed later.
     """
 
-    def __init__(self, message: str, exit_status: int = EXIT_ERROR, *, code: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        exit_status: int = EXIT_ERROR,
+        *,
+        code: str = "",
+        retryable: bool = False,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.exit_status = exit_status
         self.code = code
+        self.retryable = retryable

@@ -34,6 +34,7 @@ _WAIT_SECONDS: Final = 20
 _INPUT_BYTES: Final = 65_536
 _FULL_SECONDS: Final = 0.2
 _ENDED_STATUS: Final = 125
+_CTRL_D: Final = {"data": "\x04"}
 
 RequestId = Annotated[str, typer.Argument(metavar="REQUEST_ID", help="As printed by ps.")]
 Raw = Annotated[
@@ -127,7 +128,8 @@ def attach(
     if process["log"] is not None:
         reading.offset = process["log"]["next_offset"]
     if process["stdin_open"]:
-        giving = (connection, named, process["stdin_offset"])
+        end = {"close": True} if process["terminal"] is None else _CTRL_D
+        giving = (connection, named, process["stdin_offset"], end)
         threading.Thread(target=_give_stdin, args=giving, daemon=True).start()
     try:
         while not (process := reading.print_more(_WAIT_SECONDS)):
@@ -205,12 +207,14 @@ class _Reading:
         target.buffer.flush()
 
 
-def _give_stdin(connection: Connection, named: dict[str, str], offset: int) -> None:
+def _give_stdin(
+    connection: Connection, named: dict[str, str], offset: int, end: dict[str, Any]
+) -> None:
     """Give this program's stdin to a process as it comes, and its end."""
     try:
         while data := os.read(sys.stdin.fileno(), _INPUT_BYTES):
             offset = _give(connection, named, data, offset)
-        connection.call("input", {**named, "offset": offset, "close": True})
+        connection.call("input", {**named, "offset": offset, **end})
     except CommandLineError as error:
         # That it has ended is told by what reads its output.
         if error.code not in ("process_ended", "stdin_closed"):

@@ -24,7 +24,15 @@ if TYPE_CHECKING:
     from oneseek_sandbox.client.streams import Event
     from oneseek_sandbox.server_events import EventParser
 
-__all__ = ["broken", "events_of", "file_facts", "json_object", "not_ours", "refusal_of_answer"]
+__all__ = [
+    "broken",
+    "events_of",
+    "file_facts",
+    "json_object",
+    "named_events",
+    "not_ours",
+    "refusal_of_answer",
+]
 
 _OK: Final = 200
 _SERVER_ERRORS: Final = 500
@@ -85,19 +93,37 @@ def events_of(
     Raises:
         SandboxError: The server tells of one, or sends what no server of ours does.
     """
-    try:
-        for name, data in parser.feed(chunk):
+    for name, data in named_events(server, parser, chunk, headers):
+        try:
             match name:
                 case "stdout" | "stderr":
-                    yield Output(name, str(data["text"]))
+                    found: Event = Output(name, str(data["text"]))
                 case "gap":
-                    yield Gap(
+                    found = Gap(
                         "stderr" if data["stream"] == "stderr" else "stdout", int(data["bytes"])
                     )
                 case "exit":
-                    yield Ended({**data})
-                case "error":
-                    raise _refusal(data["error"], headers)
+                    found = Ended(data)
+                case _:
+                    continue
+        except (ValueError, KeyError, TypeError):
+            raise not_ours(server, _OK) from None
+        yield found
+
+
+def named_events(
+    server: Server, parser: EventParser, chunk: bytes, headers: Mapping[str, str]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield name and data of the events that a chunk completes.
+
+    Raises:
+        SandboxError: The server tells of one, or sends what no server of ours does.
+    """
+    try:
+        for name, data in parser.feed(chunk):
+            if name == "error":
+                raise _refusal(data["error"], headers)
+            yield name, {**data}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise not_ours(server, _OK) from None
 

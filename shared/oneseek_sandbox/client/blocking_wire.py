@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
-from oneseek_sandbox.client.answers import broken, events_of, file_facts, refusal_of_answer
+from oneseek_sandbox.client.answers import (
+    broken,
+    events_of,
+    file_facts,
+    named_events,
+    refusal_of_answer,
+)
 from oneseek_sandbox.client.failures import failures
 from oneseek_sandbox.client.streams import BlockingDownload, Ended
 from oneseek_sandbox.server_events import EventParser
@@ -129,6 +135,21 @@ class BlockingWire:
                     yield event
         if not ended:
             raise broken(self.server, "ended its answer before it said how the command ended")
+
+    def attached(self, request: httpx.Request) -> Generator[tuple[str, dict[str, Any]], None]:
+        """Send an attach and yield its events by name and data, the last of which ends the answer.
+
+        Closing the generator early drops the connection.
+        """
+        ended = False
+        parser = EventParser()
+        with self._open(request) as response:
+            for chunk in self._chunks(response):
+                for name, data in named_events(self.server, parser, chunk, response.headers):
+                    ended = ended or name in ("exit", "again")
+                    yield name, data
+        if not ended:
+            raise broken(self.server, "ended its answer before it said where to go on")
 
     @contextmanager
     def download(self, request: httpx.Request) -> Iterator[BlockingDownload]:

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
-from oneseek_sandbox.client.answers import broken, events_of, file_facts, refusal_of_answer
+from oneseek_sandbox.client.answers import (
+    broken,
+    events_of,
+    file_facts,
+    named_events,
+    refusal_of_answer,
+)
 from oneseek_sandbox.client.failures import failures
 from oneseek_sandbox.client.streams import Download, Ended
 from oneseek_sandbox.server_events import EventParser
@@ -132,6 +138,23 @@ class Wire:
                     yield event
         if not ended:
             raise broken(self.server, "ended its answer before it said how the command ended")
+
+    async def attached(
+        self, request: httpx.Request
+    ) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+        """Send an attach and yield its events by name and data, the last of which ends the answer.
+
+        Closing the generator early drops the connection.
+        """
+        ended = False
+        parser = EventParser()
+        async with self._open(request) as response:
+            async for chunk in self._chunks(response):
+                for name, data in named_events(self.server, parser, chunk, response.headers):
+                    ended = ended or name in ("exit", "again")
+                    yield name, data
+        if not ended:
+            raise broken(self.server, "ended its answer before it said where to go on")
 
     @asynccontextmanager
     async def download(self, request: httpx.Request) -> AsyncIterator[Download]:
