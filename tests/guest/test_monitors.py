@@ -134,7 +134,9 @@ def test_a_monitor_holds_no_connection_and_no_output(client: Client, worker: Wor
 def descriptors(pid: int) -> set[str]:
     """Return what a process has open beside what PID 1 itself was started with."""
     own = {name: os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")}
-    kinds = [name if name in "012" else f"a {link.partition(':')[0]}" for name, link in own.items()]
+    kinds = [
+        name if name in {*"012"} else f"a {link.partition(':')[0]}" for name, link in own.items()
+    ]
     assert len(kinds) == len(set(kinds)), own
     return set(kinds)
 
