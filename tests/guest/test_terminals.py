@@ -36,7 +36,7 @@ class Typist:
     def type(self, data: bytes) -> None:
         self.typed = give(self.client, self.request_id, data, self.typed)["stdin_offset"]
 
-    def read_until(self, pattern: bytes, seconds: float = 10.0) -> bytes:
+    def read_until(self, pattern: bytes, seconds: float = 60.0) -> bytes:
         """Read on until a pattern is shown; returns what was shown to its end, and forgets it."""
         deadline = time.monotonic() + seconds
         while not (found := re.search(pattern, self.shown)):
@@ -92,6 +92,7 @@ def test_keys_go_through_the_line_discipline(bash: Typist) -> None:
     bash.read_until(rb"a2b\r\n\$ ")
     bash.type(b"cat\r")
     bash.read_until(rb"cat\r\n")
+    wait_until(lambda: foreground_of(bash) == "cat")
     bash.type(b"echoed\r")
     bash.read_until(rb"echoed\r\nechoed\r\n")
     bash.type(b"\x04")
