@@ -6,7 +6,7 @@ import json
 import secrets
 
 import pytest
-from tests.cli.test_commands import Shell
+from tests.cli.conftest import Shell
 
 
 @pytest.fixture(scope="module")

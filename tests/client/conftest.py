@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 
 import pytest
 
@@ -10,6 +11,7 @@ from oneseek_sandbox.client import BackendSettings, connect
 from oneseek_sandbox.client.remote import RemoteSandboxes
 from oneseek_sandbox.leases.embedded import EmbeddedServer
 from oneseek_sandbox.settings import Settings
+from oneseek_sandbox.testing.relay import relayed
 
 KEY = "key-of-the-clients-tests"
 LIMITS = {"PROVISIONER_PROCESS_LIMIT": "200", "PROVISIONER_MEMORY_LIMIT_MB": "256"}
@@ -69,6 +71,21 @@ def sandboxes_of(environment):
     """Return the sandboxes of a backend with this environment, not yet open."""
     server = Settings.from_environment(environment)
     return connect(BackendSettings.from_environment(environment), server=server)
+
+
+@pytest.fixture(scope="module")
+def relay(backend_environment):
+    """Serve a kind of backend, once for all tests of a module, and return its URL."""
+    with ExitStack() as relays:
+        urls = {}
+
+        def relay(kind):
+            if kind not in urls:
+                sandboxes = sandboxes_of(backend_environment(kind))
+                urls[kind] = relays.enter_context(relayed(sandboxes, KEY))
+            return urls[kind]
+
+        yield relay
 
 
 @pytest.fixture

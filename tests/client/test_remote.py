@@ -9,8 +9,8 @@ import secrets
 import httpx
 import pytest
 from tests.client.conftest import KEY
+from tests.client.scripted import RELEASED, client_of, error
 
-from oneseek_sandbox.client import Output
 from oneseek_sandbox.client.remote import RemoteSandboxes
 from oneseek_sandbox.errors import (
     CapacityError,
@@ -21,41 +21,11 @@ from oneseek_sandbox.errors import (
     SandboxError,
     SandboxExpiredError,
     SandboxLostError,
-    SandboxReleasedError,
     ServerUnreachableError,
     UnauthenticatedError,
     UnavailableError,
 )
 from oneseek_sandbox.testing.server import free_port
-
-
-class Script(httpx.AsyncBaseTransport):
-    """A server that plays one answer, or one failure, a call."""
-
-    def __init__(self, *steps):
-        self.steps = list(steps)
-        self.requests = []
-
-    async def handle_async_request(self, request):
-        self.requests.append((request, await request.aread()))
-        step = self.steps.pop(0)
-        if isinstance(step, Exception):
-            raise step
-        return step
-
-
-def _error(status, code, **fields):
-    headers = {k.replace("_", "-"): v for k, v in fields.pop("headers", {}).items()}
-    error = {"code": code, "message": "told", "retryable": status in (429, 502, 503), **fields}
-    return httpx.Response(status, json={"error": error}, headers=headers)
-
-
-RELEASED = {"released": True, "already_released": False}
-
-
-def _client(*steps, **options):
-    script = Script(*steps)
-    return RemoteSandboxes("http://sandbox.test", KEY, transport=script, **options), script
 
 
 async def test_the_wrong_key_is_refused_as_the_servers_own_class(server):
@@ -65,7 +35,7 @@ async def test_the_wrong_key_is_refused_as_the_servers_own_class(server):
 
 
 async def test_a_wrong_field_is_refused_before_anything_is_sent():
-    sandboxes, script = _client()
+    sandboxes, script = client_of()
     with pytest.raises(InvalidRequestError, match="timeout_seconds"):
         await sandboxes.execute("true", thread_id="t", timeout_seconds=-1)
     with pytest.raises(InvalidRequestError, match="sandbox_id or by thread_id"):
@@ -76,15 +46,15 @@ async def test_a_wrong_field_is_refused_before_anything_is_sent():
 @pytest.mark.parametrize(
     ("answer", "raised"),
     [
-        (_error(404, "lease_not_found"), LeaseNotFoundError),
-        (_error(410, "sandbox_expired", may_have_run=True), SandboxExpiredError),
-        (_error(502, "a_code_of_later_days"), UnavailableError),
-        (_error(418, "a_code_of_later_days"), InternalError),
+        (error(404, "lease_not_found"), LeaseNotFoundError),
+        (error(410, "sandbox_expired", may_have_run=True), SandboxExpiredError),
+        (error(502, "a_code_of_later_days"), UnavailableError),
+        (error(418, "a_code_of_later_days"), InternalError),
         (httpx.Response(502, text="<html>Bad Gateway</html>"), UnavailableError),
     ],
 )
 async def test_an_error_has_the_servers_class_and_says_what_it_said(answer, raised):
-    sandboxes, _ = _client(answer, retry_seconds=0)
+    sandboxes, _ = client_of(answer, retry_seconds=0)
     with pytest.raises(raised) as refused:
         await sandboxes.ls(thread_id="t")
     assert type(refused.value) is raised
@@ -101,8 +71,8 @@ async def test_a_server_that_is_not_there_is_named_and_nothing_ran():
 
 
 async def test_capacity_is_waited_for_as_long_as_the_server_says():
-    full = _error(429, "capacity", headers={"retry_after": "1"})
-    sandboxes, script = _client(full, httpx.Response(200, json=RELEASED))
+    full = error(429, "capacity", headers={"retry_after": "1"})
+    sandboxes, script = client_of(full, httpx.Response(200, json=RELEASED))
     begun = asyncio.get_running_loop().time()
     await sandboxes.release(sandbox_id="0" * 32)
     assert asyncio.get_running_loop().time() - begun >= 1
@@ -110,7 +80,7 @@ async def test_capacity_is_waited_for_as_long_as_the_server_says():
 
 
 async def test_capacity_for_longer_than_the_patience_is_told():
-    sandboxes, script = _client(_error(429, "capacity", headers={"retry_after": "3600"}))
+    sandboxes, script = client_of(error(429, "capacity", headers={"retry_after": "3600"}))
     with pytest.raises(CapacityError) as refused:
         await sandboxes.acquire("t")
     assert refused.value.retry_after_seconds == 3600
@@ -118,7 +88,7 @@ async def test_capacity_for_longer_than_the_patience_is_told():
 
 
 async def test_a_plain_command_is_never_sent_twice_once_it_was_sent():
-    sandboxes, script = _client(httpx.ReadError("cut"))
+    sandboxes, script = client_of(httpx.ReadError("cut"))
     with pytest.raises(ServerUnreachableError) as refused:
         await sandboxes.execute("true", thread_id="t")
     assert refused.value.may_have_run is True
@@ -130,7 +100,7 @@ async def test_a_command_with_a_request_id_is_asked_for_again(server):
         name = {"sandbox_id": (await real.acquire(f"thread-{secrets.token_hex(6)}")).sandbox_id}
         done = await real.execute("echo x >> n; cat n", request_id="r", **name)
         answer = httpx.Response(200, json=json.loads(done.model_dump_json()))
-        sandboxes, script = _client(httpx.ReadError("cut"), httpx.ReadTimeout("late"), answer)
+        sandboxes, script = client_of(httpx.ReadError("cut"), httpx.ReadTimeout("late"), answer)
         again = await sandboxes.execute("echo x >> n; cat n", request_id="r", **name)
         assert again == done
         assert len({body for _, body in script.requests}) == 1
@@ -138,8 +108,8 @@ async def test_a_command_with_a_request_id_is_asked_for_again(server):
 
 
 async def test_what_an_earlier_try_may_have_done_is_told_with_the_last_ones_error():
-    gone = _error(410, "sandbox_lost")
-    sandboxes, _ = _client(httpx.ReadError("cut"), gone)
+    gone = error(410, "sandbox_lost")
+    sandboxes, _ = client_of(httpx.ReadError("cut"), gone)
     with pytest.raises(SandboxLostError) as refused:
         await sandboxes.execute("true", sandbox_id="0" * 32, request_id="r")
     assert refused.value.may_have_run is True
@@ -156,84 +126,12 @@ async def test_what_an_earlier_try_may_have_done_is_told_with_the_last_ones_erro
     ],
 )
 async def test_an_answer_that_is_not_ours_says_that_the_command_may_have_run(answer):
-    sandboxes, script = _client(answer)
+    sandboxes, script = client_of(answer)
     with pytest.raises(SandboxError) as refused:
         await sandboxes.execute("true", thread_id="t")
     assert refused.value.may_have_run is True
     assert "SECRET" not in refused.value.message
     assert len(script.requests) == 1
-
-
-@pytest.mark.parametrize(
-    ("frame", "raised"),
-    [
-        (
-            b'event: error\ndata: {"error": {"code": "sandbox_lost", "message": "m", '
-            b'"may_have_run": true}}\n\n',
-            SandboxLostError,
-        ),
-        (b"event: error\ndata: []\n\n", SandboxError),
-        (b"event: exit\ndata: {}\n\n", SandboxError),
-        (b"event: stdout\ndata: <html>\n\n", SandboxError),
-        (b"event: ping\ndata: {}\n\n", ServerUnreachableError),
-    ],
-)
-async def test_whatever_a_stream_says_ends_in_an_error_of_the_service(frame, raised):
-    sandboxes, _ = _client(httpx.Response(200, content=frame))
-    with pytest.raises(raised) as refused:
-        async for _ in sandboxes.stream("true", thread_id="t"):
-            pass
-    assert refused.value.may_have_run is True
-
-
-WRITTEN = {"path": "/workspace/x", "size": 5, "sha256": None, "created": True}
-
-
-async def test_a_text_is_no_upload_and_the_error_says_what_is():
-    sandboxes, script = _client()
-    for wrong in ("text", 5, None):
-        with pytest.raises(InvalidRequestError, match=r"write_file for a text, and pathlib\.Path"):
-            await sandboxes.upload("/workspace/x", wrong, thread_id="t")
-    assert script.requests == []
-
-
-async def test_a_path_uploads_that_file_whole_also_when_it_is_sent_again(tmp_path):
-    local = tmp_path / "local"
-    local.write_bytes(b"bytes" * 500_000)
-    answers = [_error(503, "unavailable"), httpx.Response(200, json=WRITTEN)]
-    sandboxes, script = _client(*answers)
-    await sandboxes.upload("/workspace/x", local, thread_id="t")
-    assert [body for _, body in script.requests] == [local.read_bytes()] * 2
-    assert {request.headers["content-length"] for request, _ in script.requests} == {"2500000"}
-
-
-async def test_a_path_that_cannot_be_read_is_the_callers_error(tmp_path):
-    sandboxes, script = _client()
-    with pytest.raises(FileNotFoundError):
-        await sandboxes.upload("/workspace/x", tmp_path / "absent", thread_id="t")
-    assert script.requests == []
-
-
-async def test_pieces_are_uploaded_in_their_order():
-    sandboxes, script = _client(httpx.Response(200, json=WRITTEN))
-    await sandboxes.upload("/workspace/x", (b"%d" % n for n in range(9)), thread_id="t")
-    assert script.requests[0][1] == b"012345678"
-
-
-async def test_a_released_sandbox_ends_a_stream_as_it_ends_a_call(remote):
-    name = {"sandbox_id": (await remote.acquire(f"thread-{secrets.token_hex(6)}")).sandbox_id}
-    events = remote.stream("echo up; sleep 60", **name)
-    assert await anext(events) == Output("stdout", "up\n")
-    await remote.release(**name)
-    with pytest.raises(SandboxReleasedError):
-        await anext(events)
-
-
-async def test_a_download_without_its_facts_is_not_ours():
-    sandboxes, _ = _client(httpx.Response(200, content=b"bytes"))
-    with pytest.raises(SandboxError, match="not as an oneseek-sandbox server"):
-        async with sandboxes.download("/workspace/x", thread_id="t"):
-            pass
 
 
 @pytest.mark.parametrize("key", ["s3cret-of-the-tests\n", " s3cret-of-the-tests", "s3cret-ü-tests"])
@@ -251,21 +149,10 @@ async def test_a_password_in_the_url_is_refused_and_not_quoted():
 
 async def test_the_key_follows_no_redirect():
     away = httpx.Response(307, headers={"location": "http://elsewhere.test/v1/sandbox/release"})
-    sandboxes, script = _client(away, retry_seconds=0)
+    sandboxes, script = client_of(away, retry_seconds=0)
     with pytest.raises(Exception, match="307"):
         await sandboxes.release(thread_id="t")
     assert [request.url.host for request, _ in script.requests] == ["sandbox.test"]
-
-
-async def test_a_stream_that_breaks_off_is_no_end():
-    cut = httpx.Response(200, content=b'event: stdout\ndata: {"text": "a"}\n\n')
-    sandboxes, _ = _client(cut)
-    seen = []
-    with pytest.raises(ServerUnreachableError) as refused:
-        async for event in sandboxes.stream("true", thread_id="t"):
-            seen.append(event)  # noqa: PERF401
-    assert seen == [Output("stdout", "a")]
-    assert refused.value.may_have_run is True
 
 
 async def test_a_cancelled_call_ends_its_command(remote):
@@ -288,22 +175,10 @@ async def test_a_cancelled_call_ends_its_command(remote):
     await remote.release(thread_id=thread)
 
 
-async def test_a_closed_stream_ends_its_command(remote):
-    thread = f"thread-{secrets.token_hex(6)}"
-    await remote.acquire(thread)
-    events = remote.stream("echo up; sleep 99; touch late", thread_id=thread)
-    assert await anext(events) == Output("stdout", "up\n")
-    await events.aclose()
-    async with asyncio.timeout(20):
-        while (await remote.execute(["pgrep", "-c", "sleep"], thread_id=thread)).stdout != "0\n":
-            await asyncio.sleep(0.05)
-    await remote.release(thread_id=thread)
-
-
 async def test_no_command_environment_input_or_key_stands_in_a_url():
     """What stands there is in the logs of whatever is on the way."""
-    answers = [_error(404, "lease_not_found") for _ in range(6)]
-    sandboxes, script = _client(*answers, retry_seconds=0)
+    answers = [error(404, "lease_not_found") for _ in range(6)]
+    sandboxes, script = client_of(*answers, retry_seconds=0)
     secret = "s3cr3t"
     name = {"thread_id": "t"}
     stream = sandboxes.stream(secret, env={secret: secret}, **name)

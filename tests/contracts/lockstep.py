@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from redis.asyncio import Redis
-from tests.contracts.lease_promises import View
+from tests.contracts.lease_history import View
 
 from oneseek_sandbox.errors import SandboxError
 from oneseek_sandbox.leases import redis as redis_module

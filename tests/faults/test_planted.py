@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from tests.contracts.lease_machine import run as run_model
 from tests.contracts.lease_promises import BrokenPromiseError
 from tests.contracts.lockstep import MemoryAlone
-from tests.contracts.test_lease_model import run as run_model
 from tests.faults.checker import check
 from tests.faults.planted.faults import PLANTED
 from tests.faults.simulation.schedule import simulate

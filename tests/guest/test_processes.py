@@ -1,19 +1,16 @@
-"""Managed processes: started, left, found again with their output, spoken to and stopped."""
+"""Managed processes: started, left, and found again with their output."""
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import itertools
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from tests.guest.client import (
     Client,
     Refused,
     WorkerProcess,
-    execute_fields,
     wait_until,
     worker_process,
 )
@@ -22,60 +19,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+from tests.guest.managed import (
+    attach,
+    describe,
+    give,
+    read_to_end,
+    refusal,
+    refused_with,
+    start,
+    text,
+)
+
 
 @pytest.fixture
 def worker_of() -> Iterator[Callable[..., WorkerProcess]]:
     """Starts a worker with options."""
     with contextlib.ExitStack() as stack:
         yield lambda *options: stack.enter_context(worker_process(*options))
-
-
-def start(client: Client, command: str | list[str], request_id: str, **fields: Any) -> Any:
-    """Start a process in the background, without a limit unless `timeout_ms` says one."""
-    wanted = {"timeout_ms": None, "background": True, "request_id": request_id, **fields}
-    return client.call("/execute", **execute_fields(command, **wanted))
-
-
-def attach(client: Client, request_id: str, offset: int | None = 0, **fields: Any) -> Any:
-    wanted = {"offset": offset, "wait_ms": 30_000, "max_bytes": 100_000, **fields}
-    return client.call("/attach", request_id=request_id, **wanted)
-
-
-def describe(client: Client, request_id: str) -> Any:
-    (process,) = client.call("/processes", request_id=request_id, limit=10)["processes"]
-    return process
-
-
-def read_to_end(client: Client, request_id: str, **fields: Any) -> tuple[list[Any], Any]:
-    """Return all events until the process has ended, and what is said of it then."""
-    events: list[Any] = []
-    offset = 0
-    while True:
-        answer = attach(client, request_id, offset, **fields)
-        events += answer["events"]
-        offset = answer["next_offset"]
-        process = answer["process"]
-        if process["state"] != "running" and offset == process["log"]["next_offset"]:
-            return events, process
-
-
-def text(events: list[Any], *names: str) -> bytes:
-    """Return the output in events, of the named streams or of both."""
-    wanted = names or ("stdout", "stderr")
-    return b"".join(
-        base64.b64decode(data) for event in events for name, data in event.items() if name in wanted
-    )
-
-
-def give(client: Client, request_id: str, data: bytes, offset: int, **fields: Any) -> Any:
-    encoded = base64.b64encode(data).decode()
-    return client.call("/input", request_id=request_id, data=encoded, offset=offset, **fields)
-
-
-def refusal(call: Callable[[], object]) -> tuple[int, str]:
-    with pytest.raises(Refused) as refused:
-        call()
-    return refused.value.status, refused.value.code
 
 
 def test_a_process_is_started_left_and_found_again(client: Client, worker: WorkerProcess) -> None:
@@ -120,56 +80,6 @@ def test_output_is_read_as_it_comes(client: Client, worker: WorkerProcess) -> No
         offset = answer["next_offset"]
     give(client, "a", b"", written, close=True)
     assert attach(reader, "a", offset)["process"]["state"] == "exited"
-
-
-def test_input_that_is_sent_twice_is_taken_once(client: Client) -> None:
-    start(client, "cat", "a", stdin_open=True)
-    assert give(client, "a", b"hello ", 0)["stdin_offset"] == 6
-    assert give(client, "a", b"hello ", 0)["stdin_offset"] == 6
-    assert give(client, "a", b"lo world", 3)["stdin_offset"] == 11
-    with pytest.raises(Refused) as refused:
-        give(client, "a", b"!", 12)
-    assert (refused.value.status, refused.value.code) == (409, "input_gap")
-    assert refused.value.details["stdin_offset"] == 11
-    give(client, "a", b"!", 11, close=True)
-    events, process = read_to_end(client, "a")
-    assert text(events) == b"hello world!"
-    assert (process["stdin_open"], process["stdin_offset"]) == (False, 12)
-    assert refusal(lambda: give(client, "a", b"x", 12)) == (409, "process_ended")
-
-
-def test_input_to_a_closed_or_never_opened_stdin_is_refused(client: Client) -> None:
-    start(client, "sleep 600", "never")
-    assert refusal(lambda: give(client, "never", b"x", 0)) == (409, "stdin_closed")
-    start(client, "exec <&-; sleep 600", "reader gone", stdin_open=True)
-    offsets = itertools.count()
-    more = lambda: give(client, "reader gone", b"x", next(offsets))  # noqa: E731
-    wait_until(lambda: refused_with(more, "stdin_closed"))
-    start(client, "sleep 600", "closed", stdin_open=True)
-    give(client, "closed", b"x", 0, close=True)
-    assert give(client, "closed", b"x", 0, close=True)["stdin_offset"] == 1
-    assert refusal(lambda: give(client, "closed", b"y", 1)) == (409, "stdin_closed")
-
-
-def refused_with(call: Callable[[], object], code: str) -> bool:
-    try:
-        call()
-    except Refused as refused:
-        return refused.code == code
-    return False
-
-
-def test_input_that_nobody_reads_is_bounded(client: Client) -> None:
-    start(client, "sleep 600", "a", stdin_open=True)
-    piece = b"x" * 200_000
-    offset = 0
-    with pytest.raises(Refused) as refused:
-        for _ in range(20):
-            offset = give(client, "a", piece, offset)["stdin_offset"]
-    assert (refused.value.status, refused.value.code) == (429, "input_full")
-    details = refused.value.details
-    assert details["stdin_offset"] == details["pending"] <= 1024 * 1024
-    assert describe(client, "a")["stdin_offset"] == details["stdin_offset"]
 
 
 def test_a_program_that_cannot_be_run_is_an_error_and_may_be_tried_again(
@@ -227,59 +137,6 @@ def test_a_process_never_waits_for_a_reader(client: Client) -> None:
     answer = attach(client, "a", 0, max_bytes=100_000)
     assert answer["process"]["state"] == "running"
     assert answer["process"]["log"]["next_offset"] == 20_000_000
-
-
-@pytest.mark.parametrize(
-    ("name", "code"), [("TERM", 143), ("INT", 130), ("KILL", 137), ("USR1", 138), ("HUP", 129)]
-)
-def test_a_signal_reaches_the_process(client: Client, name: str, code: int) -> None:
-    start(client, ["sleep", "600"], "a")
-    assert client.call("/signal", request_id="a", signal=name)["delivered"] == 1
-    assert read_to_end(client, "a")[1]["exit_code"] == code
-    call = lambda: client.call("/signal", request_id="a", signal=name)  # noqa: E731
-    assert refusal(call) == (409, "process_ended")
-
-
-def test_a_signal_reaches_the_whole_tree_or_the_main_process(client: Client) -> None:
-    script = "trap 'echo main' USR1; (trap 'echo child' USR1; while :; do sleep 0.05; done) & "
-    start(client, script + "echo ready; while :; do wait; done", "a")
-    offset = attach(client, "a", 0)["next_offset"]
-    assert client.call("/signal", request_id="a", signal="USR1", to="main")["delivered"] == 1
-    assert text(attach(client, "a", offset)["events"]) == b"main\n"
-    assert client.call("/signal", request_id="a", signal="KILL")["delivered"] >= 2
-    assert read_to_end(client, "a")[1]["exit_code"] == 137
-
-
-def test_what_a_process_leaves_is_leftover_and_still_signalled(client: Client) -> None:
-    start(client, "sleep 600 > /dev/null 2>&1 & echo $!", "a")
-    events, process = read_to_end(client, "a")
-    left = int(text(events))
-    assert (process["state"], process["leftover"]) == ("exited", True)
-    assert client.call("/signal", request_id="a", signal="TERM")["delivered"] == 1
-    wait_until(lambda: client.execute(f"kill -0 {left}")["exit_code"] != 0)
-    call = lambda: client.call("/signal", request_id="a", signal="TERM")  # noqa: E731
-    wait_until(lambda: refused_with(call, "process_ended"))
-
-
-@pytest.mark.parametrize("fields", [{"signal": "SEGV"}, {"signal": "9"}, {"to": "foreground"}])
-def test_a_signal_that_is_none_is_refused(client: Client, fields: dict[str, str]) -> None:
-    start(client, "sleep 600", "a")
-    wanted = {"signal": "TERM", **fields}
-    assert refusal(lambda: client.call("/signal", request_id="a", **wanted))[1] == "invalid_request"
-    assert describe(client, "a")["state"] == "running"
-
-
-def test_a_limit_ends_a_background_process_and_cancel_does_too(client: Client) -> None:
-    start(client, "sleep 600", "limited", timeout_ms=200)
-    start(client, "sleep 600", "free")
-    assert client.call("/health", "GET")["lasting"] <= 1
-    process = read_to_end(client, "limited")[1]
-    assert (process["exit_code"], process["killed_by"]) == (124, "timeout")
-    assert process["deadline_ms"] == process["started_ms"] + 200
-    assert client.call("/health", "GET")["lasting"] == 0
-    assert describe(client, "free")["deadline_ms"] is None
-    assert client.call("/cancel", request_id="free") == {"cancelled": True}
-    assert read_to_end(client, "free")[1]["killed_by"] == "cancelled"
 
 
 def test_background_processes_leave_room_for_commands(

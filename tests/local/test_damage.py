@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.local.test_life import left_behind, status
+from tests.local.remains import left_behind, status
 
 from oneseek_sandbox.leases.store import Thread
 from oneseek_sandbox.runtimes.local import processes

@@ -2,114 +2,29 @@
 
 from __future__ import annotations
 
-import errno
-import gc
 import hashlib
 import hmac
 import os
 import random
-import re
 import struct
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.unit.guest.cutting import pieces
 
-from oneseek_sandbox.guest.worker import once, output, spool
+from oneseek_sandbox.guest.worker import once
 from oneseek_sandbox.guest.worker.base import STATUS, WorkerError
 from oneseek_sandbox.guest.worker.command_spec import CommandSpec
 from oneseek_sandbox.guest.worker.digest import hmac_sha256
 from oneseek_sandbox.guest.worker.fields import Fields, parse_json
 from oneseek_sandbox.guest.worker.kernel import SYSCALLS, seccomp_program
 from oneseek_sandbox.guest.worker.once import OnceTable
-from oneseek_sandbox.guest.worker.output import Capture
 from oneseek_sandbox.guest.worker.paths import Workspace, decode_path, encode_path
 from oneseek_sandbox.guest.worker.processes import Process, descendants
 from oneseek_sandbox.guest.worker.reach import kernel_devices
 from oneseek_sandbox.guest.worker.replacement import Replacement
-from oneseek_sandbox.guest.worker.scheduler import Condition, Locks, Scheduler, sleep, turn
-from oneseek_sandbox.guest.worker.spool import Spools
 from oneseek_sandbox.guest.worker.survey import Survey
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-def pieces(data: bytes, seed: int) -> list[bytes]:
-    """Cut bytes at random places."""
-    source = random.Random(seed)
-    cuts = sorted(source.randrange(len(data) + 1) for _ in range(source.randrange(9)))
-    return [data[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]
-
-
-def kept(capture: Capture, size: int) -> tuple[bytes, bytes]:
-    """Return head and tail of a capture, read in parts of a size."""
-    head = [capture.head(start, size) for start in range(0, capture.head_size, size)]
-    tail = [capture.tail(start, size) for start in range(0, capture.tail_size, size)]
-    return b"".join(head), b"".join(tail)
-
-
-@pytest.fixture(params=["memory", "file"])
-def spools(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Spools]:
-    """Where captures keep their bytes; nothing of it is left when they are gone."""
-    if request.param == "file":
-        monkeypatch.setattr(spool, "MAX_MEMORY_BYTES", 100)
-    spools = Spools((b"/nowhere", os.fsencode(tmp_path)))
-    yield spools
-    gc.collect()
-    assert spools.in_memory == 0
-    assert os.listdir(tmp_path) == []
-
-
-@pytest.mark.parametrize("limit", [1, 2, 3, 10, 101, 1000])
-def test_capture_keeps_exactly_head_and_tail(limit: int, spools: Spools) -> None:
-    for seed in range(30):  # not as parameters: to look for garbage after each takes long
-        data = random.Random(seed).randbytes(random.Random(seed).randrange(2500))
-        capture = Capture(limit, spools)
-        for piece in pieces(data, seed):
-            capture.feed(piece)
-        head, tail = kept(capture, 1 + seed)
-        assert capture.total == len(data), seed
-        if len(data) <= limit:
-            assert head + tail == data, seed
-        else:
-            assert head == data[: (limit + 1) // 2], seed
-            assert tail == (data[-(limit // 2) :] if limit > 1 else b""), seed
-
-
-@pytest.mark.parametrize("room", [0, 150, 300, 420, 800])
-def test_without_room_on_the_disk_a_capture_keeps_what_it_has_and_a_short_tail(
-    room: int, spools: Spools, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(fd: int, data: bytes, position: int) -> int:
-        if position + len(data) > room:
-            raise OSError(errno.ENOSPC, "")
-        return pwrite(fd, data, position)
-
-    pwrite = os.pwrite
-    monkeypatch.setattr(os, "pwrite", full)
-    monkeypatch.setattr(output, "LOW_MEMORY_BYTES", 60)
-    data = random.Random(room).randbytes(2500)
-    capture = Capture(1000, spools)
-    for start in range(0, 2500, 50):
-        capture.feed(data[start : start + 50])
-    head, tail = kept(capture, 7)
-    assert capture.total == 2500
-    assert data.startswith(head)
-    assert data.endswith(tail)
-    if len(head) + len(tail) < 1000:
-        assert (len(head) >= min(room, 100), len(tail)) == (True, 60)
-
-
-def test_many_captures_together_take_little_memory(spools: Spools) -> None:
-    captures = [Capture(1_000_000, spools) for _ in range(100)]
-    for capture in captures:
-        capture.feed(b"x" * 100_000)
-    assert spools.in_memory <= spool.MAX_SHARED_BYTES + 100_000
-    assert all(kept(capture, 50_000)[0] == b"x" * 100_000 for capture in captures)
 
 
 class Written(bytearray):
@@ -301,100 +216,6 @@ def test_descendants_leave_out_the_spared_and_what_is_below_them() -> None:
     assert sorted(descendants(table, 1, set())) == [2, 3, 4, 5, 7]
     assert sorted(descendants(table, 1, {2})) == [5, 7]
     assert table[2].begin == 77
-
-
-class Finished(Exception):  # noqa: N818
-    """Ends a scheduler that otherwise runs for ever."""
-
-
-def run(scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch, done: list[Any], count: int) -> None:
-    original = scheduler._poll
-
-    def poll() -> None:
-        if len(done) >= count:
-            raise Finished
-        original()
-
-    monkeypatch.setattr(scheduler, "_poll", poll)
-    with pytest.raises(Finished):
-        scheduler.run()
-
-
-def test_tasks_wake_in_the_order_of_their_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    scheduler, done = Scheduler(), []
-
-    async def task(seconds: float) -> None:
-        await sleep(seconds)
-        done.append(seconds)
-
-    for seconds in (0.03, 0.01, 0.02):
-        scheduler.spawn(task(seconds))
-    run(scheduler, monkeypatch, done, 3)
-    assert done == [0.01, 0.02, 0.03]
-
-
-def test_waits_that_ended_early_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    scheduler, done = Scheduler(), []
-    condition = Condition(scheduler)
-
-    async def waiter() -> None:
-        for _ in range(5000):
-            await condition.wait(time.monotonic() + 600)
-        done.append(len(scheduler._timers))
-
-    async def notifier() -> None:
-        while not done:
-            condition.notify()
-            await turn()
-
-    scheduler.spawn(waiter())
-    scheduler.spawn(notifier())
-    run(scheduler, monkeypatch, done, 1)
-    assert done[0] < 500
-
-
-def test_a_fault_of_one_task_leaves_the_others(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    scheduler, done = Scheduler(), []
-
-    async def faulty() -> None:
-        raise ValueError("a secret")
-
-    async def sound() -> None:
-        await sleep(0.01)
-        done.append(1)
-
-    scheduler.spawn(faulty())
-    scheduler.spawn(sound())
-    run(scheduler, monkeypatch, done, 1)
-    message = capfd.readouterr().err
-    assert re.search(r"ValueError at scheduler\.py:\d+ test_worker\.py:\d+\n", message)
-    assert "secret" not in message
-
-
-def test_a_lock_is_held_by_one_task_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    scheduler, done = Scheduler(), []
-    locks, inside = Locks(scheduler), []
-
-    class Present:
-        """A caller that does not leave."""
-
-        async def wait_for(self, condition: Condition) -> None:
-            await condition.wait()
-
-    async def task(number: int) -> None:
-        async with locks.held("key", Present()):
-            inside.append(number)
-            await sleep(0.001)
-            assert inside == [number]
-            inside.clear()
-        done.append(number)
-
-    for number in range(10):
-        scheduler.spawn(task(number))
-    run(scheduler, monkeypatch, done, 10)
-    assert sorted(done) == list(range(10))
 
 
 def test_the_devices_of_devtmpfs_are_found_among_the_mounts() -> None:
