@@ -106,8 +106,13 @@ def test_a_backup_is_restored_with_the_files_of_its_threads(machine):
     (backup,) = blocks("Backup")
     (restore,) = blocks("Restore")
     machine.must("systemctl start oneseek-sandbox")
-    machine.must("oneseek-sandbox acquire -t a --idle-timeout 15")
+    machine.must("oneseek-sandbox acquire -t a")
     machine.must("oneseek-sandbox exec -t a -- 'echo kept > notes'")
+    began = time.monotonic()
+    machine.must(backup)
+    # Long enough for what follows on this machine, and short enough to wait for.
+    seconds = 5 + round(4 * (time.monotonic() - began))
+    machine.must(f"oneseek-sandbox acquire -t a --idle-timeout {seconds}")
     machine.must(backup)
     # It was taken beside a live sandbox, which went on.
     assert "kept" in machine.must("oneseek-sandbox cat -t a /workspace/notes")

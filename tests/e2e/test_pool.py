@@ -41,7 +41,7 @@ async def _acquire_by_the_newest(acquire):
     newest = cluster.read("ksvc", "sandbox-acquire")["status"]["latestReadyRevisionName"]
 
     def told():
-        selector = ["-l", "serving.knative.dev/service=sandbox-acquire", "-c", "user-container"]
+        selector = ["-l", "serving.knative.dev/service=sandbox-acquire", "-c", "function"]
         log = cluster.kubectl("logs", *selector, "--prefix", "--tail=-1")
         return [line for line in log.splitlines() if sandbox["sandbox_id"] in line]
 

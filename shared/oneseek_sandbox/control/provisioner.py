@@ -16,11 +16,7 @@ from oneseek_sandbox.control.cleanup import Cleanup
 from oneseek_sandbox.control.commands import directory_path, file_path, worker_command
 from oneseek_sandbox.control.in_flight import OutputInFlight
 from oneseek_sandbox.control.processes import Processes
-from oneseek_sandbox.errors import (
-    ConfigurationError,
-    InvalidRequestError,
-    UnavailableError,
-)
+from oneseek_sandbox.errors import ConfigurationError, InvalidRequestError, UnavailableError
 from oneseek_sandbox.leases.given import write_mapping
 from oneseek_sandbox.leases.store import Thread
 from oneseek_sandbox.models import (
@@ -205,8 +201,11 @@ class Provisioner:
                     yield event
                 else:
                     raise AssertionError("the worker's client ends with an Exit or an error")
-            # After the pin is gone: a caller may leave as soon as it has the answer.
-            yield answers.executed(event, request, self._settings)
+            # After the pin is gone: a caller may leave as soon as it has the answer. Until then, the
+            # answer is held, and its bytes are not.
+            answer = answers.executed(event, request, self._settings)
+            del event
+            yield answer
 
     async def cancel(self, request: models.ExecuteRequest, caller: Caller) -> models.CancelAnswer:
         """End the running command that `request.cancel` names."""

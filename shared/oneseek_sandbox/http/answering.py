@@ -6,6 +6,7 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
+from pydantic_core import to_json
 from starlette.responses import Response
 
 from oneseek_sandbox.errors import ConfigurationError, InternalError, SandboxError
@@ -13,7 +14,7 @@ from oneseek_sandbox.http.streams import StreamedResponse
 from oneseek_sandbox.tracing import current_trace_id
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from contextlib import AsyncExitStack
 
     from pydantic import BaseModel
@@ -27,10 +28,14 @@ __all__ = [
     "error_response",
     "event",
     "event_stream",
+    "json_answer",
+    "json_pieces",
     "json_response",
 ]
 
 log = logging.getLogger(__name__)
+
+_PIECE_CHARACTERS: Final = 128 * 1024
 
 HEADERS: Final = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
@@ -39,6 +44,45 @@ def json_response(answer: BaseModel | dict[str, Any], status: int = 200) -> Resp
     """Return an answer as JSON."""
     body = json.dumps(answer) if isinstance(answer, dict) else answer.model_dump_json(by_alias=True)
     return Response(body, status, headers=HEADERS, media_type="application/json")
+
+
+def json_answer(answer: BaseModel, opened: AsyncExitStack, running: RunningCalls) -> Response:
+    """Return an answer as JSON, with a long text of it in pieces.
+
+    Args:
+        opened: What is taken from here, and held until it is sent, if it is large.
+    """
+    if next(_long_texts(answer), None):
+        return StreamedResponse(
+            _sent(answer), opened.pop_all(), running, headers=HEADERS, media_type="application/json"
+        )
+    return json_response(answer)
+
+
+async def _sent(answer: BaseModel) -> AsyncIterator[bytes]:
+    for piece in json_pieces(answer):
+        yield piece
+
+
+def json_pieces(answer: BaseModel) -> Iterator[bytes]:
+    """Yield an answer's JSON, long texts last.
+
+    What code inside prints may take six times as much in escapes; so it is never there as a whole.
+    """
+    long = dict(_long_texts(answer))
+    yield answer.model_dump_json(by_alias=True, exclude=set(long)).encode()[:-1]
+    for name, text in long.items():
+        yield b',"%b":"' % name.encode()
+        for start in range(0, len(text), _PIECE_CHARACTERS):
+            yield to_json(text[start : start + _PIECE_CHARACTERS])[1:-1]
+        yield b'"'
+    yield b"}"
+
+
+def _long_texts(answer: BaseModel) -> Iterator[tuple[str, str]]:
+    for name, value in answer:
+        if isinstance(value, str) and len(value) > _PIECE_CHARACTERS:
+            yield name, value
 
 
 def as_error(error: Exception) -> SandboxError:

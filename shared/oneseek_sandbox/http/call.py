@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
-from oneseek_sandbox.http.answering import as_error, error_body, event, json_response
+from oneseek_sandbox.http.answering import as_error, error_body, event, json_answer
 from oneseek_sandbox.http.disconnect import unless_disconnected
 from oneseek_sandbox.http.reading import read_model
 
@@ -60,10 +60,14 @@ class Call:
         """Await `work`, and cancel it when the caller leaves: nobody waits for what it would do."""
         return await unless_disconnected(self.request, work)
 
-    def answered(self, answer: BaseModel) -> Response:
-        """Return an answer as JSON."""
+    def answered(self, answer: BaseModel, opened: AsyncExitStack | None = None) -> Response:
+        """Return an answer as JSON.
+
+        Args:
+            opened: What is taken from here, and held until it is sent, if it is large.
+        """
         self.operation.answered(answer)
-        return json_response(answer)
+        return json_answer(answer, opened or AsyncExitStack(), self.running)
 
     async def told(
         self, verb: str, events: AsyncGenerator[bytes, None]

@@ -89,16 +89,13 @@ async def execute(call: Call) -> Response:
         return call.answered(await call.provisioner.cancel(request, call.caller))
     if accepts(call.request, "text/event-stream"):
         return await _execute_stream(call, request)
-    answer = await call.unless_gone(_execute_answer(call, request))
-    return call.answered(answer)
-
-
-async def _execute_answer(call: Call, request: models.ExecuteRequest) -> models.ExecuteAnswer:
-    async with aclosing(call.provisioner.execute(request, call.caller)) as events:
-        async for answer in events:
-            if isinstance(answer, models.ExecuteAnswer):
-                return answer
-    raise AssertionError("execute ends with an answer or an error")
+    async with AsyncExitStack() as opening:
+        running = call.provisioner.execute(request, call.caller)
+        await opening.enter_async_context(aclosing(running))
+        answer = await call.unless_gone(anext(running))
+        assert isinstance(answer, models.ExecuteAnswer)  # noqa: S101 - all there is but in a stream
+        # The room for its output is free when it is sent.
+        return call.answered(answer, opening)
 
 
 async def _execute_stream(call: Call, request: models.ExecuteRequest) -> Response:

@@ -101,10 +101,12 @@ class Wire(asyncio.Protocol):
         if not isinstance(content, bytes):
             self._write(request.head())
             async for piece in content:
-                if piece:
+                if piece and not self._is_decided:
                     await self._write_all(b"%x\r\n%b\r\n" % (len(piece), piece), request)
                 if self._is_decided:
                     return False
+            if self._is_decided:
+                return False
             self._write(b"0\r\n\r\n")
         elif len(content) <= _PIECE_BYTES:
             self._write(request.head() + content)
@@ -130,6 +132,8 @@ class Wire(asyncio.Protocol):
         return self._has_head or self._lost is not None
 
     def _write(self, data: bytes | memoryview) -> None:
+        if self._transport.is_closing():
+            return  # uvloop refuses that; what has become of the connection is told by itself
         if self._patience is not None:
             self._patience.sent(len(data))
         self._transport.write(data)

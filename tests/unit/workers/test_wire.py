@@ -202,6 +202,33 @@ async def test_a_refusal_is_read_before_the_body_has_ended(serve, pool):
     assert len(callers) == 2, "what is left of a body would be taken for the next request"
 
 
+@pytest.mark.parametrize("answer", [b"", OK.replace(b"200", b"507")])
+@pytest.mark.parametrize("more", [b"", b"more"])
+async def test_a_body_goes_on_after_the_connection_has_ended(serve, pool, answer, more):
+    gone = asyncio.Event()
+
+    async def leave(caller):
+        await caller.reader.readuntil(b"\r\n\r\n")
+        await caller.send(answer)
+        caller.writer.close()
+        await caller.writer.wait_closed()
+        gone.set()
+
+    async def content():
+        yield b"first"
+        await gone.wait()
+        for _ in range(20):
+            await asyncio.sleep(0.01)
+        yield more
+
+    peer, _ = await serve(leave)
+    if answer:
+        assert await ask(pool, peer, content=content()) == (507, b"ok")
+    else:
+        with pytest.raises(CutOffError):
+            await ask(pool, peer, content=content())
+
+
 @asynccontextmanager
 async def seen_to_end(serve, pool, head=b""):
     """Inside, a request is under way; after it, the server must see its connection end."""
