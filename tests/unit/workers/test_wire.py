@@ -1,4 +1,4 @@
-"""The connection to a worker, and the pool: against servers on sockets that behave as no worker should."""
+"""The connection to a worker, against servers that behave as no worker should."""
 
 from __future__ import annotations
 
@@ -8,81 +8,14 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.unit.workers.callers import DEADLINE, OK, answer_always, ask
 
-from oneseek_sandbox.workers import pool as pools
 from oneseek_sandbox.workers.connection import Peer, connect
-from oneseek_sandbox.workers.pool import WirePool
 from oneseek_sandbox.workers.request import Request
-from oneseek_sandbox.workers.wire import CutOffError, NotReachedError, Wire
+from oneseek_sandbox.workers.wire import CutOffError, NotReachedError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-
-OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
-DEADLINE = 60.0
-
-
-class Caller:
-    """What a server has of a connection: what came, and whether it ended."""
-
-    def __init__(self, reader, writer):
-        self.reader, self.writer = reader, writer
-
-    async def request(self):
-        head = await self.reader.readuntil(b"\r\n\r\n")
-        for line in head.lower().split(b"\r\n"):
-            if line.startswith(b"content-length:"):
-                return head + await self.reader.readexactly(int(line[15:]))
-        return head
-
-    async def send(self, data):
-        self.writer.write(data)
-        await self.writer.drain()
-
-
-@pytest.fixture(params=["unix", "tcp"])
-async def serve(request, tmp_path):
-    """Return a function that starts a server of one handler and returns its peer and its callers."""
-    async with contextlib.AsyncExitStack() as stack:
-
-        async def start(handle: Callable[[Caller], Awaitable[None]]):
-            callers = []
-
-            async def take(reader, writer):
-                callers.append(caller := Caller(reader, writer))
-                with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-                    await handle(caller)
-                writer.close()
-
-            if request.param == "unix":
-                path = tmp_path / "socket"
-                server = await asyncio.start_unix_server(take, path)
-                address = f"unix:{path}"
-            else:
-                server = await asyncio.start_server(take, "127.0.0.1", 0)
-                address = f"tcp:127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            stack.callback(server.close)
-            return Peer(address), callers
-
-        yield start
-
-
-@pytest.fixture
-async def pool():
-    pool = WirePool()
-    yield pool
-    pool.close()
-
-
-async def ask(pool, peer, **fields):
-    async with pool.asked(peer, Request("POST", "/do", **fields)) as answer:
-        return answer.status, b"".join([piece async for piece in answer.pieces()])
-
-
-async def answer_always(caller, data=OK):
-    while True:
-        await caller.request()
-        await caller.send(data)
+    from collections.abc import AsyncIterator
 
 
 async def test_requests_go_one_after_the_other_over_one_connection(serve, pool):
@@ -93,12 +26,12 @@ async def test_requests_go_one_after_the_other_over_one_connection(serve, pool):
 
 
 async def test_an_answer_may_come_byte_by_byte(serve, pool):
+    whole = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+
     async def slowly(caller):
         while True:
             await caller.request()
-            for (
-                byte
-            ) in b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n":
+            for byte in whole:
                 await caller.send(bytes([byte]))
                 await asyncio.sleep(0)
 
@@ -283,48 +216,3 @@ async def test_nobody_there_is_no_answer_cut_off(tmp_path):
     for address in (f"unix:{tmp_path}/none", "tcp:127.0.0.1:1", "tcp:[::1]:1", "none"):
         with pytest.raises(NotReachedError):
             await connect(Peer(address), 5.0)
-
-
-async def test_few_idle_connections_are_kept_and_not_for_long(serve, pool, monkeypatch):
-    peer, callers = await serve(answer_always)
-
-    async def ask_at_once(count):
-        async with contextlib.AsyncExitStack() as stack:
-            for _ in range(count):
-                answer = await stack.enter_async_context(pool.asked(peer, Request("GET", "/")))
-                assert [piece async for piece in answer.pieces()] == [b"ok"]
-
-    monkeypatch.setattr(pools, "_MAX_IDLE", 3)
-    await ask_at_once(5)
-    await ask_at_once(5)
-    assert len(callers) == 7
-    monkeypatch.setattr(pools, "_IDLE_SECONDS", 0.0)
-    await ask(pool, peer)
-    await ask(pool, peer)
-    assert len(callers) == 8
-
-
-async def test_a_request_looks_at_no_connection_of_another_worker(serve, pool, monkeypatch):
-    peer, callers = await serve(answer_always)
-    others = [Peer(peer.address, boot_id=str(number)) for number in range(50)]
-    for other in others:
-        await ask(pool, other)
-    looks = []
-    look = vars(Wire)["is_usable"].fget
-    monkeypatch.setattr(Wire, "is_usable", property(lambda wire: looks.append(wire) or look(wire)))
-    for _ in range(2):
-        assert await ask(pool, others[0]) == (200, b"ok")
-    assert (len(callers), len(set(looks)), len(looks)) == (50, 1, 4)
-
-
-async def test_requests_beyond_the_most_wait_and_are_then_refused(serve, pool, monkeypatch):
-    peer, callers = await serve(answer_always)
-    monkeypatch.setattr(pools, "_CONNECT_SECONDS", 0.2)
-    pool._free = asyncio.Semaphore(1)
-    async with pool.asked(peer, Request("GET", "/")):
-        with pytest.raises(NotReachedError, match="under way"):
-            await ask(pool, peer)
-        waiting = asyncio.ensure_future(ask(pool, peer))
-        await asyncio.sleep(0)
-    assert await waiting == (200, b"ok")
-    assert len(callers) == 2
