@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from tests.guest.client import (
     Client,
     Refused,
@@ -15,7 +14,7 @@ from tests.guest.client import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["attach", "describe", "give", "read_to_end", "refusal", "refused_with", "start", "text"]
+__all__ = ["attach", "describe", "give", "read_to_end", "refused_with", "start", "text"]
 
 
 def start(client: Client, command: str | list[str], request_id: str, **fields: Any) -> Any:
@@ -58,12 +57,6 @@ def text(events: list[Any], *names: str) -> bytes:
 def give(client: Client, request_id: str, data: bytes, offset: int, **fields: Any) -> Any:
     encoded = base64.b64encode(data).decode()
     return client.call("/input", request_id=request_id, data=encoded, offset=offset, **fields)
-
-
-def refusal(call: Callable[[], object]) -> tuple[int, str]:
-    with pytest.raises(Refused) as refused:
-        call()
-    return refused.value.status, refused.value.code
 
 
 def refused_with(call: Callable[[], object], code: str) -> bool:

@@ -222,3 +222,15 @@ def test_a_tcp_worker_serves_the_same(start: Callable[..., WorkerProcess]) -> No
             return b""
 
     assert json.loads(wait_until(ask_proof))["protocol"] == 1
+
+
+def test_a_request_that_is_sent_early_is_answered_in_its_turn(
+    steady: Client, steady_home: Path
+) -> None:
+    sock = steady.start("touch up; until [ -e early ]; do sleep 0.01; done; rm up early")
+    wait_until((steady_home / "up").exists)
+    sock.sendall(b"GET /health HTTP/1.1\r\nconnection: close\r\n" + HEAD + b"\r\n")
+    steady.execute("touch early")
+    answers = b"".join(iter(lambda: sock.recv(65536), b""))
+    assert answers.count(b"HTTP/1.1 200 ") == 2
+    assert answers.index(b'"exit"') < answers.index(b'"processes"')

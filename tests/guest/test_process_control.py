@@ -15,12 +15,12 @@ from tests.guest.client import (
 if TYPE_CHECKING:
     pass
 
+from tests.guest.calls import refusal
 from tests.guest.managed import (
     attach,
     describe,
     give,
     read_to_end,
-    refusal,
     refused_with,
     start,
     text,

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+from tests.guest.calls import refusal
 from tests.guest.managed import (
     attach,
     describe,
     give,
     read_to_end,
-    refusal,
     refused_with,
     start,
     text,
