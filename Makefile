@@ -21,10 +21,14 @@ run: $(VENV)/run.stamp  ## serve at 127.0.0.1:8002 (PORT, PROVISIONER_API_KEY, P
 test: $(VENV)/dev.stamp  ## run the tests, four files at a time (WORKERS=2: two; ARGS="-k acquire": some, one by one)
 	@$(PY) -m pytest $(IN_WORKERS) $(MEASURED) $(ARGS)
 
-coverage: $(VENV)/dev.stamp  ## run the tests; 90 % of the lines of leases/ must run
-	@mkdir -p build
-	@COVERAGE_FILE="$(CURDIR)/build/coverage.data" $(MAKE) --no-print-directory test \
-	  MEASURED="--cov=shared/oneseek_sandbox/leases --cov-report=term:skip-covered --cov-fail-under=90"
+coverage: $(VENV)/dev.stamp  ## run the tests; 90 % of the lines of guest/ and of leases/ must run
+	@rm -rf build/coverage && mkdir -p build/coverage/lines
+	@$(COVERAGE) ONESEEK_LINES_FOLDER="$(CURDIR)/build/coverage/lines" $(MAKE) --no-print-directory test \
+	  MEASURED="--cov=shared/oneseek_sandbox/guest --cov=shared/oneseek_sandbox/leases --cov-report="
+	@$(PY) -m tests.guest.lines build/coverage/data build/coverage/lines
+	@for folder in guest leases; do \
+	  $(COVERAGE) $(PY) -m coverage report --skip-covered --include="*/$$folder/*" --fail-under=90 || exit; \
+	done
 
 check: lint types imports  ## lint, format, types and import rules
 
@@ -83,6 +87,7 @@ clean:  ## remove the environment and what tools left behind
 # A file's tests share servers, and stay together.
 WORKERS ?= $(if $(ARGS),,4)
 IN_WORKERS = $(if $(WORKERS),--numprocesses $(WORKERS) --dist loadfile)
+COVERAGE = COVERAGE_FILE="$(CURDIR)/build/coverage/data"
 
 LOCK := uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links

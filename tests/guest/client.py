@@ -19,6 +19,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from tests.guest import lines
+
 from oneseek_sandbox.guest.bundle import bundle
 
 if TYPE_CHECKING:
@@ -245,7 +247,11 @@ def worker_process(
     folder = Path(tempfile.mkdtemp(prefix="wk-"))
     (folder / "workspace").mkdir()
     script = folder / "worker.py"
-    script.write_bytes(hasty(seconds or {}) if wrapper is None else wrapper.read_bytes())
+    recorded = lines.FOLDER and wrapper is None
+    if recorded:
+        lines.record(folder, hasty(seconds or {}), python)
+    else:
+        script.write_bytes(hasty(seconds or {}) if wrapper is None else wrapper.read_bytes())
     if wrapper is not None:
         (folder / "original.py").write_bytes(bundle("worker"))
     if uid is not None:
@@ -269,5 +275,7 @@ def worker_process(
         yield worker
     finally:
         worker.stop()
+        if recorded:
+            lines.keep(folder)
         # Not shutil.rmtree: before Python 3.13 it recurses, and tests make trees that are deeper.
         subprocess.run(["rm", "-rf", "--", folder], check=False)
