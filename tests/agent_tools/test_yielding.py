@@ -115,6 +115,21 @@ async def test_another_program_can_stop_it(tools, sandboxes, thread):
     assert "(killed: cancelled)" in (await wait(later, request_id, stop=True)).text
 
 
+@pytest.mark.parametrize("by_another", [False, True])
+async def test_what_it_has_left_running_is_stopped_too(tools, sandbox, by_another):
+    _, request_id = await begun(tools, f"sleep 54.341 & {UNTIL.format('go')}")
+    await allow(tools, "go")
+    *_, last = await until_ended(tools, request_id)
+    assert "still running in the background" in last.text
+    if by_another:
+        tools = SandboxTools(sandbox, LONG, yield_seconds=0.5)
+    stopped = await wait(tools, request_id, stop=True)
+    assert stopped.text == "exit code: 0\n(no output)"
+    async with asyncio.timeout(60):
+        while not (await sandbox.execute("pgrep -f 54.34[1]")).exit_code:
+            await asyncio.sleep(0.05)
+
+
 async def test_its_limit_ends_it(tools):
     given = {"command": "echo begun; exec sleep 50", "timeout_seconds": 1.5}
     result = await tools.run("sandbox_execute", given)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from oneseek_sandbox.agent_tools import answers, shaping
 from oneseek_sandbox.agent_tools.printed import last_line, read_printed
 from oneseek_sandbox.agent_tools.results import ToolResult
-from oneseek_sandbox.errors import RequestIdsExhaustedError, SandboxError
+from oneseek_sandbox.errors import ProcessEndedError, RequestIdsExhaustedError, SandboxError
 from oneseek_sandbox.lasting import Lasting, cut
 from oneseek_sandbox.recent import Recent
 
@@ -127,17 +127,27 @@ class Commands:
                 ended = await self._ended(command, seconds)
             if command.task is None:
                 await self._watch(command, seconds)
-        result = await self._told(command, start, ended)
+        result = await self._told(command, start, ended, is_stopped=given.stop)
         self._known[command.request_id] = command
         return result
 
     async def _stop(self, command: _Command) -> None:
-        if command.task is None:
+        """End a command, or what it has left running when it has ended by itself."""
+        task = command.task
+        if task is None:
             # Looked up before, as not every name of a cancel is a command's.
-            await self._sandbox.output(command.request_id, offset="end", max_bytes=1)
-            await self._sandbox.cancel(command.request_id)
+            found = await self._sandbox.output(command.request_id, offset="end", max_bytes=1)
+            if found.process.state == "running":
+                await self._sandbox.cancel(command.request_id)
+            left = found.process.leftover
+        elif task.done():
+            left = not task.cancelled() and task.exception() is None and task.result().background
         else:
             await self._endings.see_through(self._end(command))
+            left = False
+        if left:
+            with suppress(ProcessEndedError):
+                await self._sandbox.signal(command.request_id, "KILL")
 
     def _give_up(self, command: _Command) -> None:
         """End a command that nobody waits for any more; not here, where every await is cancelled."""
@@ -201,7 +211,14 @@ class Commands:
             await asyncio.sleep(min(pause, left))
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
-    async def _told(self, command: _Command, start: int, ended: ExecuteAnswer | None) -> ToolResult:
+    async def _told(
+        self,
+        command: _Command,
+        start: int,
+        ended: ExecuteAnswer | None,
+        *,
+        is_stopped: bool = False,
+    ) -> ToolResult:
         """Tell what a command has printed since `start`, and how it is."""
         printed = None if ended and not start else await self._printed(command, start)
         if ended is None:
@@ -209,6 +226,9 @@ class Commands:
             answer = answers.in_between(command.request_id, printed, command.told, lasted)
         else:
             answer = answers.ended(command.request_id, ended, printed)
+        if is_stopped and not answer.still_running:
+            # What was just killed may not be gone from the list yet.
+            answer = answer.model_copy(update={"background": False})
         command.told = max(command.told, answer.next_offset)
         command.is_over = not answer.still_running
         goes_on = start > 0 and (ended is None or printed is not None)
