@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import subprocess
+from contextlib import asynccontextmanager
 
 import pytest
 from mcp import Client
@@ -28,23 +29,35 @@ from oneseek_sandbox.runtimes.local.liveness import first_process
 
 SHORT = ("--yield-seconds", "0.5")
 UNTIL_GO = "while ! test -e go; do sleep 0.02; done"
+LONGEST = 102_000
 GO = {"path": "/workspace/go", "content": ""}
 
 
-async def begun(client, command):
-    """Start a command that does not end by itself; returns what names it."""
+async def begun(client, command, prints="", **options):
+    """Start a command that does not end by itself; returns what names it, once it has printed that."""
     given = {"command": command, "timeout_seconds": 60}
-    result = await client.call_tool("sandbox_execute", given)
+    result = await client.call_tool("sandbox_execute", given, **options)
     assert result.structured_content["still_running"], result.content[0].text
-    return {"request_id": result.structured_content["request_id"]}
+    named = {"request_id": result.structured_content["request_id"]}
+    async with asyncio.timeout(60):
+        while prints not in result.structured_content["stdout"]:
+            result = await client.call_tool("sandbox_wait", named, **options)
+    assert len(result.content[0].text) < LONGEST
+    return named
 
 
 async def until_ended(client, named):
+    """Go on until it has ended; returns what it printed meanwhile, and the last result."""
+    said = ""
     async with asyncio.timeout(60):
         while True:
             result = await client.call_tool("sandbox_wait", named)
-            if result.is_error or not result.structured_content["still_running"]:
-                return result
+            assert len(result.content[0].text) < LONGEST
+            if result.is_error:
+                return said, result
+            said += result.structured_content["stdout"]
+            if not result.structured_content["still_running"]:
+                return said, result
 
 
 @pytest.mark.parametrize("mode", ERAS)
@@ -53,11 +66,11 @@ async def test_a_long_command_goes_on_over_stdio(server, mode):
         # The client checks each answer against the schema that the list gives.
         schemas = {tool.name: tool.output_schema for tool in (await client.list_tools()).tools}
         assert schemas["sandbox_execute"]["type"] == "object"
-        named = await begun(client, f"echo one; {UNTIL_GO}; echo two; exit 3")
+        named = await begun(client, f"echo one; {UNTIL_GO}; echo two; exit 3", "one")
         await client.call_tool("sandbox_write_file", GO)
-        last = await until_ended(client, named)
-        assert last.content[0].text.startswith("exit code: 3\ntwo\n[")
-        assert last.structured_content["stdout"] == "two\n"
+        said, last = await until_ended(client, named)
+        assert said == "two\n"
+        assert last.content[0].text.startswith("exit code: 3\n")
         assert last.structured_content["exit_code"] == 3
 
 
@@ -68,22 +81,23 @@ async def test_a_long_command_goes_on_over_http_in_its_session(server, tmp_path)
             elsewhere = await other.call_tool("sandbox_wait", named)
             assert elsewhere.content[0].text.startswith("Error (process_not_found)")
             await one.call_tool("sandbox_write_file", GO)
-            assert (await until_ended(one, named)).structured_content["exit_code"] == 0
+            _, last = await until_ended(one, named)
+            assert last.structured_content["exit_code"] == 0
 
 
 async def test_two_wait_at_once_and_both_are_told_the_end(server):
     async with Client(stdio(server, "--release", *SHORT)) as client:
-        named = await begun(client, f"{UNTIL_GO}; echo two")
+        named = await begun(client, f"echo one; {UNTIL_GO}; echo two", "one")
         waiting = [asyncio.create_task(until_ended(client, named)) for _ in range(2)]
         await client.call_tool("sandbox_write_file", GO)
-        for result in await asyncio.gather(*waiting):
-            assert result.structured_content["exit_code"] == 0
-            assert "two" in result.content[0].text
+        for said, last in await asyncio.gather(*waiting):
+            assert last.structured_content["exit_code"] == 0
+            assert "two" in said
 
 
 async def test_a_command_is_found_by_the_next_server_of_its_thread(server, thread):
     async with Client(stdio(server, "--thread", thread, *SHORT)) as client:
-        named = await begun(client, f"echo one; {UNTIL_GO}; echo two")
+        named = await begun(client, f"echo one; {UNTIL_GO}; echo two", "one")
     async with Client(stdio(server, "--thread", thread, *SHORT)) as client:
         looked = await client.call_tool("sandbox_wait", {**named, "wait_seconds": 0})
         assert looked.structured_content["still_running"]
@@ -95,10 +109,11 @@ async def test_a_command_is_found_by_the_next_server_of_its_thread(server, threa
 async def test_a_command_whose_worker_was_killed_is_told_as_lost(new_server):
     server = new_server(key=KEY)
     async with Client(stdio(server, "--release", *SHORT)) as client:
-        named = await begun(client, "echo kept > file; exec sleep 50")
+        named = await begun(client, "echo kept > file; echo one; exec sleep 50", "one")
         (status,) = server.home.glob("sandboxes/*/status")
         os.kill(first_process(status), signal.SIGKILL)
-        told = (await until_ended(client, named)).content[0].text
+        _, last = await until_ended(client, named)
+        told = last.content[0].text
         assert told.startswith("Error (sandbox_unavailable)")
         # Which has the sandbox started again, with its files.
         for _ in range(2):
@@ -115,6 +130,14 @@ HOSTILE = {
 }
 
 
+KEPT = {
+    "control characters": "\x1b[31mred\x1b[0m\0\r\b\u202ex",
+    "no newline": "no newline",
+    "no UTF-8": r"\xff\xfe",
+    "a huge line": "x" * 40_000,
+}
+
+
 @pytest.mark.parametrize("hostile", HOSTILE)
 async def test_hostile_output_is_told_bounded_and_as_text(server, hostile):
     async with Client(stdio(server, "--release", "--yield-seconds", "2.5")) as client:
@@ -124,15 +147,11 @@ async def test_hostile_output_is_told_bounded_and_as_text(server, hostile):
         async def note(progress, total, message):
             messages.append(message)
 
-        given = {"command": f"{HOSTILE[hostile]}; {UNTIL_GO}; {HOSTILE[hostile]}"}
-        given["timeout_seconds"] = 60
-        first = await client.call_tool("sandbox_execute", given, progress_callback=note)
-        named = {"request_id": first.structured_content["request_id"]}
+        command = f"{HOSTILE[hostile]}; {UNTIL_GO}; {HOSTILE[hostile]}"
+        named = await begun(client, command, KEPT[hostile], progress_callback=note)
         await client.call_tool("sandbox_write_file", GO)
-        last = await until_ended(client, named)
-        for result in (first, last):
-            assert len(result.content[0].text) < 102_000
-            assert result.structured_content["stdout"]
+        said, last = await until_ended(client, named)
+        assert KEPT[hostile] in said
         assert last.structured_content["exit_code"] == 0
         for message in filter(None, messages):
             assert len(message) <= 200
@@ -161,41 +180,61 @@ async def test_progress_rises_and_tells_the_last_line(server):
 
 @pytest.mark.parametrize("token", [None, "mine", 0])
 async def test_progress_is_sent_to_whoever_asks_and_never_after_the_answer(server, token):
+    async with raw_client(server, "--release") as (ask, read):
+        await ask(2, "sandbox_ls", {})
+        assert (await read())["id"] == 2
+        # Whoever hears nothing lets it end by itself, long after something would have come.
+        command = "sleep 2.5" if token is None else f"echo hi; {UNTIL_GO}"
+        given = {"command": command, "timeout_seconds": 60}
+        await ask(3, "sandbox_execute", given, {} if token is None else {"progressToken": token})
+        told, answers = [], []
+        while 3 not in answers or (told and 4 not in answers):
+            line = await read()
+            if "id" in line:
+                answers.append(line["id"])
+                continue
+            assert 3 not in answers
+            assert line["method"] == "notifications/progress"
+            told.append(line["params"])
+            if line["params"].get("message") == "hi":
+                await ask(4, "sandbox_write_file", GO)
+        assert {params["progressToken"] for params in told} == ({token} - {None})
+        # What would come afterwards comes before the answer to this one.
+        await ask(5, "sandbox_ls", {})
+        assert (await read())["id"] == 5
+
+
+@asynccontextmanager
+async def raw_client(server, *options):
+    """Give what sends a tool's call, and what reads a line."""
     process = await asyncio.create_subprocess_exec(
         *COMMAND,
-        "--release",
-        "--yield-seconds",
-        "2.5",
+        *options,
         env=os.environ | environment(server),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
+
+    async def send(message):
+        process.stdin.write(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
+        await process.stdin.drain()
+
+    async def ask(number, name, arguments, meta=None):
+        params = {"name": name, "arguments": arguments, "_meta": meta or {}}
+        await send({"id": number, "method": "tools/call", "params": params})
+
+    async def read():
+        return json.loads(await process.stdout.readline())
+
     client = {"protocolVersion": "2025-06-18", "capabilities": {}}
     client["clientInfo"] = {"name": "test", "version": "0"}
-    call = {"name": "sandbox_execute", "arguments": {"command": "echo hi; exec sleep 20"}}
-    if token is not None:
-        call["_meta"] = {"progressToken": token}
-    for request in (
-        {"id": 1, "method": "initialize", "params": client},
-        {"method": "notifications/initialized"},
-        {"id": 2, "method": "tools/call", "params": call},
-    ):
-        process.stdin.write(json.dumps({"jsonrpc": "2.0", **request}).encode() + b"\n")
-    lines = []
-    async with asyncio.timeout(60):
-        while not lines or lines[-1].get("id") != 2:
-            lines.append(json.loads(await process.stdout.readline()))
-        # What would come afterwards comes before the answer to this one.
-        look = {"name": "sandbox_wait", "arguments": {}}
-        look["arguments"]["request_id"] = lines[-1]["result"]["structuredContent"]["request_id"]
-        request = {"jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": look}
-        process.stdin.write(json.dumps(request).encode() + b"\n")
-        assert json.loads(await process.stdout.readline())["id"] == 3
+    async with asyncio.timeout(90):
+        await send({"id": 1, "method": "initialize", "params": client})
+        assert (await read())["id"] == 1
+        await send({"method": "notifications/initialized"})
+        yield ask, read
         process.stdin.close()
         await process.wait()
-    told = [line["params"] for line in lines if line.get("method") == "notifications/progress"]
-    assert all(params["progressToken"] == token for params in told)
-    assert [params["message"] for params in told][:1] == ([] if token is None else ["hi"])
 
 
 async def test_a_cancelled_wait_leaves_its_command_alone(server):
@@ -206,7 +245,8 @@ async def test_a_cancelled_wait_leaves_its_command_alone(server):
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
         await client.call_tool("sandbox_write_file", GO)
-        assert (await until_ended(client, named)).structured_content["stdout"] == "two\n"
+        said, _ = await until_ended(client, named)
+        assert said == "two\n"
 
 
 async def test_commands_of_calls_without_an_answer_end_with_the_server(server, sandboxes, thread):
