@@ -46,6 +46,15 @@ def read(*arguments, namespace=SYSTEM):
     return json.loads(kubectl("get", *arguments, "-o", "json", namespace=namespace))
 
 
+def recent_logs(seconds=90):
+    """Return what the way to the sandboxes has logged lately, but of calls that went well."""
+    since = ["--all-containers", "--prefix", "--tail=200", f"--since={seconds}s"]
+    functions = kubectl("logs", "-l", "serving.knative.dev/service", *since, check=False)
+    ingress = kubectl("logs", "deployment/traefik", *since, namespace="traefik", check=False)
+    lines = [line for line in (functions + ingress).splitlines() if '"level": "info"' not in line]
+    return "\n".join(lines[-60:])
+
+
 def secret(name, key):
     return base64.b64decode(read("secret", name)["data"][key]).decode()
 

@@ -29,6 +29,15 @@ def pytest_collection_modifyitems(items):
         item.add_marker(pytest.mark.xdist_group(group))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Show what functions and ingress said while a test failed: their logs go with the cluster."""
+    report = yield
+    if report.failed and call.when == "call" and "/e2e/" in str(item.path):
+        report.sections.append(("logs of the way to the sandboxes", cluster.recent_logs()))
+    return report
+
+
 @pytest.fixture(scope="session")
 def key():
     return cluster.secret("oneseek-sandbox-keys", "backend-key")
