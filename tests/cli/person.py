@@ -20,14 +20,14 @@ PROGRAM = [sys.executable, "-m", "oneseek_sandbox.cli"]
 class Person:
     """Sits at a terminal in which the program runs."""
 
-    def __init__(self, environment, *arguments, size=(90, 20)):
+    def __init__(self, environment, *arguments, size=(90, 20), program=(*PROGRAM, "shell")):
         self.master, self.terminal = os.openpty()
         self.resize(*size)
         self.before = termios.tcgetattr(self.terminal)
         self.shown = b""
         self.seen = b""
         self.process = subprocess.Popen(
-            [*PROGRAM, "shell", *arguments],
+            [*program, *arguments],
             stdin=self.terminal,
             stdout=self.terminal,
             stderr=self.terminal,

@@ -9,6 +9,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+import sys
 
 import pytest
 from tests.cli.person import PROGRAM, Person
@@ -132,6 +133,26 @@ def test_a_signal_sets_the_terminal_back_and_leaves_the_shell(at_a_shell, run, n
     for sequence in (b"?1049l", b"?25h", b"?2004l", b"?1000l"):
         assert sequence in at_a_shell.shown
     assert [process["state"] for process in processes(run)] == ["running"]
+
+
+FAULTY = """
+import os
+from oneseek_sandbox.cli.own_terminal import OwnTerminal
+terminal = OwnTerminal()
+with terminal.raw(os.pipe2(os.O_NONBLOCK)[1]):
+    terminal.show(b"\\x1b[?25l\\x1b[?1049h")
+    raise RuntimeError("a fault")
+"""
+
+
+def test_a_fault_of_its_own_sets_the_terminal_back(environment):
+    person = Person(environment, FAULTY, program=(sys.executable, "-c"))
+    try:
+        assert person.ended() == 1
+        for sequence in (rb"\x1b\[\?25l", rb"\x1b\[\?25h", rb"\x1b\[\?1049l", rb"RuntimeError"):
+            person.read_until(sequence)
+    finally:
+        person.leave()
 
 
 def test_what_was_typed_ahead_is_no_input_of_what_comes_next(at_a_shell):

@@ -18,12 +18,12 @@ _LONGEST: Final = 4096
 """Characters of a sequence; what is longer is left out."""
 
 _TOKEN: Final = re.compile(
-    r"(?P<text>[^\x00-\x1f\x7f-\x9f]+)"
+    r"(?P<text>[^\x00-\x06\x10-\x1f\x7f-\x9f]+)"  # with bell, tabs, ends of lines, shifts
     r"|\x1b\[(?P<private>[<=>?]?)(?P<numbers>[0-9;:]*)(?P<between>[ -/]*)(?P<final>[@-~])"
     r"|\x1b\](?P<command>[^\x07\x18\x1a\x1b\x9c]*)(?:\x07|\x1b\\|\x9c)"
     r"|\x1b[PX^_k][^\x18\x1a\x1b\x9c]*(?:\x1b\\|\x9c)"
     r"|\x1b(?P<escape>[ -/]*[0-Z\\`-~])"
-    r"|(?P<control>[\x00-\x1f\x7f-\x9f])"
+    r"|(?:[\x00-\x06\x10-\x1f\x7f-\x9f])"
 )
 _BEGUN: Final = re.compile(
     r"\x1b(?:\[[<=>?]?[0-9;:]*[ -/]*|[\]PX^_k][^\x07\x18\x1a\x1b\x9c]*\x1b?|[ -/]*)"
@@ -31,7 +31,6 @@ _BEGUN: Final = re.compile(
 _ENDLESS: Final = re.compile(r"\x1b[\]PX^_k]")
 _STRING_END: Final = re.compile(r"[\x07\x18\x1a\x1b\x9c]")
 
-_CONTROLS: Final = frozenset("\a\b\t\n\v\f\r\x0e\x0f")
 _ESCAPES: Final = re.compile(r"[78=>DEHMNOc]|[()*+][0-9A-Za-z<>]|#[34568]")
 # By final character, those without anything between but numbers: moving, erasing, colours, scrolling.
 _PLAIN: Final = frozenset("@ABCDEFGHIJKLMPSTXZ`abdefgmrsu")
@@ -100,8 +99,6 @@ class Screen:
     def _allowed(self, token: re.Match[str]) -> str:
         if token["text"] is not None:
             return token[0]
-        if token["control"] is not None:
-            return token[0] if token[0] in _CONTROLS else ""
         if token["escape"] is not None:
             if token["escape"] == "=":
                 self._undo["="] = "\x1b>"
