@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.guest.calls import refusal
-from tests.guest.client import Client, Refused, WorkerProcess, below, execute_fields, wait_until
+from tests.guest.client import Client, Refused, WorkerProcess, below, wait_until
 from tests.guest.managed import describe, give, read_to_end, text
 from tests.guest.typist import SIZE, Typist, open_terminal
 
@@ -179,17 +178,6 @@ def test_a_script_of_any_length_runs_on_a_terminal(client: Client) -> None:
     assert text(read_to_end(client, "a")[0]) == b"yes\r\n"
 
 
-def test_only_so_many_are_open_at_a_time(client: Client, worker: WorkerProcess) -> None:
-    for number in range(8):
-        open_terminal(client, "sleep 600", str(number))
-    assert refusal(lambda: open_terminal(client, "true", "more")) == (429, "too_many_commands")
-    assert client.execute("echo there is room")["exit_code"] == 0
-    client.call("/signal", request_id="3", signal="KILL")
-    wait_until(lambda: describe(client, "3")["state"] == "exited")
-    open_terminal(client, "true", "more")
-    read_to_end(client, "more")
-
-
 def test_terminals_that_have_ended_leave_no_descriptor(
     client: Client, worker: WorkerProcess
 ) -> None:
@@ -204,48 +192,6 @@ def test_terminals_that_have_ended_leave_no_descriptor(
     wait_until(lambda: len(list(fds.iterdir())) <= before + 2)
 
 
-@pytest.mark.parametrize(
-    "terminal",
-    [
-        {"columns": 0, "rows": 20},
-        {"columns": 80, "rows": 1001},
-        {"columns": 80},
-        {"columns": 80.0, "rows": 20},
-        {"columns": True, "rows": 20},
-        {"columns": 80, "rows": 20, "color": True},
-        {"columns": 80, "rows": 20, "term": "../x"},
-        {"columns": 80, "rows": 20, "term": ""},
-        {"columns": 10**30, "rows": 20},
-        [80, 20],
-        "80x20",
-        True,
-    ],
-)
-def test_absurd_terminals_are_refused(client: Client, terminal: Any) -> None:
-    answer = refusal(lambda: open_terminal(client, "true", "a", terminal=terminal))
-    assert answer == (400, "invalid_request")
-    sized = {"resize": terminal}
-    open_terminal(client, "sleep 600", "b")
-    assert refusal(lambda: give(client, "b", b"x", 0, **sized)) == (400, "invalid_request")
-    assert describe(client, "b")["stdin_offset"] == 0, "nothing of it was taken"
-
-
-def test_what_does_not_go_with_a_terminal_is_refused(client: Client) -> None:
-    for fields in (
-        {"stdin": "x"},
-        {"stdin_path": "x"},
-        {"stdin_open": False},
-        {"background": False},
-    ):
-        answer = refusal(lambda fields=fields: open_terminal(client, "true", "a", **fields))
-        assert answer == (400, "invalid_request")
-    wanted = {"timeout_ms": None, "background": True, "stdin_open": True, "request_id": "pipe"}
-    client.call("/execute", **execute_fields("cat", **wanted))
-    assert refusal(lambda: give(client, "pipe", b"", 0, resize=SIZE)) == (400, "invalid_request")
-    signal = {"request_id": "pipe", "signal": "INT", "to": "foreground"}
-    assert refusal(lambda: client.call("/signal", **signal)) == (400, "invalid_request")
-
-
 def test_input_cannot_be_closed_but_ended_by_a_character(bash: Typist) -> None:
     closing = refusal(lambda: give(bash.client, "shell", b"", 0, close=True))
     assert closing == (400, "invalid_request")
@@ -254,20 +200,6 @@ def test_input_cannot_be_closed_but_ended_by_a_character(bash: Typist) -> None:
     for fields in ({}, {"resize": SIZE}):
         late = refusal(lambda fields=fields: give(bash.client, "shell", b"x", 1, **fields))
         assert late == (409, "process_ended")
-
-
-def test_the_same_id_is_the_same_terminal(client: Client) -> None:
-    begun = open_terminal(client, "sleep 600", "a")
-    assert open_terminal(client, "sleep 600", "a") == begun
-    other = {"terminal": {**SIZE, "rows": 21}}
-    conflict = refusal(lambda: open_terminal(client, "sleep 600", "a", **other))
-    assert conflict == (409, "request_id_conflict")
-
-
-def test_a_program_that_does_not_exist_leaves_nothing(client: Client) -> None:
-    answer = refusal(lambda: open_terminal(client, ["no-such-program"], "a"))
-    assert answer == (409, "cannot_execute")
-    assert refusal(lambda: describe(client, "a")) == (404, "process_not_found")
 
 
 def test_a_cancel_ends_a_shell_that_ignores_terminate(bash: Typist) -> None:
