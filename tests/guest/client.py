@@ -239,15 +239,17 @@ def worker_process(
     wrapper: Path | None = None,
     listen: str | None = None,
     seconds: dict[str, float] | None = None,
+    recorded: bool = True,
 ) -> Iterator[WorkerProcess]:
     """Run a worker, by default not as PID 1; `prefix` puts a sandbox around it.
 
     Of `seconds`, each names one of the worker's limits that a test does not wait for in full.
+    Without `recorded` it starts itself as it does everywhere else, even where lines are recorded.
     """
     folder = Path(tempfile.mkdtemp(prefix="wk-"))
     (folder / "workspace").mkdir()
     script = folder / "worker.py"
-    recorded = lines.FOLDER and wrapper is None
+    recorded = recorded and bool(lines.FOLDER) and wrapper is None
     if recorded:
         lines.record(folder, hasty(seconds or {}), python)
     else:

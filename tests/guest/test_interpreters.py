@@ -64,7 +64,7 @@ def python(request: pytest.FixtureRequest) -> str:
 
 
 def test_everything_works_on(python: str) -> None:
-    with worker_process(python=python) as worker:
+    with worker_process(python=python, recorded=False) as worker:
         client = worker.client()
         home = worker.workspace
         boot_id = client.claim()["boot_id"]
