@@ -75,13 +75,8 @@ class WarmPool:
         if self._looking is None:
             self._looked_at = asyncio.get_running_loop().time()
             self._looking = asyncio.ensure_future(self._list())
-            self._looking.add_done_callback(self._looked)
+            self._looking.add_done_callback(_known)
         await asyncio.shield(self._looking)
-
-    def _looked(self, looking: asyncio.Future[None]) -> None:
-        self._looking = None
-        if not looking.cancelled():
-            looking.exception()  # known here, should all have gone that waited for it
 
     async def _list(self) -> None:
         self._untried = []
@@ -90,6 +85,10 @@ class WarmPool:
             listed = await self._api.get(self._path, limit=_LOOK, **query)
         except ApiRefusalError as error:
             raise refusal(error, self._namespace) from error
+        finally:
+            # Here, not when it is told to have ended: an acquire between the two would wait for what
+            # is over, which takes no time, over and over, and let nobody else run.
+            self._looking = None
         items = listed.get("items")
         pods = readable_pods(items if isinstance(items, list) else [])
         self._untried = [pod for pod in pods if pod_state.is_to_be_had(pod, self._template.digest)]
@@ -109,3 +108,9 @@ class WarmPool:
             return taken
         await self._pods.delete(taken["metadata"]["uid"], taken["metadata"]["name"])
         return None
+
+
+def _known(looking: asyncio.Future[None]) -> None:
+    """Take note of an error, should all have gone that waited for it."""
+    if not looking.cancelled():
+        looking.exception()

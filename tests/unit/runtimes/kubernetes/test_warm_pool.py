@@ -109,6 +109,19 @@ async def test_a_look_of_before_is_not_believed_for_long(monkeypatch):
     assert api.looks == 2
 
 
+async def test_an_acquire_that_comes_just_when_a_look_has_ended_looks_for_itself():
+    api = Api([])
+    pool = pool_of(api)
+    api.answering.clear()
+    first = asyncio.ensure_future(pool.take(LABELS, now_ms=1))
+    while not api.looks:
+        await asyncio.sleep(0)
+    api.answering.set()  # the look ends in the next turn of the loop; the second comes right after it
+    second = asyncio.ensure_future(pool.take(LABELS, now_ms=1))
+    assert await asyncio.gather(first, second) == [None, None]
+    assert api.looks == 2
+
+
 async def test_a_look_that_fails_fails_for_all_who_waited_and_the_next_looks_again():
     api = Api([pod(1)])
     pool = pool_of(api)
