@@ -56,7 +56,7 @@ class Screen:
         self._rest = ""  # the beginning of a sequence
         self._skips = False  # a string that was too long, up to its end
         self._modes: dict[str, bool] = {}
-        self._undo: dict[str, str] = {}
+        self._undo: dict[str, str] = {}  # by the beginning and name of what is undone
 
     def feed(self, data: bytes) -> bytes:
         """Return what a terminal may be shown of the next bytes."""
@@ -115,9 +115,9 @@ class Screen:
             name in _COMMANDS and not (name in _COLOURS and "?" in value)
         ):
             if name in _COLOURS:
-                self._undo[name] = f"\x1b]{100 + int(name)}\x07"
+                self._undo[f"]{name}"] = f"\x1b]{100 + int(name)}\x07"
             elif name == "8":
-                self._undo[name] = "\x1b]8;;\x07"
+                self._undo["]8"] = "\x1b]8;;\x07"
             return f"\x1b]{clean}\x07"
         return ""
 
@@ -129,12 +129,12 @@ class Screen:
             return self._modes_of(private, token["numbers"], final)
         if (private, between, final) in _WITH_SOMETHING:
             if final in "mq":
-                self._undo[final] = "\x1b[>4m" if final == "m" else "\x1b[0 q"
+                self._undo[f"[{final}"] = "\x1b[>4m" if final == "m" else "\x1b[0 q"
             return token[0]
         if private or between:
             return ""
         if final == "r":
-            self._undo[final] = "\x1b7\x1b[r\x1b8"  # the cursor stays
+            self._undo[f"[{final}"] = "\x1b7\x1b[r\x1b8"  # the cursor stays
         is_title = final == "t" and _TITLE_STACK.fullmatch(token["numbers"]) is not None
         return token[0] if final in _PLAIN or is_title else ""
 
@@ -145,5 +145,5 @@ class Screen:
             if private:
                 self._modes[mode] = final == "h"
             else:
-                self._undo[mode] = f"\x1b[{mode}l"
+                self._undo[f"[{mode}"] = f"\x1b[{mode}l"
         return f"\x1b[{private}{';'.join(modes)}{final}" if modes else ""

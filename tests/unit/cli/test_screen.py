@@ -124,6 +124,16 @@ def test_what_was_changed_is_set_back():
     assert b"?1l" not in reset, "it was set back already"
 
 
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_mode_and_a_command_of_one_number_are_both_set_back(backwards):
+    insert_mode, palette = b"\x1b[4h", b"\x1b]4;1;#123456\x07"
+    screen = Screen()
+    for sequence in (palette, insert_mode) if backwards else (insert_mode, palette):
+        screen.feed(sequence)
+    assert b"\x1b[4l" in screen.reset()
+    assert b"\x1b]104\x07" in screen.reset()
+
+
 def test_whatever_comes_is_a_known_sequence_or_none():
     seed = random.Random(11)
     alphabet = b"\x1b\x1b\x1b[[]P_?><;:01256 $*!'cnqtyuhlm\\\x07\x18\x9b\x9c\xc2a\n"
