@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -219,6 +220,19 @@ def test_a_sandbox_that_ends_ends_it(at_a_shell, run):
     assert run("release").returncode == 0
     assert at_a_shell.ended() == 1
     assert b"sandbox_released" in at_a_shell.shown
+    assert b"--attach" not in at_a_shell.shown, "there is nothing to come back to"
+
+
+def test_a_time_limit_says_that_it_ended_the_shell(sit_down):
+    person = sit_down("--timeout", "0.5", "--", "sleep 600")
+    assert person.ended() == 124
+    assert re.search(rb"timed out after \d+(\.\d+)? s \(--timeout\)", person.shown)
+
+
+def test_a_shell_that_is_killed_says_why(at_a_shell, run):
+    assert run("end-all").returncode == 0
+    assert at_a_shell.ended() == 137
+    assert re.search(rb"killed after \d+(\.\d+)? s: cancelled", at_a_shell.shown)
 
 
 def test_a_restart_of_the_sandbox_ends_it(at_a_shell, run, server):

@@ -26,7 +26,7 @@ from oneseek_sandbox.cli.options import (
     pairs,
     sandbox_reference,
 )
-from oneseek_sandbox.cli.terminal import note, print_json, print_line
+from oneseek_sandbox.cli.terminal import note, note_killed, print_json, print_line
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -217,9 +217,6 @@ def _write(output: TextIO, data: bytes) -> None:
 
 
 def _explain(answer: dict[str, Any]) -> None:
-    if answer["killed_by"] == "timeout":
-        note(f"timed out after {answer['duration_ms'] / 1000:g} s (--timeout)")
-    elif answer["killed_by"]:
-        note(f"killed after {answer['duration_ms'] / 1000:g} s: {answer['killed_by']}")
+    note_killed(answer["killed_by"], answer["duration_ms"] / 1000)
     if answer.get("hint"):
         note(answer["hint"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import shlex
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -21,7 +22,7 @@ from oneseek_sandbox.cli.options import (
     pairs,
     sandbox_reference,
 )
-from oneseek_sandbox.cli.terminal import note
+from oneseek_sandbox.cli.terminal import note, note_killed
 
 if TYPE_CHECKING:
     from oneseek_sandbox.cli.connection import Connection
@@ -36,6 +37,11 @@ _SHOWN_AGAIN: Final = 16 * 1024
 """Bytes of what a terminal printed before that are shown to one who comes back."""
 _ENDED_STATUS: Final = 125
 _SIGNALLED: Final = 128
+_NOT_THERE: Final = frozenset(
+    {"lease_not_found", "process_lost", "process_not_found"}
+    | {"sandbox_expired", "sandbox_gone", "sandbox_lost", "sandbox_released"}
+)
+"""Errors after which there is nothing to come back to."""
 
 
 def shell(
@@ -158,10 +164,13 @@ class _Session:
         with self._terminal.raw(waker):
             signalled = self._serve(watching, wake)
         if watching.error is not None:
-            note(f"if it still runs, come back with: {self._back}")
+            if watching.error.code not in _NOT_THERE:
+                note(f"if it still runs, come back with: {self._back}")
             raise watching.error
         if watching.process is not None:
             status = watching.process["exit_code"]
+            if watching.process["killed_by"]:
+                note_killed(watching.process["killed_by"], _seconds(watching.process))
             return _ENDED_STATUS if status is None else int(status)
         note(f"left; come back with: {self._back}")
         return _SIGNALLED + signalled if signalled else 0
@@ -194,6 +203,12 @@ class _Session:
             self._terminal.make_raw()  # after a stop it is as whoever had it meanwhile left it
             typing.add(size=self._terminal.size)
         return next((number for number in numbers if number in ENDING_SIGNALS), 0)
+
+
+def _seconds(process: dict[str, Any]) -> float:
+    """Return how long a process that has ended ran, to the millisecond."""
+    began, ended = (datetime.fromisoformat(process[name]) for name in ("started_at", "ended_at"))
+    return round((ended - began).total_seconds(), 3)
 
 
 def _read_keys() -> bytes:

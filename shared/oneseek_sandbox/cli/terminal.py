@@ -16,6 +16,7 @@ __all__ = [
     "human_age",
     "human_size",
     "note",
+    "note_killed",
     "print_json",
     "print_line",
     "print_table",
@@ -38,6 +39,14 @@ def note(text: str) -> None:
     sys.stdout.flush()
     sys.stderr.write(f"oneseek-sandbox: {text}\n")
     sys.stderr.flush()
+
+
+def note_killed(killed_by: str | None, seconds: float) -> None:
+    """Print why a command was killed after so many seconds; nothing if it was not."""
+    if killed_by == "timeout":
+        note(f"timed out after {seconds:g} s (--timeout)")
+    elif killed_by:
+        note(f"killed after {seconds:g} s: {killed_by}")
 
 
 def print_json(answer: dict[str, Any]) -> None:
