@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import secrets
 import select
 import subprocess
 import sys
 import time
+from typing import get_args
 
 import pytest
 
+from oneseek_sandbox.models.processes import SignalRequest
 from oneseek_sandbox.output import without_control_characters
 
 KEY = "key-of-processes"
@@ -103,6 +106,12 @@ def test_what_is_unknown_is_told(shell):
         assert (done.returncode, b"process_not_found" in done.stderr) == (1, True)
     refused = shell("exec", "--stdin-open", "--", "cat")
     assert refused.returncode == 2
+
+
+def test_the_help_lists_every_signal(shell):
+    told = shell("signal", "--help").stdout.decode()
+    known = get_args(SignalRequest.model_fields["signal"].annotation)
+    assert set(known) <= set(re.findall(r"[A-Z0-9]+", told))
 
 
 def test_a_terminal_is_not_sent_control_characters(shell, environment, thread):

@@ -144,7 +144,8 @@ def attach(
 def signal(
     request_id: RequestId,
     name: Annotated[
-        str, typer.Argument(metavar="SIGNAL", help="TERM, INT, HUP, QUIT, USR1, KILL, STOP, CONT")
+        str,
+        typer.Argument(metavar="SIGNAL", help="TERM, INT, HUP, QUIT, USR1, USR2, KILL, STOP, CONT"),
     ] = "TERM",
     thread: Thread = None,
     scope: Scope = None,
