@@ -48,21 +48,21 @@ _WITHOUT_NETWORK: Final = (
 )
 
 
-def joined(head: bytes, tail: bytes, total: int, *, exact: bool = False) -> bytes:
+def joined(head: bytes, tail: bytes, total: int | None, *, exact: bool = False) -> bytes:
     """Join what was kept of an output; between head and tail a line says how much was left out.
 
     UTF-8 characters that the cut divides are left out whole.
 
     Args:
+        total: How much it was; None if something was left out and nobody knows how much.
         exact: The bytes as they were printed, with nothing between and nothing more left out.
     """
-    left_out = total - len(head) - len(tail)
-    if exact or left_out <= 0:
+    if exact or (total is not None and total <= len(head) + len(tail)):
         return head + tail
     head = without_partial_end(head)
     tail = tail[_partial_start(tail) :]
-    left_out = total - len(head) - len(tail)
-    return head + f"\n[... {left_out} bytes left out ...]\n".encode() + tail
+    left_out = "output" if total is None else f"{total - len(head) - len(tail)} bytes"
+    return head + f"\n[... {left_out} left out ...]\n".encode() + tail
 
 
 def to_text(data: bytes, *, encoding: str) -> tuple[str, bool]:

@@ -169,8 +169,29 @@ async def test_much_output_is_bounded_while_it_runs_and_at_the_end(tools):
     last = await end(tools, request_id)
     for result in (first, last):
         assert len(result.text) < SMALL.sandbox_max_output_bytes + 1000
-    assert first.answer.stdout_bytes + last.answer.stdout_bytes == 2 * 20000 * 101
-    assert "The middle of stdout was left out" in last.text
+    told = [result.answer.stdout_bytes + result.answer.left_out_bytes for result in (first, last)]
+    assert sum(told) == 2 * 20000 * 101
+    assert f"[{last.answer.left_out_bytes} bytes of output were left out" in last.text
+
+
+async def test_what_was_left_out_while_it_runs_is_booked_to_neither_stream(tools):
+    command = "seq 1 3000; seq 1 3000 >&2; echo end >&2; exec sleep 50"
+    result, request_id = await begun(tools, f"{UNTIL.format('go')}; {command}")
+    await allow(tools, "go")
+    async with asyncio.timeout(60):
+        while not result.answer.stderr.endswith("\nend\n"):
+            # Whoever does not remember the command gets its output from the beginning.
+            again = SandboxTools(tools.sandbox, LONG, yield_seconds=0.5)
+            result = await wait(again, request_id, wait_seconds=0)
+    answer = result.answer
+    assert answer.still_running
+    assert answer.stdout_truncated
+    assert answer.stderr_truncated
+    whole = 2 * len("".join(f"{n}\n" for n in range(1, 3001))) + len("end\n")
+    assert answer.stdout_bytes + answer.stderr_bytes + answer.left_out_bytes == whole
+    assert len(answer.stdout) + len(answer.stderr) <= LONG.sandbox_max_output_bytes
+    assert result.text.count(f"{answer.left_out_bytes} bytes of output were left out") == 1
+    assert len(re.findall(r"bytes .*left out", result.text)) == 1
 
 
 async def test_a_character_is_not_told_in_halves(tools):

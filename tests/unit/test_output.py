@@ -29,6 +29,7 @@ def test_whole_output_is_untouched():
 
 def test_what_was_left_out_is_counted():
     assert joined(b"head", b"tail", 108) == b"head\n[... 100 bytes left out ...]\ntail"
+    assert joined(b"head", b"tail", None) == b"head\n[... output left out ...]\ntail"
 
 
 def test_exact_bytes_have_nothing_of_ours_in_them():

@@ -22,7 +22,10 @@ class WaitAnswer(Answer):
         exit_code: As of an execute; null while it runs.
         timed_out: As of an execute, like `killed_by`, `background` and `hint`.
         stdout: What it has printed since the last answer, like `stderr`; head and tail of much.
-        stdout_truncated: The middle was omitted; `stdout_bytes` is the full size.
+        stdout_truncated: Some of it was omitted, or may have been: see `left_out_bytes`.
+        stdout_bytes: How much it was, as far as that is known: without `left_out_bytes`.
+        left_out_bytes: What was omitted of both together, where nobody knows of which; with
+            `stdout_bytes` and `stderr_bytes` that is all since the last answer.
         invalid_utf8: Bytes that are not valid UTF-8 are shown as `\\xNN`.
         output_is_known: False while what it has printed cannot be read; it is told later.
         next_offset: Position in all of its output after what is told here.
@@ -40,6 +43,7 @@ class WaitAnswer(Answer):
     stderr_truncated: bool = False
     stdout_bytes: int = 0
     stderr_bytes: int = 0
+    left_out_bytes: int = 0
     invalid_utf8: bool = False
     output_is_known: bool = True
     next_offset: int = 0
@@ -107,4 +111,4 @@ def in_between(
 
 
 def _output(printed: Printed) -> dict[str, Any]:
-    return {name: getattr(printed, name) for name in _OF_ITS_OUTPUT}
+    return {name: getattr(printed, name) for name in {*_OF_ITS_OUTPUT, "left_out_bytes"}}

@@ -13,10 +13,14 @@ if TYPE_CHECKING:
     from oneseek_sandbox.models import AttachAnswer, ProcessAnswer
     from oneseek_sandbox.output import StreamName
 
+    _Part = tuple[StreamName, bytearray]
+
 __all__ = ["Printed", "ReadLog", "last_line", "read_printed"]
 
 _LARGEST_PART: Final = 262_144
 _LINE_BYTES: Final = 16_384
+# The line in each stream that says that something was left out there.
+_REMARK_BYTES: Final = len(joined(b"", b"", None))
 
 
 class ReadLog(Protocol):
@@ -28,21 +32,42 @@ class ReadLog(Protocol):
 
 @dataclass(slots=True)
 class _Kept:
-    """Of one stream: what comes before the first gap, what comes after the last, and how much it is."""
+    """What comes before the first gap, and what comes after the last, in the order of the log."""
 
-    head: bytearray = field(default_factory=bytearray)
-    tail: bytearray = field(default_factory=bytearray)
-    total: int = 0
+    head: list[_Part] = field(default_factory=list)
+    tail: list[_Part] = field(default_factory=list)
     is_cut: bool = False
 
-    def add(self, data: bytes) -> None:
-        (self.tail if self.is_cut else self.head).extend(data)
-        self.total += len(data)
+    @property
+    def end(self) -> list[_Part]:
+        """Where the log goes on."""
+        return self.tail if self.is_cut else self.head
 
-    def skip(self, count: int) -> None:
+    def add(self, name: StreamName, data: bytes) -> None:
+        if self.end and self.end[-1][0] == name:
+            self.end[-1][1].extend(data)
+        else:
+            self.end.append((name, bytearray(data)))
+
+    def skip(self) -> None:
         self.tail.clear()
         self.is_cut = True
-        self.total += count
+
+    def bound(self, share: int) -> None:
+        """Keep at most so much of the beginning and of the end."""
+        if not self.is_cut:
+            if _size(self.head) <= 2 * share:
+                return
+            self.tail, self.is_cut = self.head, True
+        self.head, self.tail = _first(self.head, share), _last(self.tail, share)
+
+    def of(self, name: StreamName) -> tuple[bytes, bytes]:
+        """Return the head and the tail of one stream."""
+        head, tail = (
+            b"".join(data for stream, data in parts if stream == name)
+            for parts in (self.head, self.tail)
+        )
+        return head, tail
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +75,8 @@ class Printed:
     """What was printed since a position, and the process after it.
 
     Attributes:
-        stdout_bytes: How much it was, with what is left out of `stdout`.
+        stdout_bytes: How much it was, without what was left out.
+        left_out_bytes: How much of both together was left out; of which is not known.
         next_offset: The position after it.
     """
 
@@ -60,6 +86,7 @@ class Printed:
     stderr_truncated: bool
     stdout_bytes: int
     stderr_bytes: int
+    left_out_bytes: int
     invalid_utf8: bool
     next_offset: int
     process: ProcessAnswer
@@ -70,75 +97,95 @@ async def read_printed(read: ReadLog, start: int, most: int) -> Printed:
 
     Args:
         start: Position of the first byte.
-        most: How many bytes of the beginning and of the end are wanted; what is between them is
-            not even read.
+        most: How many bytes are wanted of both streams together, half of them from the beginning
+            and half from the end; what is between them is mostly not even read.
     """
-    kept: dict[StreamName, _Kept] = {"stdout": _Kept(), "stderr": _Kept()}
-    answer = await read(offset=start, max_bytes=min(most, _LARGEST_PART))
+    share = (most - 2 * _REMARK_BYTES) // 2
+    kept = _Kept()
+    answer = await read(offset=start, max_bytes=min(share, _LARGEST_PART))
     # Until now: a process may print faster than anybody reads.
     end = max(answer.next_offset, answer.process.log.next_offset if answer.process.log else 0)
-    jump = 0
     while True:
-        _take(kept, answer, jump)
-        jump, position = 0, answer.next_offset
+        _take(kept, answer)
+        position = answer.next_offset
         if answer.process.state != "running" and answer.process.log is not None:
             end = answer.process.log.next_offset
         if position >= end or not answer.events:
             break
-        if position - start >= most and end - position > most:
-            jump = end - most - position
-            position += jump
+        if position - start >= share and end - position > share:
+            kept.skip()
+            position = end - share
         answer = await read(offset=position, max_bytes=min(end - position, _LARGEST_PART))
-    return _printed(kept, answer, _half_character(kept, answer))
+    after = answer.next_offset - _cut_half_character(kept, answer)
+    kept.bound(share)
+    return _printed(kept, answer.process, start, after)
 
 
-def _take(kept: dict[StreamName, _Kept], answer: AttachAnswer, skipped: int) -> None:
-    """Add what an answer brings; which stream a gap is of is not known, so it is the next one's."""
+def _take(kept: _Kept, answer: AttachAnswer) -> None:
     for event in answer.events:
         if isinstance(event, GapEvent):
-            skipped += event.end - event.start
-            continue
-        if skipped:
-            kept[event.type].skip(skipped)
-            skipped = 0
-        kept[event.type].add(base64.b64decode(event.text))
-    if skipped:
-        kept["stdout"].skip(skipped)
+            kept.skip()
+        else:
+            kept.add(event.type, base64.b64decode(event.text))
 
 
-def _half_character(kept: dict[StreamName, _Kept], last: AttachAnswer) -> int:
+def _cut_half_character(kept: _Kept, last: AttachAnswer) -> int:
     """Cut half a character at the end, of which the rest is to come; returns its bytes."""
-    event = last.events[-1] if last.events else None
-    if event is None or isinstance(event, GapEvent) or last.process.state != "running":
+    if not kept.end or last.process.state != "running":
         return 0
-    stream = kept[event.type]
-    data = stream.tail if stream.is_cut else stream.head
-    half = len(data) - len(without_partial_end(bytes(data[-4:]))) - len(data[:-4])
+    data = kept.end[-1][1]
+    half = len(data[-4:]) - len(without_partial_end(bytes(data[-4:])))
     del data[len(data) - half :]
-    stream.total -= half
     return half
 
 
-def _printed(kept: dict[StreamName, _Kept], last: AttachAnswer, half: int) -> Printed:
-    out, err = kept["stdout"], kept["stderr"]
-    stdout, shown_out = _text(out)
-    stderr, shown_err = _text(err)
+def _printed(kept: _Kept, process: ProcessAnswer, start: int, after: int) -> Printed:
+    # The log does not say of which stream a gap is, so it is booked to neither.
+    left_out = after - start - _size(kept.head) - _size(kept.tail)
+    out, err = kept.of("stdout"), kept.of("stderr")
+    stdout, shown_out = _text(*out, is_cut=left_out > 0)
+    stderr, shown_err = _text(*err, is_cut=left_out > 0)
     return Printed(
         stdout=stdout,
         stderr=stderr,
-        stdout_truncated=out.is_cut,
-        stderr_truncated=err.is_cut,
-        stdout_bytes=out.total,
-        stderr_bytes=err.total,
+        stdout_truncated=left_out > 0,
+        stderr_truncated=left_out > 0,
+        stdout_bytes=sum(map(len, out)),
+        stderr_bytes=sum(map(len, err)),
+        left_out_bytes=left_out,
         invalid_utf8=shown_out or shown_err,
-        next_offset=last.next_offset - half,
-        process=last.process,
+        next_offset=after,
+        process=process,
     )
 
 
-def _text(kept: _Kept) -> tuple[str, bool]:
-    data = joined(bytes(kept.head), bytes(kept.tail), kept.total)
-    return to_text(data if kept.head else data.lstrip(b"\n"), encoding="utf-8")
+def _text(head: bytes, tail: bytes, *, is_cut: bool) -> tuple[str, bool]:
+    if not is_cut or not (head or tail):
+        return to_text(head + tail, encoding="utf-8")
+    data = joined(head, tail, None)
+    return to_text(data if head else data.lstrip(b"\n"), encoding="utf-8")
+
+
+def _first(parts: list[_Part], count: int) -> list[_Part]:
+    kept = []
+    for name, data in parts:
+        if count > 0:
+            kept.append((name, data[:count]))
+            count -= len(data)
+    return kept
+
+
+def _last(parts: list[_Part], count: int) -> list[_Part]:
+    kept = []
+    for name, data in reversed(parts):
+        if count > 0:
+            kept.append((name, data[-count:]))
+            count -= len(data)
+    return kept[::-1]
+
+
+def _size(parts: list[_Part]) -> int:
+    return sum(len(data) for _, data in parts)
 
 
 async def last_line(read: ReadLog, position: int) -> tuple[str, int]:

@@ -34,6 +34,9 @@ __all__ = [
 ]
 
 _LINES: Final = re.compile(r"[^\n]*\n|[^\n]+")
+_TO_SEE_IT: Final = (
+    "run the command again with '> /workspace/output.log 2>&1' and read that file in parts."
+)
 _STDERR: Final = "--- stderr ---"
 _SUFFIX: Final = {"directory": "/", "symlink": "@", "other": "?"}
 
@@ -52,7 +55,8 @@ def waited(answer: WaitAnswer, most: int, *, goes_on: bool) -> str:
     lasting = f"still running{_seconds(answer.duration_ms, 0)}, request_id: {answer.request_id}"
     parts = [lasting if answer.still_running else _status(answer)]
     if answer.output_is_known:
-        parts += _output(answer, most, nothing="(no new output)" if goes_on else "(no output)")
+        nothing = "(no new output)" if goes_on else "(no output)"
+        parts += _output(answer, most, nothing=nothing, left_out=answer.left_out_bytes)
     if answer.still_running:
         unread = "" if answer.output_is_known else "Its output cannot be read yet. "
         parts.append(
@@ -64,25 +68,23 @@ def waited(answer: WaitAnswer, most: int, *, goes_on: bool) -> str:
     return "\n".join(parts)
 
 
-def _output(answer: ExecuteAnswer | WaitAnswer, most: int, *, nothing: str) -> list[str]:
-    """Show what was printed, and what is to be said of it."""
+def _output(
+    answer: ExecuteAnswer | WaitAnswer, most: int, *, nothing: str, left_out: int = 0
+) -> list[str]:
+    """Show what was printed, and what is to be said of it.
+
+    Args:
+        left_out: Bytes that are of neither stream for certain.
+    """
     parts = []
     stdout, stderr = _shares(answer, most)
-    if not stdout and not stderr:
+    if not stdout and not stderr and not left_out:
         parts.append(nothing)
     if stdout:
         parts.append(stdout.removesuffix("\n"))
     if stderr:
         parts += [_STDERR, stderr.removesuffix("\n")]
-    for name, cut, printed in (
-        ("stdout", answer.stdout_truncated or stdout != answer.stdout, answer.stdout_bytes),
-        ("stderr", answer.stderr_truncated or stderr != answer.stderr, answer.stderr_bytes),
-    ):
-        if cut:
-            parts.append(
-                f"[The middle of {name} was left out; {printed} bytes were printed. To see it, run "
-                "the command again with '> /workspace/output.log 2>&1' and read that file in parts.]"
-            )
+    parts += _what_was_left_out(answer, stdout, stderr, left_out)
     if answer.invalid_utf8:
         parts.append(r"[Bytes that are not UTF-8 text are shown as \xNN.]")
     if answer.background:
@@ -90,6 +92,25 @@ def _output(answer: ExecuteAnswer | WaitAnswer, most: int, *, nothing: str) -> l
     if answer.hint:
         parts.append(f"[{answer.hint}]")
     return parts
+
+
+def _what_was_left_out(
+    answer: ExecuteAnswer | WaitAnswer, stdout: str, stderr: str, left_out: int
+) -> list[str]:
+    if left_out:
+        return [
+            f"[{left_out} bytes of output were left out, of stdout, stderr or both. To see them, "
+            f"{_TO_SEE_IT}]"
+        ]
+    streams = (
+        ("stdout", answer.stdout_truncated or stdout != answer.stdout, answer.stdout_bytes),
+        ("stderr", answer.stderr_truncated or stderr != answer.stderr, answer.stderr_bytes),
+    )
+    return [
+        f"[The middle of {name} was left out; {printed} bytes were printed. To see it, {_TO_SEE_IT}]"
+        for name, cut, printed in streams
+        if cut
+    ]
 
 
 def fitting_entries(answer: LsAnswer, most: int) -> int:

@@ -9,6 +9,8 @@ import pytest
 from oneseek_sandbox.agent_tools.printed import last_line, read_printed
 from oneseek_sandbox.models import AttachAnswer, GapEvent, LogAnswer, OutputEvent, ProcessAnswer
 
+LEFT_OUT = "\n[... output left out ...]\n"
+
 
 class Log:
     """A log of which some is not kept any more, read in parts."""
@@ -55,24 +57,67 @@ async def test_nothing_new_is_nothing():
     printed = await read_printed(Log(("stdout", b"one")), 3, 100)
     assert (printed.stdout, printed.stderr, printed.next_offset) == ("", "", 3)
     assert not printed.stdout_truncated
+    assert printed.left_out_bytes == 0
 
 
 async def test_of_very_much_only_the_ends_are_read():
     log = Log(("stdout", b"a" * 1_000_000), ("stdout", b"b" * 1_000_000))
     printed = await read_printed(log, 10, 2000)
-    assert printed.stdout == f"{'a' * 2000}\n[... 1995990 bytes left out ...]\n{'b' * 2000}"
+    head, tail = printed.stdout.split(LEFT_OUT)
+    assert (set(head), set(tail)) == ({"a"}, {"b"})
+    assert 1900 < len(printed.stdout) <= 2000
+    assert printed.stdout_bytes == len(head + tail)
+    assert printed.left_out_bytes == 1_999_990 - printed.stdout_bytes
+    assert printed.next_offset == 2_000_000
+    assert log.read < 2000
+
+
+async def test_a_gap_is_booked_to_neither_stream():
+    log = Log(("stdout", b"a" * 50_000), ("stderr", b"e" * 60_000))
+    printed = await read_printed(log, 0, 2000)
+    assert printed.stdout == "a" * printed.stdout_bytes + LEFT_OUT
+    assert printed.stderr == LEFT_OUT.lstrip() + "e" * printed.stderr_bytes
     assert printed.stdout_truncated
-    assert (printed.stdout_bytes, printed.next_offset) == (1_999_990, 2_000_000)
-    assert log.read < 5000
+    assert printed.stderr_truncated
+    assert printed.stdout_bytes + printed.stderr_bytes + printed.left_out_bytes == 110_000
+    assert len(printed.stdout) + len(printed.stderr) <= 2000
+
+
+async def test_a_stream_that_is_silent_beside_a_gap_stays_empty():
+    printed = await read_printed(Log(("stdout", b"a" * 9000)), 0, 2000)
+    assert printed.stderr == ""
+    assert printed.stderr_truncated  # Nobody knows what was in the gap.
+
+
+async def test_what_is_printed_while_it_ends_is_bounded_too():
+    log = Log(("stdout", b"a" * 3000))
+    first = True
+
+    async def growing(*, offset, max_bytes):
+        nonlocal first
+        answer = await log(offset=offset, max_bytes=max_bytes)
+        if first:
+            process = answer.process.model_copy(
+                update={"log": LogAnswer(first_offset=0, next_offset=1500)}
+            )
+            answer = answer.model_copy(update={"process": process})
+        first, log.state = False, "exited"
+        return answer
+
+    printed = await read_printed(growing, 0, 2000)
+    assert len(printed.stdout) <= 2000
+    assert printed.stdout_bytes + printed.left_out_bytes == printed.next_offset == 3000
 
 
 async def test_what_is_not_kept_is_told_as_left_out():
     log = Log(("stdout", b"a" * 50), ("stderr", b"e" * 50), ("stdout", b"b" * 50), gap=(40, 120))
-    printed = await read_printed(log, 0, 100)
-    assert printed.stdout == f"{'a' * 40}\n[... 80 bytes left out ...]\n{'b' * 30}"
+    printed = await read_printed(log, 0, 1000)
+    assert printed.stdout == f"{'a' * 40}{LEFT_OUT}{'b' * 30}"
     assert printed.stdout_truncated
-    printed = await read_printed(log, 60, 100)
-    assert printed.stdout == f"[... 60 bytes left out ...]\n{'b' * 30}"
+    assert (printed.stdout_bytes, printed.stderr_bytes, printed.left_out_bytes) == (70, 0, 80)
+    printed = await read_printed(log, 60, 1000)
+    assert printed.stdout == LEFT_OUT.lstrip() + "b" * 30
+    assert (printed.stdout_bytes, printed.left_out_bytes) == (30, 60)
 
 
 @pytest.mark.parametrize(
