@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,26 @@ import pytest
 from oneseek_sandbox.client import BackendSettings
 
 TEXT = (Path(__file__).parents[2] / "docs" / "backend.md").read_text()
+TERMINAL = next(
+    block
+    for block in re.findall(r"^  ```python\n(.*?)^  ```$", TEXT, re.MULTILINE | re.DOTALL)
+    if "terminal=" in block
+)
+WITH_A_SANDBOX = """
+import asyncio, base64
+from oneseek_sandbox.client import BackendSettings, ThreadSandbox, connect
+from oneseek_sandbox.models import OutputEvent
+
+async def main():
+    async with connect(BackendSettings.from_environment()) as sandboxes:
+        sandbox = ThreadSandbox(sandboxes, "terminal")
+        try:
+{block}
+        finally:
+            await sandbox.release()
+
+asyncio.run(main())
+"""
 PROGRAM, PRINTED = re.findall(r"^```(?:python|text)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 ROWS = {
     name: [cell.strip(" `") for cell in rest.split("|")]
@@ -20,21 +41,32 @@ ROWS = {
 }
 
 
-@pytest.mark.parametrize("mode", ["local", "provisioner"])
-def test_the_first_program_runs_in_every_mode_by_two_settings(mode, new_server, tmp_path):
-    environment = os.environ | {"SANDBOX_MODE": mode, "PROVISIONER_HOME": str(tmp_path)}
-    if mode == "provisioner":
-        environment["SANDBOX_PROVISIONER_URL"] = new_server().url
+def run(program, **settings):
+    """Run it with these settings; returns what it printed."""
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        env=environment,
+        [sys.executable, "-c", program],
+        env=os.environ | settings,
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout == PRINTED
+    return done.stdout
+
+
+@pytest.mark.parametrize("mode", ["local", "provisioner"])
+def test_the_first_program_runs_in_every_mode_by_two_settings(mode, new_server, tmp_path):
+    settings = {"SANDBOX_MODE": mode, "PROVISIONER_HOME": str(tmp_path)}
+    if mode == "provisioner":
+        settings["SANDBOX_PROVISIONER_URL"] = new_server().url
+    assert run(PROGRAM, **settings) == PRINTED
+
+
+def test_the_terminal_is_typed_into_resized_and_interrupted(tmp_path):
+    block = textwrap.indent(textwrap.dedent(TERMINAL), " " * 12)
+    program = WITH_A_SANDBOX.replace("{block}", block)
+    assert run(program, SANDBOX_MODE="local", PROVISIONER_HOME=str(tmp_path)) == "5 True\n"
 
 
 def test_every_setting_is_documented_with_its_default():
