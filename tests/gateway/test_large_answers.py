@@ -14,6 +14,8 @@ from oneseek_sandbox.models import ReadFileAnswer
 MEBIBYTE = 1024 * 1024
 SIZE = 10 * MEBIBYTE
 
+pytestmark = pytest.mark.finding(23)
+
 
 @pytest.fixture(scope="module")
 def server(new_server):

@@ -109,6 +109,7 @@ async def test_a_look_of_before_is_not_believed_for_long(monkeypatch):
     assert api.looks == 2
 
 
+@pytest.mark.finding(24)
 async def test_an_acquire_that_comes_just_when_a_look_has_ended_looks_for_itself():
     api = Api([])
     pool = pool_of(api)
