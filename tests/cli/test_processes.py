@@ -93,6 +93,31 @@ def test_attach_carries_more_than_a_process_reads_at_a_time(shell):
     assert (done.returncode, done.stdout) == (0, b"3000000\n"), done.stderr
 
 
+def test_two_who_write_to_one_process_lose_nothing(shell, server, environment, thread):
+    started(shell, "cat", "cat", "--stdin-open")
+
+    def until(wanted):
+        deadline = time.monotonic() + 60
+        while (printed := shell("logs", "cat").stdout) != wanted:
+            assert time.monotonic() < deadline, printed
+
+    with subprocess.Popen(
+        [*PROGRAM, "attach", "--thread", thread, "cat"],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as one:
+        one.stdin.write(b"one\n")
+        one.stdin.flush()
+        until(b"one\n")
+        other = {"thread_id": thread, "request_id": "cat", "data": "two\n", "offset": 4}
+        with server.client() as client:
+            client.post("/v1/sandbox/input", json=other).raise_for_status()
+        until(b"one\ntwo\n")
+        one.communicate(b"three, longer than what the other one has written\n")
+    until(b"one\ntwo\nthree, longer than what the other one has written\n")
+
+
 def test_logs_follow_to_the_end(shell):
     started(shell, "for n in 1 2 3; do echo $n; sleep 0.2; done", "counter")
     assert shell("logs", "-f", "counter").stdout == b"1\n2\n3\n"

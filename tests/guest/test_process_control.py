@@ -27,6 +27,23 @@ from tests.guest.managed import (
 )
 
 
+def test_input_of_somebody_else_is_no_repeat(client: Client) -> None:
+    start(client, "cat", "a", stdin_open=True)
+    assert give(client, "a", b"of one\n", 0)["stdin_offset"] == 7
+    for data, offset in ((b"of two\n", 0), (b"two", 3), (b"of one at once", 0)):
+        with pytest.raises(Refused) as refused:
+            give(client, "a", data, offset)
+        assert refused.value.code == "input_gap"
+        assert refused.value.details["stdin_offset"] == 7
+    assert give(client, "a", b"of one\nmore", 0)["stdin_offset"] == 11
+    large = b"x" * 10_000
+    for _ in range(2):
+        assert give(client, "a", large, 11)["stdin_offset"] == 10_011
+    assert refusal(lambda: give(client, "a", b"y" * 10, 10_005)) == (409, "input_gap")
+    give(client, "a", b"", 10_011, close=True)
+    assert text(read_to_end(client, "a")[0]) == b"of one\nmore" + large
+
+
 def test_input_that_is_sent_twice_is_taken_once(client: Client) -> None:
     start(client, "cat", "a", stdin_open=True)
     assert give(client, "a", b"hello ", 0)["stdin_offset"] == 6

@@ -23,6 +23,7 @@ from oneseek_sandbox.cli.options import (
     sandbox_reference,
 )
 from oneseek_sandbox.cli.terminal import human_age, note, print_json, print_line, print_table
+from oneseek_sandbox.cli.typing_ahead import stdin_offset
 from oneseek_sandbox.output import without_control_characters
 
 if TYPE_CHECKING:
@@ -225,11 +226,14 @@ def _give_stdin(
 def _give(connection: Connection, named: dict[str, str], data: bytes, offset: int) -> int:
     """Give all of it, as fast as the process reads; returns the position after it."""
     text = base64.b64encode(data).decode("ascii")
-    fields = {**named, "data": text, "encoding": "base64", "offset": offset}
+    fields: dict[str, Any] = {**named, "data": text, "encoding": "base64", "offset": offset}
     while True:
         try:
             return int(connection.call("input", fields)["stdin_offset"])
         except CommandLineError as error:
+            if error.code == "input_gap":  # somebody else has written to it, too
+                fields["offset"] = stdin_offset(connection, named)
+                continue
             if error.code != "input_full":
                 raise
         time.sleep(_FULL_SECONDS)

@@ -14,13 +14,19 @@ if TYPE_CHECKING:
 
     from oneseek_sandbox.cli.connection import Connection
 
-__all__ = ["MOST_WAITING", "Escape", "Typing"]
+__all__ = ["MOST_WAITING", "Escape", "Typing", "stdin_offset"]
 
 MOST_WAITING: Final = 1024 * 1024
 """Bytes; with more of them no key is read."""
 _AT_ONCE: Final = 16 * 1024
 _AGAIN_SECONDS: Final = 0.2
 _OVER: Final = frozenset({"process_ended", "process_lost", "stdin_closed"})
+
+
+def stdin_offset(connection: Connection, named: dict[str, str]) -> int:
+    """Return how many bytes a process was given, by whomever."""
+    process = connection.call("processes", named)["processes"][0]
+    return int(process["stdin_offset"])
 
 
 class Escape:
@@ -114,6 +120,9 @@ class Typing:
                     ]
                 )
             except CommandLineError as error:
+                if error.code == "input_gap":  # somebody else has typed, too
+                    self._offset = stdin_offset(self._connection, self._named)
+                    continue
                 if not error.retryable:
                     raise
                 is_first = False

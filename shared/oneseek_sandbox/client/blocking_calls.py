@@ -84,7 +84,7 @@ class SandboxesCalls:
         return self._loop.run(self._wrapped.output(request_id, wait_seconds=wait_seconds, **fields))
 
     def input(
-        self, request_id: str, data: str, *, offset: int, **fields: Unpack[f.InputFields]
+        self, request_id: str, data: str = "", *, offset: int, **fields: Unpack[f.InputFields]
     ) -> models.InputAnswer:
         """Write to the standard input of a process that was started with `stdin_open`.
 
@@ -206,7 +206,7 @@ class ThreadSandboxCalls:
         )
 
     def input(
-        self, request_id: str, data: str, *, offset: int, **options: Unpack[f.InputOptions]
+        self, request_id: str, data: str = "", *, offset: int, **options: Unpack[f.InputOptions]
     ) -> models.InputAnswer:
         """Write to the standard input of a process that was started with `stdin_open`."""
         return self._loop.run(self._wrapped.input(request_id, data, offset=offset, **options))

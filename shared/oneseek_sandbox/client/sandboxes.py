@@ -138,7 +138,7 @@ class Sandboxes(ABC):
         return await self._done("attach", request, models.AttachAnswer)
 
     async def input(
-        self, request_id: str, data: str, *, offset: int, **fields: Unpack[f.InputFields]
+        self, request_id: str, data: str = "", *, offset: int, **fields: Unpack[f.InputFields]
     ) -> models.InputAnswer:
         """Write to the standard input of a process that was started with `stdin_open`.
 

@@ -146,7 +146,7 @@ class ThreadSandbox:
         return await self._in(output)
 
     async def input(
-        self, request_id: str, data: str, *, offset: int, **options: Unpack[f.InputOptions]
+        self, request_id: str, data: str = "", *, offset: int, **options: Unpack[f.InputOptions]
     ) -> models.InputAnswer:
         """Write to the standard input of a process that was started with `stdin_open`."""
         give = functools.partial(self.sandboxes.input, request_id, data, offset=offset, **options)

@@ -10,14 +10,17 @@ import termios
 
 from oneseek_sandbox.guest.worker.base import WorkerError
 
-__all__ = ["MAX_PENDING_BYTES", "SET_PIPE_SIZE", "StdinPipe"]
+__all__ = ["MAX_PENDING_BYTES", "RECENT_BYTES", "SET_PIPE_SIZE", "StdinPipe"]
 
+RECENT_BYTES = 4096
 MAX_PENDING_BYTES = 1024 * 1024
 SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ; Python knows it from 3.10 on
 
 
 class StdinPipe:
     """A pipe whose end that is written to is here. What the process has not read is in the kernel."""
+
+    _recent = b""  # the last bytes that were taken
 
     def __init__(self) -> None:
         self.child_end, self._fd = os.pipe2(os.O_CLOEXEC)
@@ -56,10 +59,12 @@ class StdinPipe:
                 f"Input at {offset} would leave a gap: the next byte is {self.offset}.",
                 self.details(),
             )
+        self._check_repeated(data, offset)
         data = data[self.offset - offset :]
         while data:
             written = self._write(data)
             self.offset += written
+            self._recent = (self._recent + data[:written])[-RECENT_BYTES:]
             data = data[written:]
             if data and not written:
                 raise WorkerError(
@@ -70,6 +75,21 @@ class StdinPipe:
                 )
         if close:
             self.close()
+
+    def _check_repeated(self, data: bytes, offset: int) -> None:
+        """Refuse what was not taken before, but something else in its place: somebody else's."""
+        known = self.offset - len(self._recent)
+        start, end = max(offset, known), min(offset + len(data), self.offset)
+        if (
+            start < end
+            and data[start - offset : end - offset] != self._recent[start - known : end - known]
+        ):
+            raise WorkerError(
+                "input_gap",
+                f"Other input was taken at {offset}, from another caller: the next byte is "
+                f"{self.offset}. Nothing of this was taken.",
+                self.details(),
+            )
 
     def details(self) -> dict[str, int]:
         """Return what an answer says of it."""
