@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from oneseek_sandbox.leases.given import read_mapping, write_mapping
-from oneseek_sandbox.leases.store import Creation, Granted, LeaseTerms, Suspected
+from oneseek_sandbox.leases.store import Busy, Creation, Granted, LeaseTerms, Suspected
 from oneseek_sandbox.testing.lease_steps import (
     LONG,
     THREAD,
     begin,
-    busy,
     granted,
     make_ready,
     placement,
@@ -80,9 +79,8 @@ class GivenPromises:
     async def test_who_waits_gives_nothing_yet(self, new_store: NewStore) -> None:
         store = await new_store(LONG)
         creation = await begin(store)
-        assert await store.acquire(THREAD, attempt="b", labels=_LABELS, env=_ENV) == await busy(
-            store
-        )
+        waiting = await store.acquire(THREAD, attempt="b", labels=_LABELS, env=_ENV)
+        assert isinstance(waiting, Busy)
         lease = await store.commit(creation, placement())
         assert (lease.labels, lease.env_version) == ("", 0)
 
