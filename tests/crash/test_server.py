@@ -210,7 +210,8 @@ async def test_variables_outlive_the_worker_and_the_server(server):
         assert (await sandbox.run("echo $TOKEN"))["stdout"] == "s3cret\n"
         kill_worker(server, sandbox.id)
         again = await call(client, "acquire", thread_id="t")
-        assert (again["reused"], again["restarted"]) == (True, True)
+        # That it is new may be told again: the server died just after it had told it.
+        assert again["restarted"] is True
         assert "env_lost" not in again
         assert (await sandbox.run("echo $TOKEN"))["stdout"] == "s3cret\n"
         listed = (await client.get("/v1/sandbox", params={"label": "a=b"})).json()["sandboxes"]
