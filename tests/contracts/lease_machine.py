@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 import hypothesis.strategies as st
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import (
     Bundle,
     RuleBasedStateMachine,
@@ -269,9 +269,15 @@ class LeaseMachine(RuleBasedStateMachine):
         self.loop.run_until_complete(lose())
 
 
-def run(redis_url, sequences, steps, stores=Lockstep, shrink=True):
-    """Try sequences; raises what the first one that fails raised."""
+def run(redis_url, sequences, steps, stores=Lockstep, shrink=True, numbered=None):
+    """Try sequences; raises what the first one that fails raised.
+
+    Args:
+        numbered: Which sequences, the same for the same number; left out, those of this source.
+    """
     machine = type("Machine", (LeaseMachine,), {"redis_url": redis_url, "kind": stores})
+    if numbered is not None:
+        machine = seed(numbered)(machine)
     phases = [Phase.generate, Phase.shrink] if shrink else [Phase.generate]
     run_state_machine_as_test(
         machine,

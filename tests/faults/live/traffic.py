@@ -217,7 +217,9 @@ class Caller:
         """Start a process, speak to it line by line, each line perhaps twice, read it, stop it."""
         request_id = self._new("once")
         which = {"sandbox_id": self._sandbox_id, "request_id": request_id}
-        script = f"echo {request_id} >> {WORKSPACE}/{LOG}; while read l; do echo $l; done"
+        # What the shell says of a full disk is no answer to what is typed.
+        logged = f"echo {request_id} >> {WORKSPACE}/{LOG}"
+        script = f"{{ {logged}; }} 2>/dev/null; while read l; do echo $l; done"
         fields = {"background": True, "stdin_open": True, "timeout_seconds": 5}
         answer = await self._until_told("execute", **which, command=script, **fields)
         if not answer.ok:
