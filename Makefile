@@ -53,7 +53,7 @@ soak: $(VENV)/dev.stamp  ## let 1 000 threads come and go for 30 minutes (ARGS="
 	@$(PY) -m tests.faults.live.soak $(ARGS)
 
 e2e: $(VENV)/dev.stamp  ## run the tests that need a cluster and a deployment on it (KUBECONFIG)
-	@$(PY) -m pytest -m e2e --numprocesses 2 --dist loadgroup tests/e2e tests/manifests tests/kubernetes $(ARGS)
+	@$(PY) -m pytest -m e2e tests/kubernetes tests/e2e tests/manifests $(ARGS)
 
 e2e-faults: $(VENV)/dev.stamp  ## run seeded faults on a deployment, as root on its node (ARGS="--count 200")
 	@$(PY) -m tests.faults.deployed $(ARGS)

@@ -20,13 +20,9 @@ pytestmark = pytest.mark.e2e
 
 
 def pytest_collection_modifyitems(items):
-    """Let one process change the deployment, and others use namespaces of their own beside it."""
     for item in items:
         if "/e2e/" in str(item.path):
             item.add_marker(pytest.mark.e2e)
-        of_the_deployment = "/kubernetes/" not in str(item.path)
-        group = "deployment" if of_the_deployment else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.hookimpl(wrapper=True)
