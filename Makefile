@@ -84,10 +84,9 @@ clean:  ## remove the environment and what tools left behind
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# A file's tests share servers, and stay together. In their own order the last files are short ones,
-# by the number of their tests long ones.
+# A file's tests share servers, and stay together.
 WORKERS ?= $(if $(ARGS),,4)
-IN_WORKERS = $(if $(WORKERS),--numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder)
+IN_WORKERS = $(if $(WORKERS),--numprocesses $(WORKERS) --dist loadfile)
 COVERAGE = COVERAGE_FILE="$(CURDIR)/build/coverage/data"
 
 LOCK := uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 \
