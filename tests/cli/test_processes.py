@@ -93,29 +93,45 @@ def test_attach_carries_more_than_a_process_reads_at_a_time(shell):
     assert (done.returncode, done.stdout) == (0, b"3000000\n"), done.stderr
 
 
+def until_logged(shell, wanted):
+    deadline = time.monotonic() + 60
+    while (printed := shell("logs", "cat").stdout) != wanted:
+        assert time.monotonic() < deadline, printed
+
+
+def attached(environment, thread):
+    named = [*PROGRAM, "attach", "--thread", thread, "cat"]
+    return subprocess.Popen(named, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def give(server, thread, data, offset):
+    fields = {"thread_id": thread, "request_id": "cat", "data": data, "offset": offset}
+    with server.client() as client:
+        client.post("/v1/sandbox/input", json=fields).raise_for_status()
+
+
 def test_two_who_write_to_one_process_lose_nothing(shell, server, environment, thread):
     started(shell, "cat", "cat", "--stdin-open")
-
-    def until(wanted):
-        deadline = time.monotonic() + 60
-        while (printed := shell("logs", "cat").stdout) != wanted:
-            assert time.monotonic() < deadline, printed
-
-    with subprocess.Popen(
-        [*PROGRAM, "attach", "--thread", thread, "cat"],
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    ) as one:
+    with attached(environment, thread) as one:
         one.stdin.write(b"one\n")
         one.stdin.flush()
-        until(b"one\n")
-        other = {"thread_id": thread, "request_id": "cat", "data": "two\n", "offset": 4}
-        with server.client() as client:
-            client.post("/v1/sandbox/input", json=other).raise_for_status()
-        until(b"one\ntwo\n")
+        until_logged(shell, b"one\n")
+        give(server, thread, "two\n", 4)
+        until_logged(shell, b"one\ntwo\n")
         one.communicate(b"three, longer than what the other one has written\n")
-    until(b"one\ntwo\nthree, longer than what the other one has written\n")
+    until_logged(shell, b"one\ntwo\nthree, longer than what the other one has written\n")
+
+
+def test_what_another_has_written_too_is_written_again(shell, server, environment, thread):
+    started(shell, "cat", "cat", "--stdin-open")
+    with attached(environment, thread) as one:
+        one.stdin.write(b"one\n")
+        one.stdin.flush()
+        until_logged(shell, b"one\n")
+        give(server, thread, "yes\nand more\n", 4)
+        until_logged(shell, b"one\nyes\nand more\n")
+        one.communicate(b"yes\n")
+    until_logged(shell, b"one\nyes\nand more\nyes\n")
 
 
 def test_logs_follow_to_the_end(shell):

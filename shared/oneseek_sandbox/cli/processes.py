@@ -6,7 +6,6 @@ import base64
 import os
 import sys
 import threading
-import time
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -23,7 +22,7 @@ from oneseek_sandbox.cli.options import (
     sandbox_reference,
 )
 from oneseek_sandbox.cli.terminal import human_age, note, print_json, print_line, print_table
-from oneseek_sandbox.cli.typing_ahead import stdin_offset
+from oneseek_sandbox.cli.typing_ahead import give
 from oneseek_sandbox.output import without_control_characters
 
 if TYPE_CHECKING:
@@ -33,7 +32,6 @@ __all__ = ["Raw", "RequestId", "attach", "logs", "ps", "signal"]
 
 _WAIT_SECONDS: Final = 20
 _INPUT_BYTES: Final = 65_536
-_FULL_SECONDS: Final = 0.2
 _ENDED_STATUS: Final = 125
 _CTRL_D: Final = {"data": "\x04"}
 
@@ -215,25 +213,9 @@ def _give_stdin(
     """Give this program's stdin to a process as it comes, and its end."""
     try:
         while data := os.read(sys.stdin.fileno(), _INPUT_BYTES):
-            offset = _give(connection, named, data, offset)
+            offset = give(connection, named, data, offset)
         connection.call("input", {**named, "offset": offset, **end})
     except CommandLineError as error:
         # That it has ended is told by what reads its output.
         if error.code not in ("process_ended", "stdin_closed"):
             note(error.message)
-
-
-def _give(connection: Connection, named: dict[str, str], data: bytes, offset: int) -> int:
-    """Give all of it, as fast as the process reads; returns the position after it."""
-    text = base64.b64encode(data).decode("ascii")
-    fields: dict[str, Any] = {**named, "data": text, "encoding": "base64", "offset": offset}
-    while True:
-        try:
-            return int(connection.call("input", fields)["stdin_offset"])
-        except CommandLineError as error:
-            if error.code == "input_gap":  # somebody else has written to it, too
-                fields["offset"] = stdin_offset(connection, named)
-                continue
-            if error.code != "input_full":
-                raise
-        time.sleep(_FULL_SECONDS)

@@ -1,4 +1,4 @@
-"""What a person types into a shell elsewhere: sent in order, once, and watched for the way out."""
+"""What is given to a process elsewhere: in order, once; and what a person types, with the way out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from oneseek_sandbox.cli.connection import Connection
 
-__all__ = ["MOST_WAITING", "Escape", "Typing", "stdin_offset"]
+__all__ = ["MOST_WAITING", "Escape", "Typing", "give"]
 
 MOST_WAITING: Final = 1024 * 1024
 """Bytes; with more of them no key is read."""
@@ -23,10 +23,42 @@ _AGAIN_SECONDS: Final = 0.2
 _OVER: Final = frozenset({"process_ended", "process_lost", "stdin_closed"})
 
 
-def stdin_offset(connection: Connection, named: dict[str, str]) -> int:
-    """Return how many bytes a process was given, by whomever."""
-    process = connection.call("processes", named)["processes"][0]
-    return int(process["stdin_offset"])
+def give(
+    connection: Connection,
+    named: dict[str, str],
+    data: bytes,
+    offset: int,
+    *,
+    size: dict[str, int] | None = None,
+    is_patient: bool = False,
+) -> int:
+    """Give a process input until all is taken; returns the position after it.
+
+    Args:
+        named: The fields that name the process.
+        offset: The position of the first byte, so that what is sent twice is taken once.
+        size: The new one of its terminal.
+        is_patient: Tries again whenever that may succeed, not only when the process reads slowly.
+    """
+    fields: dict[str, Any] = {**named, "encoding": "base64", "resize": size}
+    fields["data"] = base64.b64encode(data).decode("ascii")
+    is_first = True
+    while True:
+        try:
+            taken = int(connection.call("input", {**fields, "offset": offset})["stdin_offset"])
+        except CommandLineError as error:
+            if error.code == "input_gap":  # somebody else has written to it, too
+                offset = int(connection.call("processes", named)["processes"][0]["stdin_offset"])
+                continue
+            if not (error.retryable if is_patient else error.code == "input_full"):
+                raise
+            is_first = False
+            time.sleep(_AGAIN_SECONDS)
+            continue
+        by_others = data and is_first and taken > offset + len(data)
+        offset = taken
+        if not by_others:
+            return offset
 
 
 class Escape:
@@ -102,33 +134,9 @@ class Typing:
                     keys, size = bytes(self._keys[:_AT_ONCE]), self._size
                     del self._keys[:_AT_ONCE]
                     self._size = None
-                self._give(keys, size)
+                self._offset = give(
+                    self._connection, self._named, keys, self._offset, size=size, is_patient=True
+                )
         except CommandLineError as error:
             if error.code not in _OVER:  # which is told by what reads the output
                 self._failed(error)
-
-    def _give(self, keys: bytes, size: dict[str, int] | None) -> None:
-        """Send until it is taken: what is sent twice is taken once."""
-        fields: dict[str, Any] = {**self._named, "encoding": "base64", "resize": size}
-        fields["data"] = base64.b64encode(keys).decode("ascii")
-        is_first = True
-        while True:
-            try:
-                taken = int(
-                    self._connection.call("input", {**fields, "offset": self._offset})[
-                        "stdin_offset"
-                    ]
-                )
-            except CommandLineError as error:
-                if error.code == "input_gap":  # somebody else has typed, too
-                    self._offset = stdin_offset(self._connection, self._named)
-                    continue
-                if not error.retryable:
-                    raise
-                is_first = False
-                time.sleep(_AGAIN_SECONDS)
-                continue
-            by_others = keys and is_first and taken > self._offset + len(keys)
-            self._offset = taken
-            if not by_others:
-                return
