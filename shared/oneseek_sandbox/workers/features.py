@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 __all__ = ["require", "require_fields", "too_old"]
 
 _OF_FIELDS: Final = {
+    "terminal": "terminal",
     "background": "processes",
     "log_bytes": "processes",
     "stdin_open": "processes",
     "stdin_path": "stdin_path",
-    "terminal": "terminal",
 }
 """The feature that a field of a request needs; a field of the first version needs none."""
 

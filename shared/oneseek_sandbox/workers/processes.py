@@ -6,7 +6,7 @@ import base64
 import json
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from oneseek_sandbox.workers.features import require
+from oneseek_sandbox.workers.features import require, require_fields
 from oneseek_sandbox.workers.process_replies import (
     Attached,
     Begun,
@@ -42,8 +42,7 @@ class ProcessClient:
 
     async def start(self, lease: Lease, command: dict[str, Any]) -> Begun:
         """Start a process in the background; answered when its program runs."""
-        if command["terminal"] is not None:
-            require(lease, _TERMINAL, "terminal")
+        require_fields(lease, command)
         return await self._ask(lease, "execute", command, Begun, named="background")
 
     async def list(self, lease: Lease, wanted: dict[str, Any]) -> ProcessList:

@@ -70,8 +70,7 @@ class Wire(asyncio.Protocol):
 
     def close(self) -> None:
         """Close it at once, whatever is under way."""
-        self._lost = self._lost or CutOffError("it was closed here")
-        self._transport.abort()
+        self._break("it was closed here")
 
     @asynccontextmanager
     async def asked(self, request: Request) -> AsyncIterator[Answer]:
@@ -193,13 +192,11 @@ class Wire(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """Take note that nothing more will come."""
-        self._lost = self._lost or CutOffError("it closed the connection")
-        self._wake()
+        self._lose("it closed the connection")
 
     def connection_lost(self, error: Exception | None) -> None:
         """Take note that it has ended."""
-        self._lost = self._lost or CutOffError(str(error) if error else "it closed the connection")
-        self._wake()
+        self._lose(str(error) if error else "it closed the connection")
 
     def pause_writing(self) -> None:
         """Wait with the rest of a body."""
@@ -211,8 +208,11 @@ class Wire(asyncio.Protocol):
         self._writable = None
 
     def _break(self, why: str) -> None:
-        self._lost = self._lost or CutOffError(why)
         self._transport.abort()
+        self._lose(why)
+
+    def _lose(self, why: str) -> None:
+        self._lost = self._lost or CutOffError(why)
         self._wake()
 
     # What the parser tells; it goes on to the end of what came, also when that is of no use any more.

@@ -55,7 +55,7 @@ class Children:
         self._lingering: dict[int, Managed] = {}  # monitors of what managed processes left behind
         self._background: dict[int, int] = {}
         self._working: dict[int, Monitor] = {}  # those of them that can be given another job
-        self._idle: list[Monitor] = []
+        self._idle: dict[int, Monitor] = {}
         self._syncs: dict[int, int | None] = {}  # exit codes, by process
         self._synced = Condition(scheduler)
         self.left_behind = False
@@ -66,7 +66,7 @@ class Children:
 
     def start_monitor(self, job: Job) -> int:
         """Give the job to a monitor that has none, or to a new one; returns its number."""
-        monitor = self._idle.pop() if self._idle else self._fork_monitor()
+        monitor = self._idle.popitem()[1] if self._idle else self._fork_monitor()
         if monitor.give(job):
             self._working[monitor.pid] = monitor
             return monitor.pid
@@ -88,12 +88,13 @@ class Children:
         """Fork a monitor for the next command, if there is none, so that it waits for one fork less."""
         if not self._idle:
             with contextlib.suppress(OSError):
-                self._idle.append(self._fork_monitor())
+                monitor = self._fork_monitor()
+                self._idle[monitor.pid] = monitor
 
     def drop_spares(self) -> None:
         """End the monitors without a job; an idle sandbox needs its memory more."""
         while self._idle:
-            self._dismiss(self._idle.pop())
+            self._dismiss(self._idle.popitem()[1])
 
     def rest(self, pid: int) -> None:
         """Take a monitor back below which nothing is left."""
@@ -105,7 +106,7 @@ class Children:
         elif (managed := self._lingering.pop(pid, None)) is not None:
             managed.monitor = 0
         if len(self._idle) < MAX_IDLE:
-            self._idle.append(monitor)
+            self._idle[pid] = monitor
         else:
             self._dismiss(monitor)
 
@@ -203,7 +204,7 @@ class Children:
         return descendants(processes, os.getpid(), spared)
 
     def _own(self) -> set[int]:
-        return {*self._monitors, *self._syncs, *(monitor.pid for monitor in self._idle)}
+        return {*self._monitors, *self._syncs, *self._idle}
 
     def leftovers(self) -> dict[int, Process]:
         """Return the living processes that belong to no running command."""
@@ -267,8 +268,9 @@ class Children:
 
     def _ended(self, pid: int, status: int) -> None:
         """Take note of a process that was reaped."""
-        if (working := self._working.pop(pid, None)) is not None:
-            working.close()
+        monitor = self._working.pop(pid, None) or self._idle.pop(pid, None)
+        if monitor is not None:
+            monitor.close()
         if pid in self._syncs:
             self._syncs[pid] = os.waitstatus_to_exitcode(status)
             self._synced.notify()
@@ -278,11 +280,3 @@ class Children:
             self._lingering.pop(pid).monitor = 0
         elif pid in self._leaving:
             self._leaving.remove(pid)
-        else:
-            self._idle = [monitor for monitor in self._idle if not self._is_gone(monitor, pid)]
-
-    @staticmethod
-    def _is_gone(monitor: Monitor, pid: int) -> bool:
-        if monitor.pid == pid:
-            monitor.close()
-        return monitor.pid == pid
