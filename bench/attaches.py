@@ -10,22 +10,21 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
 import secrets
 import statistics
 import tempfile
-import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
+from hops import milliseconds
 from rich.console import Console
 from rich.table import Table
-
-from oneseek_sandbox.testing.server import LiveServer
+from run import running_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
+
+    from oneseek_sandbox.testing.server import LiveServer
 
 PROCESSES = 4  # of a sandbox
 READERS = 4  # of a process, the most there may be
@@ -76,15 +75,6 @@ async def call(client: httpx.AsyncClient, verb: str, **fields: object) -> dict[s
     assert response.status_code == 200, response.text
     answer: dict[str, Any] = response.json()
     return answer
-
-
-async def milliseconds(action: Callable[[], Awaitable[object]], count: int) -> list[float]:
-    figures = []
-    for _ in range(count):
-        started = time.perf_counter_ns()
-        await action()
-        figures.append((time.perf_counter_ns() - started) / 1e6)
-    return figures
 
 
 async def measure(
@@ -152,18 +142,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="turns of each")
     parser.add_argument("--calls", type=int, default=300, help="calls of each kind in a turn")
     given = parser.parse_args()
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    keys = [secrets.token_hex() for _ in range(-(-given.readers // OF_A_KEY))]
-    with tempfile.TemporaryDirectory(prefix="bench") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        listed = folder / "keys.json"
-        listed.write_text(
-            json.dumps([{"name": f"key-{n}", "key": key} for n, key in enumerate(keys[1:])])
-        )
-        settings = {"PROVISIONER_API_KEYS_FILE": str(listed)}
-        with LiveServer(folder, key=keys[0], settings=settings) as server:
-            asyncio.run(run(server, keys, given))
+    others = [secrets.token_hex() for _ in range((given.readers - 1) // OF_A_KEY)]
+    with tempfile.NamedTemporaryFile("w", prefix="bench", suffix=".json") as listed:
+        json.dump([{"name": f"key-{n}", "key": key} for n, key in enumerate(others)], listed)
+        listed.flush()
+        with running_server(settings={"PROVISIONER_API_KEYS_FILE": listed.name}) as server:
+            asyncio.run(run(server, [server.key, *others], given))
 
 
 if __name__ == "__main__":

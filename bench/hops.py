@@ -12,20 +12,19 @@ import asyncio
 import contextlib
 import json
 import os
-import secrets
 import statistics
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 from rich.table import Table
-
-from oneseek_sandbox.testing.server import LiveServer
+from run import running_server
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
+
+    from oneseek_sandbox.testing.server import LiveServer
 
 THREAD = "bench"
 CALL: Final[dict[str, Any]] = {"thread_id": THREAD, "command": ["true"]}
@@ -150,16 +149,13 @@ async def measure_at_once(server: LiveServer, calls: int, callers: int = 16) -> 
 
 
 @contextlib.contextmanager
-def running_server(tree: Path | None) -> Iterator[LiveServer]:
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+def build_of(tree: Path | None) -> Iterator[LiveServer]:
     python = None if tree is None else str(tree.resolve() / ".venv/bin/python")
     command = None if python is None else [python, "-m", "oneseek_sandbox.cli"]
-    with tempfile.TemporaryDirectory(prefix="bench") as folder:
-        Path(folder).chmod(0o755)
-        with LiveServer(Path(folder), key=secrets.token_hex(), command=command) as server:
-            with server.client() as client:
-                client.post("/v1/sandbox/acquire", json={"thread_id": THREAD}).raise_for_status()
-            yield server
+    with running_server(command=command) as server:
+        with server.client() as client:
+            client.post("/v1/sandbox/acquire", json={"thread_id": THREAD}).raise_for_status()
+        yield server
 
 
 def print_figures(figures: dict[str, Figures]) -> None:
@@ -189,7 +185,7 @@ def main() -> None:
     builds = {"this": None} | ({"beside": given.beside} if given.beside else {})
     figures: dict[str, Figures] = {name: {} for name in builds}
     with contextlib.ExitStack() as stack:
-        servers = {n: stack.enter_context(running_server(tree)) for n, tree in builds.items()}
+        servers = {n: stack.enter_context(build_of(tree)) for n, tree in builds.items()}
         for _ in range(given.rounds):
             for name, server in servers.items():
                 for measure in (measure_one_by_one, measure_at_once):

@@ -201,11 +201,11 @@ def proportional_kibibytes(pid: int) -> int:
 
 
 @contextlib.contextmanager
-def running_server() -> Iterator[LiveServer]:
+def running_server(**options: Any) -> Iterator[LiveServer]:  # noqa: ANN401 - those of LiveServer
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     with tempfile.TemporaryDirectory(prefix="bench") as folder:
         Path(folder).chmod(0o755)
-        with LiveServer(Path(folder), key=secrets.token_hex()) as server:
+        with LiveServer(Path(folder), key=secrets.token_hex(), **options) as server:
             yield server
 
 
