@@ -51,7 +51,9 @@ def recent_logs(seconds=90):
     since = ["--all-containers", "--prefix", "--tail=200", f"--since={seconds}s"]
     functions = kubectl("logs", "-l", "serving.knative.dev/service", *since, check=False)
     ingress = kubectl("logs", "deployment/traefik", *since, namespace="traefik", check=False)
-    lines = [line for line in (functions + ingress).splitlines() if '"level": "info"' not in line]
+    went_well = ('"level": "info"', '"severity":"INFO"')
+    every = (functions + ingress).splitlines()
+    lines = [line for line in every if not any(mark in line for mark in went_well)]
     return "\n".join(lines[-60:])
 
 
